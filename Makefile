@@ -1,0 +1,41 @@
+# Sluice's commands; `make help` lists them.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null || echo $(VENV)/bin/uv)
+MEMBERS := $(sort $(wildcard libs/*) $(wildcard services/*))
+SOURCES := $(addsuffix /src,$(MEMBERS))
+
+.PHONY: help install lock lint format test
+
+help: ## list the commands
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/bin/python:
+	@command -v uv >/dev/null 2>&1 && uv venv -q $(VENV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q uv; }
+
+# The environment is rebuilt whenever the lock or a member's declaration is newer than the mark.
+$(VENV)/.installed: requirements.lock $(addsuffix /pyproject.toml,$(MEMBERS)) | $(VENV)/bin/python
+	@$(UV) pip install -q --python $(VENV) --require-hashes -r requirements.lock
+	@$(UV) pip install -q --python $(VENV) --no-deps $(addprefix -e ,$(MEMBERS))
+	@touch $@
+
+install: $(VENV)/.installed ## create the environment from the lock
+
+lock: | $(VENV)/bin/python ## resolve requirements.lock anew from what the members declare
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" $(foreach m,$(MEMBERS),--no-emit-package sluice-$(notdir $(m))) \
+		pyproject.toml --group dev $(addsuffix /pyproject.toml,$(MEMBERS)) -o requirements.lock
+
+lint: install ## check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(SOURCES) tests
+
+format: install ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: install ## run the tests
+	$(BIN)/pytest

@@ -1,0 +1,1 @@
+"""The Sluice SDK and command line."""

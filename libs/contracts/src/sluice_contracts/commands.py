@@ -1,0 +1,82 @@
+"""Commands: what one service asks of the next.
+
+Commands carry identifiers and positions, never resources or files: what an item is about waits in Postgres
+(`documents.items`, `documents.fetched`, `documents.scraped`) under (job, item). The one exception is the
+command that starts a job, which is the acceptance itself and so carries the whole request.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct
+
+
+class ConflictResolution(StrEnum):
+    """What to do when a folder already holds the name (the import API's `conflict_resolution`)."""
+
+    OVERWRITE = "OVERWRITE"
+    AUTORENAME = "AUTORENAME"
+    SKIP = "SKIP"
+
+
+class Command(Struct, frozen=True, kw_only=True, tag_field="type"):
+    """One request for one effect; `job` is the job it is part of."""
+
+    job: str
+
+
+class ImportItem(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One DocumentReference to import, resolved by the gateway.
+
+    `reference` is the caller's URI, `source` the registered server it is on, `folder` the folder the file
+    lands in (a project's root is a folder), `project` the project that folder is in. `name` and `metadata`
+    are the caller's, and win over what is found at the source.
+    """
+
+    reference: str
+    source: str
+    project: str
+    folder: str
+    name: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class StartDocumentImport(Command, frozen=True, kw_only=True, tag="StartDocumentImport"):
+    """Plan an import job: this record on Kafka is the job's acceptance.
+
+    `client` is the OAuth client, `subject` whom its token speaks for, `submitted_at` Unix seconds.
+    """
+
+    client: str
+    subject: str
+    submitted_at: float
+    items: tuple[ImportItem, ...]
+    conflict_resolution: ConflictResolution = ConflictResolution.SKIP
+    tags: tuple[str, ...] = ()
+
+
+class CancelDocumentImport(Command, frozen=True, kw_only=True, tag="CancelDocumentImport"):
+    """Stop a job's unfinished items. Same topic and key as its start, so it never arrives before it."""
+
+
+class ItemCommand(Command, frozen=True, kw_only=True):
+    """A command about one item; `item` is its position in the request, from 0."""
+
+    item: int
+
+
+class FetchDocument(ItemCommand, frozen=True, kw_only=True, tag="FetchDocument"):
+    """GET the item's DocumentReference from its source."""
+
+
+class ScrapeDocument(ItemCommand, frozen=True, kw_only=True, tag="ScrapeDocument"):
+    """Make the item's metadata from its DocumentReference and what that refers to."""
+
+
+class AttachDocument(ItemCommand, frozen=True, kw_only=True, tag="AttachDocument"):
+    """Bring the item's attachment into the object store and its file into its folder."""
+
+
+DocumentImportCommand = StartDocumentImport | CancelDocumentImport

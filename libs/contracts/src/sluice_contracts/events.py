@@ -1,0 +1,161 @@
+"""Events: what happened, for the status service and for everyone who subscribes to `jobs.events`.
+
+Events hold ids, counts, codes and times, and no health information: no names, no metadata values, no
+addresses of resources. `at` is Unix seconds. The same event may be published more than once; whoever
+consumes them folds sets of (job, item), never counters.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class JobKind(StrEnum):
+    """What a job does."""
+
+    DOCUMENT_IMPORT = "document-import"
+    BULK_EXPORT = "bulk-export"
+    BULK_IMPORT = "bulk-import"
+
+
+class JobOutcome(StrEnum):
+    """How a job ended; there is exactly one per job."""
+
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class Stage(StrEnum):
+    """The step of an import that an item's event is about."""
+
+    PLAN = "plan"
+    FETCH = "fetch"
+    SCRAPE = "scrape"
+    ATTACH = "attach"
+
+
+class FileOutcome(StrEnum):
+    """What conflict resolution made of an item whose attachment arrived."""
+
+    CREATED = "created"
+    RENAMED = "renamed"
+    REPLACED = "replaced"
+    SKIPPED = "skipped"
+
+
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """Something that happened to `job` at `at` (Unix seconds)."""
+
+    job: str
+    at: float
+
+
+class JobPlanned(Event, frozen=True, kw_only=True, tag="JobPlanned"):
+    """The job is split into `items` items; `submitted_at` is when the portal heard 202."""
+
+    kind: JobKind
+    client: str
+    subject: str
+    submitted_at: float
+    items: int
+
+
+class JobCancelled(Event, frozen=True, kw_only=True, tag="JobCancelled"):
+    """The job's owner cancelled it: items that have not ended yet will not."""
+
+
+class JobFinished(Event, frozen=True, kw_only=True, tag="JobFinished"):
+    """The status service's word that the job has ended; counts are of items."""
+
+    kind: JobKind
+    outcome: JobOutcome
+    items: int
+    attached: int
+    skipped: int
+    failed: int
+    cancelled: int
+
+
+class ItemEvent(Event, frozen=True, kw_only=True):
+    """Something that happened to one item; `item` is its position in the request, from 0."""
+
+    item: int
+
+
+class DocumentFetched(ItemEvent, frozen=True, kw_only=True, tag="DocumentFetched"):
+    """The DocumentReference was read; `size` is its length in bytes."""
+
+    size: int
+
+
+class DocumentScraped(ItemEvent, frozen=True, kw_only=True, tag="DocumentScraped"):
+    """Metadata was made: `keys` keys, with `warnings` required values that were not found."""
+
+    keys: int
+    warnings: int = 0
+
+
+class DocumentAttached(ItemEvent, frozen=True, kw_only=True, tag="DocumentAttached"):
+    """The item took effect. `file` is the file it made or, for `skipped`, the one already there."""
+
+    file: str
+    outcome: FileOutcome
+    size: int
+
+
+class ItemRetrying(ItemEvent, frozen=True, kw_only=True, tag="ItemRetrying"):
+    """A step failed for now and is tried again at `due` (Unix seconds); `attempt` counts from 1."""
+
+    stage: Stage
+    code: str
+    attempt: int
+    due: float
+
+
+class ItemFailed(ItemEvent, frozen=True, kw_only=True, tag="ItemFailed"):
+    """The item ended without a file.
+
+    `code` is one of `sluice_contracts.errors`; `source_status` is the HTTP status the source answered with.
+    """
+
+    stage: Stage
+    code: str
+    source_status: int | None = None
+
+
+class ItemCancelled(ItemEvent, frozen=True, kw_only=True, tag="ItemCancelled"):
+    """A step met the item after its job was cancelled and left it alone."""
+
+
+JobEvent = (
+    JobPlanned
+    | JobCancelled
+    | JobFinished
+    | DocumentFetched
+    | DocumentScraped
+    | DocumentAttached
+    | ItemRetrying
+    | ItemFailed
+    | ItemCancelled
+)
+
+
+class JobState(Struct, frozen=True, kw_only=True):
+    """The value of `jobs.state` (compacted): the job as it stands, for those who do not fold events."""
+
+    job: str
+    kind: JobKind
+    client: str
+    subject: str
+    state: str
+    items: int
+    attached: int
+    skipped: int
+    failed: int
+    cancelled: int
+    submitted_at: float
+    finished_at: float | None = None
+    outcome: JobOutcome | None = None

@@ -1,0 +1,60 @@
+"""Job ids that carry their own proof, so that a job is known the moment its client hears of it.
+
+A job's row appears when the status service has folded its first event, a little after the 202. Until then a
+poll is answered from the id alone: it is a UUID (version 8, RFC 9562 section 5.8) that holds the time of
+acceptance and a MAC over that time, a nonce and the job's owner. Whoever polls with the owner's token and an
+id that verifies is told SUBMITTED; anyone else is told that there is no such job.
+
+Layout, most significant first: 48 bits Unix milliseconds, version, 12 bits nonce, variant, 20 bits nonce,
+42 bits MAC. A forged MAC gains nothing but the word SUBMITTED about a job that does not exist.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from uuid import UUID
+
+_MAC_BITS = 42
+_NONCE_BITS = 32
+# A job id is written one way only, so that one job has one key on Kafka and one row.
+_CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+def _mac(key: bytes, millis: int, nonce: int, owner: str) -> int:
+    text = f"{millis}.{nonce}.{owner}".encode()
+    digest = hmac.digest(key, text, hashlib.sha256)
+    return int.from_bytes(digest[:8]) >> (64 - _MAC_BITS)
+
+
+def job_id(key: bytes, owner: str, at: float, nonce: int) -> str:
+    """Make the id of a job that `owner` is given at `at` (Unix seconds); `nonce` is 32 random bits."""
+    millis = int(at * 1000)
+    nonce &= (1 << _NONCE_BITS) - 1
+    value = millis << 80
+    value |= 0x8 << 76
+    value |= (nonce >> 20) << 64
+    value |= 0b10 << 62
+    value |= (nonce & 0xFFFFF) << _MAC_BITS
+    value |= _mac(key, millis, nonce, owner)
+    return str(UUID(int=value))
+
+
+def accepted_at(key: bytes, owner: str, job: str) -> float | None:
+    """Give the time (Unix seconds) at which `owner` was given this id, or None if it never was."""
+    if not _CANONICAL.fullmatch(job):
+        return None
+    value = UUID(job).int
+    millis = value >> 80
+    nonce = ((value >> 64) & 0xFFF) << 20 | (value >> _MAC_BITS) & 0xFFFFF
+    given = value & ((1 << _MAC_BITS) - 1)
+    expected = _mac(key, millis, nonce, owner)
+    if not hmac.compare_digest(given.to_bytes(6), expected.to_bytes(6)):
+        return None
+    return millis / 1000
+
+
+def item_key(job: str, item: int) -> str:
+    """Give the Kafka key of a command about one item."""
+    return f"{job}/{item}"

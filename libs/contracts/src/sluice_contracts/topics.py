@@ -1,0 +1,131 @@
+"""Every topic, declared once: what it carries, how it is keyed and kept, who writes and who reads it.
+
+A topic whose messages have effects also has retry tiers and a dead-letter topic, named after it. Topics are
+created by an explicit step (`sluice-topics create`) before any service starts, never by a service.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from sluice_contracts import commands, events
+
+
+@dataclass(frozen=True, slots=True)
+class RetryTier:
+    """A topic that holds messages for one fixed time, so that they leave it in the order they came."""
+
+    name: str
+    delay: timedelta
+
+
+RETRY_TIERS = (
+    RetryTier("1s", timedelta(seconds=1)),
+    RetryTier("10s", timedelta(seconds=10)),
+    RetryTier("1m", timedelta(minutes=1)),
+    RetryTier("10m", timedelta(minutes=10)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic.
+
+    Parameters
+    ----------
+    name
+        Its name on Kafka.
+    messages
+        The union of message classes it carries (`None` for copies of other topics' records).
+    key
+        What its records are keyed by, in words.
+    partitions
+        How many; this bounds how many processes of one service can share the work.
+    retention
+        How long records stay, `None` for ever.
+    compacted
+        Keep only the last record of each key.
+    retries
+        The tiers a message waits in after a failure that may pass; none: it is never retried.
+    """
+
+    name: str
+    messages: Any
+    key: str
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    partitions: int = 8
+    retention: timedelta | None = field(default=timedelta(days=7))
+    compacted: bool = False
+    retries: tuple[RetryTier, ...] = ()
+
+    def retry(self, tier: RetryTier) -> str:
+        """Name the topic that holds this one's messages for that tier's delay."""
+        return f"{self.name}.retry.{tier.name}"
+
+    @property
+    def dead(self) -> str:
+        """The dead-letter topic's name."""
+        return f"{self.name}.dead"
+
+
+JOBS_DOCUMENT_IMPORT = Topic(
+    name="jobs.document-import",
+    messages=commands.DocumentImportCommand,
+    key="job",
+    producers=("gateway",),
+    consumers=("fetcher",),
+    retries=RETRY_TIERS,
+)
+DOCUMENT_FETCH = Topic(
+    name="document.fetch",
+    messages=commands.FetchDocument,
+    key="job and item, so that one job's items spread over processes",
+    producers=("fetcher",),
+    consumers=("fetcher",),
+    retries=RETRY_TIERS,
+)
+DOCUMENT_SCRAPE = Topic(
+    name="document.scrape",
+    messages=commands.ScrapeDocument,
+    key="job, so that what a job's items refer to in common is fetched by one process, once",
+    producers=("fetcher",),
+    consumers=("scraper",),
+    retries=RETRY_TIERS,
+)
+DOCUMENT_ATTACH = Topic(
+    name="document.attach",
+    messages=commands.AttachDocument,
+    key="job and item, so that one job's attachments spread over processes",
+    producers=("scraper",),
+    consumers=("attacher",),
+    retries=RETRY_TIERS,
+)
+JOBS_EVENTS = Topic(
+    name="jobs.events",
+    messages=events.JobEvent,
+    key="job",
+    producers=("fetcher", "scraper", "attacher", "status"),
+    consumers=("status", "downstream systems"),
+    retention=timedelta(days=30),
+)
+JOBS_STATE = Topic(
+    name="jobs.state",
+    messages=events.JobState,
+    key="job",
+    producers=("status",),
+    consumers=("downstream systems",),
+    retention=None,
+    compacted=True,
+)
+
+TOPICS = (
+    JOBS_DOCUMENT_IMPORT,
+    DOCUMENT_FETCH,
+    DOCUMENT_SCRAPE,
+    DOCUMENT_ATTACH,
+    JOBS_EVENTS,
+    JOBS_STATE,
+)

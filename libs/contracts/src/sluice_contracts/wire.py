@@ -1,0 +1,69 @@
+"""JSON on the wire: one encoder, and decoders that name each way in which a message can be bad."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+T = TypeVar("T")
+
+_encoder = msgspec.json.Encoder()
+
+
+class MalformedMessageError(ValueError):
+    """The bytes are not the JSON their topic promises. The text says where, never what was there."""
+
+
+class UnknownTypeError(MalformedMessageError):
+    """The JSON is sound but its `type` is none that this version knows: a newer producer's, to be skipped."""
+
+
+class _Envelope(Struct):
+    type: str = ""
+
+
+def encode(message: Struct) -> bytes:
+    """Give the message's JSON bytes."""
+    return _encoder.encode(message)
+
+
+class Decoder(Generic[T]):
+    """Decodes one topic's messages; build one per topic, once.
+
+    Parameters
+    ----------
+    types
+        The union of message classes that the topic carries.
+    """
+
+    def __init__(self, types: Any) -> None:
+        self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(types)
+        members = getattr(types, "__args__", (types,))
+        self._known = frozenset(str(member.__struct_config__.tag) for member in members)
+
+    def decode(self, data: bytes) -> T:
+        """Give the message in `data`.
+
+        Raises
+        ------
+        UnknownTypeError
+            Its type is none of the topic's.
+        MalformedMessageError
+            It is not JSON, or a field is missing or of another type.
+        """
+        try:
+            return self._decoder.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self._explain(data, error) from None
+
+    def _explain(self, data: bytes, error: Exception) -> MalformedMessageError:
+        try:
+            kind = msgspec.json.decode(data, type=_Envelope).type
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return MalformedMessageError("not a JSON object with a type")
+        if kind and kind not in self._known:
+            return UnknownTypeError("a type this version does not know")
+        path = str(error).partition(" - at ")[2] or "its root"
+        return MalformedMessageError(f"a missing or mistyped field at {path}")

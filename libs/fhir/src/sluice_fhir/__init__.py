@@ -1,0 +1,1 @@
+"""FHIR R4: client, references, documents and scrape schemas."""

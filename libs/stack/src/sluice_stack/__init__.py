@@ -1,0 +1,1 @@
+"""The embedded stack: Kafka, Postgres and every service on one machine."""

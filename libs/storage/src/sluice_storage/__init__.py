@@ -1,0 +1,1 @@
+"""Postgres pools, migrations, group commit and the object store."""

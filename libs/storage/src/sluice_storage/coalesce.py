@@ -1,0 +1,79 @@
+"""Group commit: many callers each bring one row, one statement writes them all.
+
+Handlers work on one item at a time, which keeps them simple; the database is happiest with a hundred rows
+per statement. A `Coalescer` stands between: while one batch is being written the next one gathers, so
+batches grow by themselves under load and a lone caller waits for nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Row = TypeVar("Row")
+Result = TypeVar("Result")
+
+
+class Coalescer(Generic[Row, Result]):
+    """Joins concurrent calls into batches.
+
+    Parameters
+    ----------
+    run
+        Does the work for a batch and gives one result per row, in order. An exception it raises reaches
+        every caller of that batch.
+    limit
+        The most rows in one batch.
+    lanes
+        How many batches may be under way at once.
+    """
+
+    def __init__(
+        self, run: Callable[[Sequence[Row]], Awaitable[Sequence[Result]]], *, limit: int = 256, lanes: int = 1
+    ) -> None:
+        self._run = run
+        self._limit = limit
+        self._free = lanes
+        self._waiting: list[tuple[Row, asyncio.Future[Result]]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, row: Row) -> Result:
+        """Give the result of `row`, once the batch it joined is done."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append((row, future))
+        # One turn of the loop lets the callers that are ready now join this batch.
+        loop.call_soon(self._start)
+        return await future
+
+    def _start(self) -> None:
+        while self._waiting and self._free:
+            batch, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
+            self._free -= 1
+            task = asyncio.get_running_loop().create_task(self._flush(batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _flush(self, batch: list[tuple[Row, asyncio.Future[Result]]]) -> None:
+        try:
+            results = await self._run([row for row, _ in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"{len(batch)} rows gave {len(results)} results")
+            for (_, future), result in zip(batch, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
+        except BaseException as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(_relayed(error))
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._free += 1
+            self._start()
+
+
+def _relayed(error: BaseException) -> BaseException:
+    # A cancelled batch must not look to its callers as if they themselves were cancelled.
+    return ConnectionError("the batch was abandoned") if isinstance(error, asyncio.CancelledError) else error

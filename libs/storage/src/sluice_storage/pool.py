@@ -1,0 +1,51 @@
+"""Connection pools: asyncpg, opened when Postgres is ready to answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import asyncpg
+import structlog
+
+log = structlog.get_logger(__name__)
+
+# Errors that say "not yet": the server is starting, stopping, restarting or not there.
+TRANSIENT = (
+    OSError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+)
+
+
+async def open_pool(
+    dsn: str, *, size: int = 4, wait: float = 120.0, application: str = "sluice"
+) -> asyncpg.Pool:
+    """Open a pool of up to `size` connections, waiting up to `wait` seconds for Postgres to answer.
+
+    Raises
+    ------
+    OSError or asyncpg.PostgresError
+        Postgres did not answer in time, or refused for a reason that waiting does not change.
+    """
+    deadline = time.monotonic() + wait
+    pause = 0.1
+    while True:
+        try:
+            return await asyncpg.create_pool(
+                dsn,
+                min_size=1,
+                max_size=size,
+                command_timeout=60,
+                server_settings={"application_name": application, "jit": "off"},
+            )
+        except TRANSIENT as error:
+            if time.monotonic() + pause > deadline:
+                raise
+            log.info("waiting for Postgres", error=type(error).__name__)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)

@@ -1,0 +1,1 @@
+"""The streaming runtime: steps, retries, dead letters and folds over Kafka."""

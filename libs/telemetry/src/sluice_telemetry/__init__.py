@@ -1,0 +1,1 @@
+"""Structured logs, trace context, metrics and health endpoints."""

@@ -1,0 +1,1 @@
+"""Streams attachments into the object store and files into projects."""

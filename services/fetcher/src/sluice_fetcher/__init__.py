@@ -1,0 +1,1 @@
+"""Plans document imports and fetches each DocumentReference."""

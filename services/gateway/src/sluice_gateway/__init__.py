@@ -1,0 +1,1 @@
+"""The HTTP API: authenticates, validates, accepts jobs and serves status and files."""

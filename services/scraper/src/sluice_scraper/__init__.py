@@ -1,0 +1,1 @@
+"""Turns a DocumentReference and what it refers to into metadata."""

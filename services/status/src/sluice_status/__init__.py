@@ -1,0 +1,1 @@
+"""Folds job events into Postgres and announces each job's end."""
