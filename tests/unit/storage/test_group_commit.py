@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+
 from sluice_storage.coalesce import Coalescer
 
 
