@@ -3,13 +3,34 @@
 Events hold ids, counts, codes and times, and no health information: no names, no metadata values, no
 addresses of resources. `at` is Unix seconds. The same event may be published more than once; whoever
 consumes them folds sets of (job, item), never counters.
+
+Numbers and texts have bounds, so that a decoded event fits wherever it is stored; they are checked when an
+event is decoded, not when it is made.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+MOST_ITEMS = 1_000_000
+
+Seconds = Annotated[float, Meta(ge=0, le=253_402_300_799)]
+"""Unix seconds, no later than the year 9999."""
+Position = Annotated[int, Meta(ge=0, lt=MOST_ITEMS)]
+"""An item's position in its request, from 0."""
+Count = Annotated[int, Meta(ge=0, le=MOST_ITEMS)]
+"""How many items."""
+Bytes = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""A length in bytes."""
+Number = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+"""A small number: an attempt, a status, how many keys."""
+Word = Annotated[str, Meta(max_length=100)]
+"""A code or an id."""
+Name = Annotated[str, Meta(max_length=1000)]
+"""Who someone is: a client or a subject."""
 
 
 class JobKind(StrEnum):
@@ -49,18 +70,18 @@ class FileOutcome(StrEnum):
 class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
     """Something that happened to `job` at `at` (Unix seconds)."""
 
-    job: str
-    at: float
+    job: Word
+    at: Seconds
 
 
 class JobPlanned(Event, frozen=True, kw_only=True, tag="JobPlanned"):
     """The job is split into `items` items; `submitted_at` is when the portal heard 202."""
 
     kind: JobKind
-    client: str
-    subject: str
-    submitted_at: float
-    items: int
+    client: Name
+    subject: Name
+    submitted_at: Seconds
+    items: Count
 
 
 class JobCancelled(Event, frozen=True, kw_only=True, tag="JobCancelled"):
@@ -72,47 +93,47 @@ class JobFinished(Event, frozen=True, kw_only=True, tag="JobFinished"):
 
     kind: JobKind
     outcome: JobOutcome
-    items: int
-    attached: int
-    skipped: int
-    failed: int
-    cancelled: int
+    items: Count
+    attached: Count
+    skipped: Count
+    failed: Count
+    cancelled: Count
 
 
 class ItemEvent(Event, frozen=True, kw_only=True):
     """Something that happened to one item; `item` is its position in the request, from 0."""
 
-    item: int
+    item: Position
 
 
 class DocumentFetched(ItemEvent, frozen=True, kw_only=True, tag="DocumentFetched"):
     """The DocumentReference was read; `size` is its length in bytes."""
 
-    size: int
+    size: Bytes
 
 
 class DocumentScraped(ItemEvent, frozen=True, kw_only=True, tag="DocumentScraped"):
     """Metadata was made: `keys` keys, with `warnings` required values that were not found."""
 
-    keys: int
-    warnings: int = 0
+    keys: Number
+    warnings: Number = 0
 
 
 class DocumentAttached(ItemEvent, frozen=True, kw_only=True, tag="DocumentAttached"):
     """The item took effect. `file` is the file it made or, for `skipped`, the one already there."""
 
-    file: str
+    file: Word
     outcome: FileOutcome
-    size: int
+    size: Bytes
 
 
 class ItemRetrying(ItemEvent, frozen=True, kw_only=True, tag="ItemRetrying"):
     """A step failed for now and is tried again at `due` (Unix seconds); `attempt` counts from 1."""
 
     stage: Stage
-    code: str
-    attempt: int
-    due: float
+    code: Word
+    attempt: Number
+    due: Seconds
 
 
 class ItemFailed(ItemEvent, frozen=True, kw_only=True, tag="ItemFailed"):
@@ -122,8 +143,8 @@ class ItemFailed(ItemEvent, frozen=True, kw_only=True, tag="ItemFailed"):
     """
 
     stage: Stage
-    code: str
-    source_status: int | None = None
+    code: Word
+    source_status: Number | None = None
 
 
 class ItemCancelled(ItemEvent, frozen=True, kw_only=True, tag="ItemCancelled"):
