@@ -1,0 +1,137 @@
+"""Which URLs may be asked for: those under what an operator registered, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from yarl import URL
+
+from sluice_contracts.errors import ItemError
+from sluice_security.failure import SourceFailure
+from sluice_security.guard import is_loopback_host
+
+_LONGEST = 8192
+# Space, controls and the backslash, which browsers and some servers read as a slash.
+_NEVER = re.compile(r"[\x00-\x20\x7f-\xa0\\]")
+_DOTS = frozenset({".", ".."})
+
+
+class UrlRefusedError(ValueError):
+    """The text is no URL that may be asked for. The message says why, without the URL."""
+
+
+def parse_url(text: str | URL) -> URL:
+    """Read an absolute http or https URL, in the one spelling that everything else compares.
+
+    Host in lower case, default port left out, dot segments resolved, fragment dropped.
+
+    Raises
+    ------
+    UrlRefusedError
+        Not such a URL, or one that readers may take apart differently: userinfo, backslashes, control
+        characters, dot segments hidden behind percent signs.
+    """
+    if isinstance(text, str):
+        if len(text) > _LONGEST:
+            raise UrlRefusedError("longer than 8192 characters")
+        if _NEVER.search(text):
+            raise UrlRefusedError("holds spaces, control characters or backslashes")
+        try:
+            url = URL(text)
+        except ValueError:
+            raise UrlRefusedError("not a URL") from None
+    else:
+        url = text
+    if url.scheme not in ("http", "https") or not url.raw_host:
+        raise UrlRefusedError("not an absolute http or https URL")
+    if "@" in url.raw_authority:
+        raise UrlRefusedError("carries userinfo")
+    if url.port is None or not 0 < url.port < 65536 or "%" in url.raw_host:
+        raise UrlRefusedError("has no usable host and port")
+    path = url.raw_path
+    if "%" in path and not _DOTS.isdisjoint(re.split(r"[/\\]", unquote(path))):
+        raise UrlRefusedError("hides dot segments")
+    return url.with_fragment(None) if url.raw_fragment else url
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """A registered place: everything at or below one path of one origin."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @classmethod
+    def parse(cls, text: str, *, loopback: bool = False) -> Prefix:
+        """Read a registered base URL.
+
+        Parameters
+        ----------
+        text
+            An https URL without query; http too for this machine's own addresses if `loopback` is set.
+
+        Raises
+        ------
+        UrlRefusedError
+            It is not one. The text says why.
+        """
+        url = parse_url(text)
+        if url.raw_query_string or "?" in text or "#" in text:
+            raise UrlRefusedError("has a query or fragment")
+        host, port = url.raw_host, url.port
+        if host is None or port is None:
+            raise UrlRefusedError("has no usable host and port")
+        if is_loopback_host(host):
+            if not loopback:
+                raise UrlRefusedError("is on this machine, which the settings do not allow")
+        elif url.scheme != "https":
+            raise UrlRefusedError("is not https")
+        return cls(url.scheme, host, port, url.raw_path.rstrip("/"))
+
+    def covers(self, url: URL) -> bool:
+        """Tell whether a URL that `parse_url` gave is at or below this place."""
+        path = url.raw_path
+        return (
+            url.raw_host == self.host
+            and url.scheme == self.scheme
+            and url.port == self.port
+            and path.startswith(self.path)
+            and (len(path) == len(self.path) or path[len(self.path)] == "/")
+        )
+
+    @property
+    def url(self) -> str:
+        """The place as a URL, without a slash at its end."""
+        return str(
+            URL.build(scheme=self.scheme, host=self.host, port=self.port, path=self.path, encoded=True)
+        )
+
+
+class Allowlist:
+    """The registered places that one request, and every redirect of it, must stay within."""
+
+    def __init__(self, prefixes: Iterable[Prefix]) -> None:
+        self.prefixes = tuple(prefixes)
+
+    def check(self, text: str | URL, status: int | None = None) -> URL:
+        """Give the URL, ready to be asked for.
+
+        Raises
+        ------
+        SourceFailure
+            `SOURCE_ADDRESS_REFUSED`: no registered place covers it. `status` is that of the answer that
+            pointed there, if one did.
+        """
+        try:
+            url = parse_url(text)
+        except UrlRefusedError:
+            raise SourceFailure(ItemError.SOURCE_ADDRESS_REFUSED, status) from None
+        for prefix in self.prefixes:
+            if prefix.covers(url):
+                return url
+        raise SourceFailure(ItemError.SOURCE_ADDRESS_REFUSED, status)

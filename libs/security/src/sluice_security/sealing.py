@@ -1,0 +1,82 @@
+"""Secrets at rest: sealed with AES-256-GCM under keys derived from the deployment's one secret."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+_NONCE = 12
+_VERSION = b"\x01"
+_LEAST = 32
+
+
+class SealBrokenError(ValueError):
+    """The sealed bytes were not sealed here under this secret, purpose and name."""
+
+
+def read_secret(text: str) -> bytes:
+    """Give the bytes of a secret written in hex or base64 (the setting SLUICE_SECRET).
+
+    Raises
+    ------
+    ValueError
+        It is neither, or shorter than 32 bytes.
+    """
+    text = text.strip()
+    try:
+        secret = bytes.fromhex(text)
+    except ValueError:
+        try:
+            padded = text + "=" * (-len(text) % 4)
+            secret = base64.b64decode(
+                padded, altchars=b"-_" if "-" in text or "_" in text else None, validate=True
+            )
+        except binascii.Error:
+            raise ValueError("the secret is neither hex nor base64") from None
+    if len(secret) < _LEAST:
+        raise ValueError("the secret is shorter than 32 bytes")
+    return secret
+
+
+class Seal:
+    """Seals small secrets for one purpose.
+
+    Parameters
+    ----------
+    secret
+        The deployment's secret, at least 32 bytes.
+    purpose
+        What the derived key is for; seals of different purposes do not open each other.
+    """
+
+    def __init__(self, secret: bytes, purpose: str) -> None:
+        key = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"sluice " + purpose.encode()).derive(
+            secret
+        )
+        self._cipher = AESGCM(key)
+
+    def close(self, plain: bytes, name: str) -> bytes:
+        """Seal `plain` for the row `name`, to which it stays bound."""
+        nonce = secrets.token_bytes(_NONCE)
+        return _VERSION + nonce + self._cipher.encrypt(nonce, plain, name.encode())
+
+    def open(self, sealed: bytes, name: str) -> bytes:
+        """Give back what was sealed for the row `name`.
+
+        Raises
+        ------
+        SealBrokenError
+            It was altered, or sealed under another secret, purpose or name.
+        """
+        if sealed[:1] != _VERSION:
+            raise SealBrokenError("not a seal of this version")
+        try:
+            return self._cipher.decrypt(sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :], name.encode())
+        except (InvalidTag, ValueError):
+            raise SealBrokenError("the seal does not open") from None
