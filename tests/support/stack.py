@@ -1,0 +1,180 @@
+"""Fixtures for tests that need the real thing: embedded Kafka and Postgres, started when first asked for.
+
+| fixture | scope | gives |
+|---|---|---|
+| `kafka` | session | bootstrap address; shared, so use topic and group names of your own (`unique`) |
+| `module_kafka` | module | a `Kafka` of its own: to kill and restart, or for the real topic names |
+| `postgres` | session | URL of the administrator, in a migrated database shared by the session |
+| `database` | test | a fresh migrated `Database`; `database.dsn_for("fetcher")` is a service's URL |
+| `module_database` | module | the same, for all tests of a module |
+| `module_postgres` | module | a `Postgres` of its own, to kill and restart |
+| `scratch` | test | a temporary folder fit for servers |
+| `unique` | test | `unique("name")`, a name that no other test has |
+
+Roles belong to the whole server: they exist once, made by the first migration, and every database made from
+the template refers to them. Nothing outlives the test run, also when it is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+
+from sluice_stack.kafka import Kafka
+from sluice_stack.postgres import ADMIN, Postgres
+from sluice_storage.migrate import migrate
+
+TEMPLATE = "sluice_template"
+_PREFIX = "sluice-test-"
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """One database of a running server."""
+
+    server: Postgres
+    name: str
+
+    @property
+    def dsn(self) -> str:
+        """The administrator's URL."""
+        return self.server.dsn(ADMIN, self.name)
+
+    def dsn_for(self, role: str) -> str:
+        """Give a service's URL; `role` is `fetcher` or `sluice_fetcher`."""
+        return self.server.dsn(f"sluice_{role.removeprefix('sluice_')}", self.name)
+
+
+def make_template(server: Postgres) -> None:
+    """Make the migrated database that all others are copied from."""
+    _execute(server, "CREATE DATABASE {}", TEMPLATE)
+    migrate(server.dsn(ADMIN, TEMPLATE))
+
+
+@contextmanager
+def fresh_database(server: Postgres) -> Iterator[Database]:
+    """Give a migrated database for the duration; the server must have the template."""
+    name = f"test_{uuid4().hex[:12]}"
+    _execute(server, "CREATE DATABASE {} TEMPLATE {}", name, TEMPLATE)
+    try:
+        yield Database(server, name)
+    finally:
+        _execute(server, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+def _execute(server: Postgres, statement: str, *names: str) -> None:
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        connection.execute(SQL(statement).format(*map(Identifier, names)))
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Give a short-named temporary folder, and clear those that killed test runs left."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        owner = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def running_kafka() -> Iterator[Kafka]:
+    """Run a broker on a free port with its data in a temporary folder."""
+    with scratch_folder() as folder:
+        server = Kafka(folder)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop(5)
+
+
+@contextmanager
+def running_postgres() -> Iterator[Postgres]:
+    """Run a server with the migrated template in a temporary folder."""
+    with scratch_folder() as folder:
+        server = Postgres(folder)
+        try:
+            server.start()
+            make_template(server)
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """Give the bootstrap address of the broker that all tests share."""
+    with running_kafka() as server:
+        yield server.bootstrap
+
+
+@pytest.fixture(scope="module")
+def module_kafka() -> Iterator[Kafka]:
+    """Give a broker of the module's own."""
+    with running_kafka() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """Give the server that all tests share; leave it running."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def module_postgres() -> Iterator[Postgres]:
+    """Give a server of the module's own."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_server: Postgres) -> Iterator[str]:
+    """Give the administrator's URL of a migrated database that the session shares."""
+    with fresh_database(postgres_server) as database:
+        yield database.dsn
+
+
+@pytest.fixture
+def database(postgres_server: Postgres) -> Iterator[Database]:
+    """Give a fresh migrated database."""
+    with fresh_database(postgres_server) as database:
+        yield database
+
+
+@pytest.fixture(scope="module")
+def module_database(postgres_server: Postgres) -> Iterator[Database]:
+    """Give a fresh migrated database for the module."""
+    with fresh_database(postgres_server) as database:
+        yield database
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """Give a temporary folder with a name short enough for sockets, which other users may pass through."""
+    with scratch_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def unique() -> Callable[[str], str]:
+    """Give names that no other test has."""
+    mark = uuid4().hex[:8]
+    return lambda name: f"{name}-{mark}"
