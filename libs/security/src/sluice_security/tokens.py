@@ -148,7 +148,8 @@ class _Known:
     keys_at: float = float("-inf")
     revoked: dict[str, float] = field(default_factory=dict)
     revoked_at: float = float("-inf")
-    tried_at: float = float("-inf")
+    revoked_tried: float = float("-inf")
+    keys_tried: float = float("-inf")
     generation: int = 0
 
 
@@ -291,10 +292,10 @@ class TokenVerifier:
     async def _renew_revoked(self) -> None:
         async with self._reading:
             # While the authority is away, only one request in each interval waits for it.
-            if self._monotonic() - self._known.tried_at < self._refresh / 2:
-                self._bear(ConnectionError("the authorization server is away"), self._known.revoked_at)
+            if self._monotonic() - self._known.revoked_tried < self._refresh / 2:
+                self._bear(None, self._known.revoked_at)
                 return
-            self._known.tried_at = self._monotonic()
+            self._known.revoked_tried = self._monotonic()
             try:
                 revoked = await self._authority.revoked()
             except Exception as error:  # whatever the reason, the answer is the same: judge by what is known
@@ -307,8 +308,11 @@ class TokenVerifier:
 
     async def _renew_keys(self, older_than: float) -> None:
         async with self._reading:
-            if self._monotonic() - self._known.keys_at < older_than:
+            now = self._monotonic()
+            if now - self._known.keys_at < older_than or now - self._known.keys_tried < self._refresh / 2:
+                self._bear(None, self._known.keys_at)
                 return
+            self._known.keys_tried = now
             try:
                 published = await self._authority.keys()
             except Exception as error:  # as above
@@ -317,9 +321,9 @@ class TokenVerifier:
             self._known.keys = _usable(published)
             self._known.keys_at = self._monotonic()
 
-    def _bear(self, error: Exception, known_at: float) -> None:
+    def _bear(self, error: Exception | None, known_at: float) -> None:
         if self._monotonic() - known_at > self._patience:
-            raise AuthorityUnavailable(type(error).__name__) from error
+            raise AuthorityUnavailable(type(error).__name__ if error else "away") from error
 
 
 def _usable(published: list[dict[str, Any]]) -> dict[str, jose.Key]:
