@@ -30,8 +30,10 @@ def test_a_scope_has_one_canonical_spelling(text: str, canonical: str) -> None:
     "text",
     [
         "", "root", "bulk/*", "bulk/export", "ops/", "ops/A", "files/read/x", "system/Patient.sr",
-        "system/*.", "system/Patient.rrs", "system/patient.rs", "system/Patient.rs?", "system/Patient.rs?a=\"b\"",
-        "launch", "system/Patient.rs?a b", "system/Patient.rs\n", "ops/sources\n", "tenant/*.rs", "system/Patient", "*",
+        "system/*.", "system/Patient.rrs",
+        "system/patient.rs", "system/Patient.rs?", "system/Patient.rs?a=\"b\"",
+        "launch", "system/Patient.rs?a b", "system/Patient.rs\n", "ops/sources\n", "tenant/*.rs",
+        "system/Patient", "*",
     ],
 )  # fmt: skip
 def test_anything_else_is_no_scope_and_is_not_repeated(text: str) -> None:
