@@ -49,6 +49,9 @@ class Topic:
         Keep only the last record of each key.
     retries
         The tiers a message waits in after a failure that may pass; none: it is never retried.
+    ordered
+        Handle records of one key one after another, in their order. Without it records of a key may be
+        handled at the same time. A record that waits in a retry tier is overtaken in either case.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Topic:
     retention: timedelta | None = field(default=timedelta(days=7))
     compacted: bool = False
     retries: tuple[RetryTier, ...] = ()
+    ordered: bool = False
 
     def retry(self, tier: RetryTier) -> str:
         """Name the topic that holds this one's messages for that tier's delay."""
@@ -78,6 +82,7 @@ JOBS_DOCUMENT_IMPORT = Topic(
     producers=("gateway",),
     consumers=("fetcher",),
     retries=RETRY_TIERS,
+    ordered=True,
 )
 DOCUMENT_FETCH = Topic(
     name="document.fetch",

@@ -1,0 +1,248 @@
+"""The fold: reads one topic in large batches into a store that keeps the offsets itself.
+
+The store's transaction writes rows and offsets together, so it alone says how far the fold has come. After
+every assignment the fold asks it and reads on from there; what it commits to Kafka is a hint, by which lag
+can be seen from outside. While one batch is being applied the next is being fetched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Self
+
+import structlog
+
+from sluice_contracts.topics import Topic
+from sluice_streaming import metrics
+from sluice_streaming.backend import Backend
+from sluice_streaming.messages import Partition, Record
+from sluice_streaming.outcomes import Fenced, Unavailable
+from sluice_streaming.watchdog import Watchdog
+
+log = structlog.get_logger(__name__)
+
+Positions = Callable[[Collection[int]], Awaitable[Mapping[int, int]]]
+"""Gives, for those of the asked partitions that were folded before, the offset of the next record."""
+
+Apply = Callable[[Sequence[Record]], Awaitable[None]]
+"""Applies a batch: each partition's records in offset order, without a gap to what was applied before.
+
+Writes effects and offsets in one transaction. It must check there that each stored offset is where the
+batch begins (`UPDATE … WHERE next = first`), and raise `Fenced` if one is not: another process has taken
+the partition over. May raise `Unavailable`; the same batch is then applied again."""
+
+_POLL_SECONDS = 0.5
+_HINT_EVERY = 1.0
+_LAG_EVERY = 5.0
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 5.0
+_STOP_SECONDS = 20.0
+_LEAVE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Records fetched in one `epoch`, and for each partition the offset after its last one."""
+
+    epoch: int
+    records: list[Record]
+    ends: dict[Partition, int]
+
+    @classmethod
+    def of(cls, epoch: int, batches: Mapping[Partition, Sequence[Record]]) -> Self:
+        records = [record for part in batches.values() for record in part]
+        return cls(epoch, records, {partition: part[-1].offset + 1 for partition, part in batches.items()})
+
+
+class Fold:
+    """Reads `topic` as a member of `group` and applies its records in batches.
+
+    Parameters
+    ----------
+    positions, apply
+        The store; see `Positions` and `Apply`.
+    max_batch
+        The most records in a batch.
+    stuck
+        Seconds of lag without progress after which it gives up; 0 is for ever.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        group: str,
+        topic: Topic,
+        positions: Positions,
+        apply: Apply,
+        *,
+        max_batch: int = 2000,
+        stuck: float = 300.0,
+    ) -> None:
+        self._group = group
+        self._topic = topic
+        self._positions = positions
+        self._apply = apply
+        self._max_batch = max_batch
+        self._consumer = backend.consumer(group, [topic.name], self)
+        self._ours: list[Partition] = []
+        self._next: dict[Partition, int] = {}
+        self._hinted: dict[Partition, int] = {}
+        self._epoch = 0
+        self._applying = asyncio.Lock()
+        self._watchdog = Watchdog(stuck)
+        self._trouble: str | None = "starting"
+        self._folded = metrics.FOLDED.labels(group)
+        self._lag = metrics.LAG.labels(group, topic.name)
+
+    def ready(self) -> bool | str:
+        """Say whether records flow: True, or what they wait for."""
+        return self._trouble or True
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Fold until `stop` is set; the batch being applied is finished.
+
+        Raises
+        ------
+        Stuck
+            There was lag and no progress for too long; end the process, so that another takes over.
+        """
+        await self._consumer.start()
+        log.info("folding", group=self._group, topic=self._topic.name)
+        queue: asyncio.Queue[_Batch] = asyncio.Queue(1)
+        loops: list[asyncio.Task[Any]] = [
+            asyncio.create_task(self._read(queue)),
+            asyncio.create_task(self._fold(queue)),
+            asyncio.create_task(self._hint()),
+            asyncio.create_task(self._watch()),
+        ]
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait([*loops, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._trouble = "stopping"
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_SECONDS), self._applying:
+                    self._epoch += 1
+            for task in (*loops, stopping):
+                task.cancel()
+            await asyncio.gather(*loops, stopping, return_exceptions=True)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LEAVE_SECONDS):
+                    await self._commit()
+                    await self._consumer.stop()
+        for task in done:
+            task.result()
+
+    # -- assignments
+
+    async def assigned(self, partitions: Collection[Partition]) -> None:
+        """Go on where the store says (called by the backend)."""
+        self._watchdog.progress()
+        self._ours = list(partitions)
+        await self._find_place()
+        log.info("assigned", group=self._group, partitions=len(partitions))
+
+    async def revoked(self, partitions: Collection[Partition]) -> None:
+        """Let the batch under way finish and drop what was fetched (called by the backend)."""
+        metrics.REBALANCES.labels(self._group).inc()
+        async with self._applying:
+            self._epoch += 1
+        await self._commit()
+        log.info("revoked", group=self._group, partitions=len(partitions))
+        self._ours = []
+        self._next = {}
+
+    async def _find_place(self) -> None:
+        """Ask the store how far it is and read on from there."""
+        pause = _FIRST_PAUSE
+        ours = self._ours
+        while ours:
+            try:
+                stored = await self._positions([partition.partition for partition in ours])
+                break
+            except Unavailable as away:
+                self._trouble = f"waiting for {away.what}"
+                self._watchdog.progress()
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+        # What was fetched until now is dropped, without a chance for anything to be fetched in between.
+        self._epoch += 1
+        for partition in ours:
+            self._consumer.seek(partition, stored.get(partition.partition, 0))
+
+    # -- reading and applying
+
+    async def _read(self, queue: asyncio.Queue[_Batch]) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                batches = await self._consumer.poll(_POLL_SECONDS, self._max_batch)
+            except Unavailable as away:
+                self._trouble = f"waiting for {away.what}"
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                continue
+            # Nothing was awaited since poll took the records, so they are of this epoch.
+            batch = _Batch.of(self._epoch, batches)
+            if pause != _FIRST_PAUSE or self._trouble == "starting":
+                pause, self._trouble = _FIRST_PAUSE, None
+            if batch.records:
+                await queue.put(batch)
+
+    async def _fold(self, queue: asyncio.Queue[_Batch]) -> None:
+        while True:
+            batch = await queue.get()
+            pause = _FIRST_PAUSE
+            while not await self._attempt(batch):
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _attempt(self, batch: _Batch) -> bool:
+        """Apply a batch; False if that must be tried again."""
+        async with self._applying:
+            if batch.epoch != self._epoch:
+                return True  # dropped: it will be fetched again, here or elsewhere
+            try:
+                await self._apply(batch.records)
+            except Unavailable as away:
+                self._trouble = f"waiting for {away.what}"
+                self._watchdog.progress()
+                return False
+            except Fenced:
+                log.warning("the store is elsewhere: reading on from there", group=self._group)
+                await self._find_place()
+                return True
+            self._trouble = None
+            self._watchdog.progress()
+            self._folded.inc(len(batch.records))
+            self._next.update(batch.ends)
+            return True
+
+    # -- hints and watching
+
+    async def _hint(self) -> None:
+        while True:
+            await asyncio.sleep(_HINT_EVERY)
+            await self._commit()
+
+    async def _commit(self) -> None:
+        ends = {partition: offset for partition, offset in self._next.items() if partition in self._ours}
+        if ends == self._hinted:
+            return
+        with suppress(Fenced, Unavailable):
+            await self._consumer.commit(ends)
+            self._hinted = ends
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_LAG_EVERY)
+            try:
+                lag = sum((await self._consumer.lag()).values())
+            except Unavailable:
+                self._watchdog.progress()  # a log that is away is not a consumer that sleeps
+                continue
+            self._lag.set(lag)
+            self._watchdog.check(lag, busy=int(self._applying.locked()))

@@ -1,0 +1,151 @@
+"""One delivery, from a record to what must be published for the record to be done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+import structlog
+from msgspec import Struct
+
+from sluice_contracts import wire
+from sluice_streaming.clock import Clock
+from sluice_streaming.letters import dead_letter
+from sluice_streaming.messages import Delivery, Message, Outgoing, Record, outgoing
+from sluice_streaming.outcomes import (
+    INTERNAL,
+    MALFORMED,
+    TIME_LIMIT,
+    Failure,
+    Reject,
+    Retry,
+    Unavailable,
+)
+from sluice_streaming.retries import History, choose_tier, foreign
+from sluice_streaming.step import Step
+from sluice_telemetry.logs import describe
+
+log = structlog.get_logger(__name__)
+
+C = TypeVar("C")
+
+DONE = "done"
+RETRIED = "retried"
+DEAD = "dead"
+SKIPPED = "skipped"
+
+
+class Settlement(Struct, frozen=True):
+    """What a delivery came to.
+
+    Parameters
+    ----------
+    outcome
+        `done`, `retried`, `dead` or `skipped`.
+    records
+        To be published, all of them, before the record counts as done.
+    capped
+        It is a dead letter that the cap on dead letters counts.
+    """
+
+    outcome: str
+    records: tuple[Outgoing, ...] = ()
+    capped: bool = False
+
+
+class Handling(Generic[C]):
+    """Handles the records of one step. Publishes nothing itself."""
+
+    def __init__(self, step: Step[C], clock: Clock) -> None:
+        self._step = step
+        self._clock = clock
+        self._decoder: wire.Decoder[C] = wire.Decoder(step.topic.messages)
+
+    async def handle(self, record: Record) -> Settlement:
+        """Decode, call the handler and turn what it did into a settlement.
+
+        Raises
+        ------
+        Unavailable
+            Something that everything needs is away: call again later, with the same record.
+        """
+        try:
+            command = self._decoder.decode(record.value or b"")
+        except wire.UnknownTypeError:
+            return Settlement(SKIPPED)
+        except wire.MalformedMessageError as error:
+            log.warning("malformed message", **_place(record), reason=str(error))
+            return self._dead(record, record, History.of(record), MALFORMED, capped=True)
+        history = History.of(record)
+        delivery = Delivery(command, record, history.attempt)
+        try:
+            messages = await self._call(delivery)
+            return Settlement(DONE, tuple([outgoing(message) for message in messages]))
+        except Unavailable:
+            raise
+        except Retry as outcome:
+            return self._again(delivery, history, outcome.code, outcome.after)
+        except Reject as outcome:
+            return self._dead(delivery, record, history, outcome.code, capped=True)
+        except Exception as error:
+            log.error("handler failed", **_place(record), attempt=history.attempt, **describe(error))  # noqa: TRY400
+            return self._again(delivery, history, INTERNAL, None)
+
+    def refuse(self, record: Record, code: str) -> Settlement:
+        """Give the settlement of a record whose results cannot be published, without its value."""
+        history = History.of(record)
+        letter = dead_letter(record, history, self._step.topic.dead, code, self._clock.now())
+        letter = Outgoing(letter.topic, letter.key, None, letter.headers)
+        messages = self._spoken(self._step.on_dead, record, Failure(code, history.attempt))
+        return Settlement(DEAD, (letter, *messages), capped=True)
+
+    async def _call(self, delivery: Delivery[C]) -> Sequence[Message]:
+        scope = asyncio.timeout(self._step.time_limit)
+        try:
+            async with scope:
+                return await self._step.handle(delivery)
+        except TimeoutError:
+            if scope.expired():
+                raise Retry(TIME_LIMIT) from None
+            raise
+
+    def _again(self, delivery: Delivery[C], history: History, code: str, after: float | None) -> Settlement:
+        step, now = self._step, self._clock.now()
+        first = now if history.first_failed is None else history.first_failed
+        history = replace(history, first_failed=first, due=None)
+        tiers = step.topic.retries
+        if not tiers or history.attempt >= step.max_attempts:
+            return self._dead(delivery, delivery.record, history, code, capped=code == INTERNAL)
+        tier = choose_tier(tiers, history.attempt, after)
+        due = now + tier.delay.total_seconds()
+        if due - first > step.max_age.total_seconds():
+            return self._dead(delivery, delivery.record, history, code, capped=code == INTERNAL)
+        record: Record = delivery.record
+        later = replace(history, attempt=history.attempt + 1, due=due)
+        headers = (*foreign(record.headers), *later.headers(code))
+        copy = Outgoing(step.topic.retry(tier), record.key, record.value, headers)
+        messages = self._spoken(step.on_retry, delivery, Failure(code, history.attempt, due))
+        return Settlement(RETRIED, (copy, *messages))
+
+    def _dead(
+        self, subject: Delivery[C] | Record, record: Record, history: History, code: str, *, capped: bool
+    ) -> Settlement:
+        letter = dead_letter(record, history, self._step.topic.dead, code, self._clock.now())
+        messages = self._spoken(self._step.on_dead, subject, Failure(code, history.attempt))
+        return Settlement(DEAD, (letter, *messages), capped)
+
+    def _spoken(
+        self, say: Callable[[Any, Failure], Sequence[Message]], subject: Any, failure: Failure
+    ) -> tuple[Outgoing, ...]:
+        try:
+            return tuple([outgoing(message) for message in say(subject, failure)])
+        except Exception as error:
+            # The letter must be written all the same: losing it too would help nobody.
+            log.error("announcing a failure failed", topic=self._step.topic.name, **describe(error))  # noqa: TRY400
+            return ()
+
+
+def _place(record: Record) -> dict[str, Any]:
+    return {"topic": record.topic, "partition": record.partition, "offset": record.offset}

@@ -1,0 +1,100 @@
+"""What goes out, what comes in, and what a handler is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from msgspec import Struct
+
+from sluice_contracts import wire
+from sluice_contracts.topics import Topic
+from sluice_telemetry.trace import TRACEPARENT, current
+
+C = TypeVar("C")
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class Partition(NamedTuple):
+    """One partition of one topic, both by name on Kafka."""
+
+    topic: str
+    partition: int
+
+
+class Record(Protocol):
+    """A record as it was read; aiokafka's own records satisfy this, so none is converted.
+
+    `timestamp` is Unix milliseconds.
+    """
+
+    @property
+    def topic(self) -> str: ...  # noqa: D102
+    @property
+    def partition(self) -> int: ...  # noqa: D102
+    @property
+    def offset(self) -> int: ...  # noqa: D102
+    @property
+    def key(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def value(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...  # noqa: D102
+    @property
+    def timestamp(self) -> int: ...  # noqa: D102
+
+
+class Message(Struct, frozen=True):
+    """A message to publish: `body` as JSON on `topic`, partitioned by `key`."""
+
+    topic: Topic
+    key: str
+    body: Struct
+    headers: Headers = ()
+
+
+class Outgoing(Struct, frozen=True):
+    """Bytes to publish: what a message becomes, and what retries and dead letters are copied as."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class Delivery(Struct, Generic[C], frozen=True):
+    """One message handed to a handler.
+
+    Parameters
+    ----------
+    command
+        The decoded message.
+    record
+        The record it came in.
+    attempt
+        Counts from 1. It counts failures that were retried; a delivery repeated after a crash has the
+        number of the one before.
+    """
+
+    command: C
+    record: Any
+    attempt: int = 1
+
+
+def outgoing(message: Message) -> Outgoing:
+    """Give the message's bytes, with the running task's trace in its headers."""
+    headers = message.headers
+    trace = current()
+    if trace is not None:
+        headers = (*headers, (TRACEPARENT, str(trace).encode()))
+    return Outgoing(message.topic.name, message.key.encode(), wire.encode(message.body), headers)
+
+
+def header(headers: Sequence[tuple[str, bytes]], name: str) -> bytes | None:
+    """Give the last value of that name (on Kafka the last of several wins), or None."""
+    found = None
+    for key, value in headers:
+        if key == name:
+            found = value
+    return found

@@ -1,0 +1,146 @@
+"""The process around a service: event loop, logs, signals, health endpoints and exit codes.
+
+Every `__main__` is `run(name, main)`. `main` wires the service, works until `context.stop` is set, and
+cleans up after itself; what it raises becomes an exit code and one line, not a traceback full of data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+
+import structlog
+import uvloop
+from pydantic import ValidationError
+
+from sluice_streaming.settings import ProcessSettings
+from sluice_streaming.watchdog import Stuck
+from sluice_telemetry.health import HealthServer, Ready
+from sluice_telemetry.logs import configure_logging
+
+log = structlog.get_logger(__name__)
+
+_STOP_SECONDS = 30.0
+_FROZEN_SECONDS = 120.0
+
+
+@dataclass
+class Context:
+    """What `main` is given.
+
+    Parameters
+    ----------
+    service
+        The service's name.
+    stop
+        Set when the process is asked to end (SIGTERM, SIGINT); `main` then has 30 s.
+    """
+
+    service: str
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _checks: list[Ready] = field(default_factory=list)
+
+    def watch(self, check: Ready) -> None:
+        """Let readiness depend on `check` too, for example a worker's `ready`."""
+        self._checks.append(check)
+
+    def ready(self) -> bool | str:
+        """Say whether everything watched is ready, and if not, what the first is waiting for."""
+        for check in self._checks:
+            answer = check()
+            if answer is not True:
+                return answer or "not ready"
+        return bool(self._checks) or "starting"
+
+
+Main = Callable[[Context], Awaitable[None]]
+
+
+def run(service: str, main: Main) -> None:
+    """Run a service to its end and exit the process.
+
+    Exit codes (sysexits.h): 0 asked to stop and did; 78 wrong settings; 70 a fault, or no progress; 75 did
+    not stop in time.
+    """
+    try:
+        settings = ProcessSettings()
+    except ValidationError as error:
+        print(f"{service}: {explain(error)}", file=sys.stderr)
+        raise SystemExit(os.EX_CONFIG) from None
+    configure_logging(service, logging.getLevelNamesMapping()[settings.log_level])
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(_supervise(Context(service), main, settings))
+    raise SystemExit(code)
+
+
+def explain(error: ValidationError) -> str:
+    """Say in one line which environment variables are wrong and why, without their values."""
+    prefix = "SLUICE_"
+    problems = []
+    for item in error.errors(include_url=False, include_input=False, include_context=False):
+        name = "_".join(str(part) for part in item["loc"]).upper() or "settings"
+        problems.append(f"{prefix}{name}: {item['msg']}")
+    return "wrong settings: " + "; ".join(problems)
+
+
+async def _supervise(context: Context, main: Main, settings: ProcessSettings) -> int:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, context.stop.set)
+    async with AsyncExitStack() as stack:
+        try:
+            await _serve_health(context, settings, stack)
+            return await _until_stopped(context, main)
+        except ValidationError as error:
+            log.error(explain(error))  # noqa: TRY400 - one line is what helps here
+            return os.EX_CONFIG
+        except Stuck as error:
+            log.error("no progress", reason=str(error))  # noqa: TRY400
+            return os.EX_SOFTWARE
+        except Exception as error:
+            log.critical("failed", exc_info=error)
+            return os.EX_SOFTWARE
+
+
+async def _until_stopped(context: Context, main: Main) -> int:
+    work = asyncio.ensure_future(main(context))
+    pulse = asyncio.create_task(_beat())
+    stopping = asyncio.create_task(context.stop.wait())
+    try:
+        await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if context.stop.is_set():
+            log.info("stopping")
+            await asyncio.wait([work], timeout=_STOP_SECONDS)
+        if not work.done():
+            log.error("did not stop in time")
+            work.cancel()
+            await asyncio.wait([work], timeout=1.0)
+            return os.EX_TEMPFAIL
+        work.result()
+        log.info("stopped")
+        return os.EX_OK
+    finally:
+        for task in (pulse, stopping):
+            task.cancel()
+        faulthandler.cancel_dump_traceback_later()
+
+
+async def _beat() -> None:
+    """End the process if the event loop freezes: nothing that runs on it could notice."""
+    while True:
+        with suppress(ValueError, AttributeError):  # no stderr to write the traceback to
+            faulthandler.dump_traceback_later(_FROZEN_SECONDS, exit=True)
+        await asyncio.sleep(_FROZEN_SECONDS / 10)
+
+
+async def _serve_health(context: Context, settings: ProcessSettings, stack: AsyncExitStack) -> None:
+    host, _, port = settings.health.rpartition(":")
+    if port and int(port):
+        await stack.enter_async_context(HealthServer(host or "127.0.0.1", int(port), context.ready))

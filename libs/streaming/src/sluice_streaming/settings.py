@@ -1,0 +1,40 @@
+"""Settings of the runtime, from the environment; services extend them with their own."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class StreamSettings(BaseSettings):
+    """What every streaming service is told (prefix `SLUICE_`).
+
+    Parameters
+    ----------
+    kafka
+        `host:port`, several separated by commas.
+    concurrency
+        The most items in flight per process.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SLUICE_")
+
+    kafka: str = Field(default="127.0.0.1:9092", min_length=1)
+    concurrency: int = Field(default=32, ge=1, le=4096)
+
+
+class ProcessSettings(BaseSettings):
+    """What every process is told, whatever it does.
+
+    Parameters
+    ----------
+    health
+        `host:port` of the health endpoints; port 0, or nothing, means none.
+    log_level
+        The least severity that is logged.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SLUICE_")
+
+    health: str = Field(default="", pattern=r"^$|^.*:\d{1,5}$")
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

@@ -1,0 +1,108 @@
+"""Structured logs: one JSON object per line on stderr, each with its service and trace.
+
+Logs hold ids, counts and codes, never health information, and never an exception's message: a message may
+quote what was being handled. An error is logged by its type and by the code locations it passed through.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import MutableMapping
+from pathlib import PurePath
+from typing import Any
+
+import structlog
+
+from sluice_telemetry.trace import current
+
+Event = MutableMapping[str, Any]
+_DEPTH = 12  # frames of a traceback worth reading
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """Give an error as fields that are safe to log: its type, its causes' types and where it was raised.
+
+    Returns
+    -------
+    dict
+        `error` (type names, outermost first) and `at` (`file:line function`, innermost last).
+    """
+    kinds: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(kinds) < _DEPTH:
+        kinds.append(type(cause).__qualname__)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    frames = traceback.extract_tb(error.__traceback__)[-_DEPTH:]
+    places = [f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+    return {"error": " from ".join(kinds), "at": places}
+
+
+def _add_trace(_logger: Any, _method: str, event: Event) -> Event:
+    trace = current()
+    if trace is not None:
+        event["trace"] = trace.trace_id
+        event["span"] = trace.span_id
+    return event
+
+
+def _strip_exception(_logger: Any, _method: str, event: Event) -> Event:
+    """Replace `exc_info` by what `describe` allows."""
+    info = event.pop("exc_info", None)
+    if info is True:
+        info = sys.exc_info()
+    error = info[1] if isinstance(info, tuple) else info
+    if isinstance(error, BaseException):
+        event.update(describe(error))
+    return event
+
+
+def configure_logging(service: str, level: int = logging.INFO) -> None:
+    """Send this process's logs, its libraries' included, to stderr as JSON lines.
+
+    Parameters
+    ----------
+    service
+        The service's name, a field of every line.
+    level
+        The least severity that is written; libraries are quieter by one step.
+    """
+
+    def add_service(_logger: Any, _method: str, event: Event) -> Event:
+        event["service"] = service
+        return event
+
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        add_service,
+        _add_trace,
+        _strip_exception,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+    logging.getLogger("sluice").setLevel(level)
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("sluice_"):
+            logging.getLogger(name).setLevel(level)
