@@ -10,6 +10,8 @@ from msgspec import Struct
 T = TypeVar("T")
 
 _encoder = msgspec.json.Encoder()
+# A hostile value may also be nested deeper than the decoder goes.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class MalformedMessageError(ValueError):
@@ -55,13 +57,13 @@ class Decoder(Generic[T]):
         """
         try:
             return self._decoder.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             raise self._explain(data, error) from None
 
     def _explain(self, data: bytes, error: Exception) -> MalformedMessageError:
         try:
             kind = msgspec.json.decode(data, type=_Envelope).type
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNREADABLE:
             return MalformedMessageError("not a JSON object with a type")
         if kind and kind not in self._known:
             return UnknownTypeError("a type this version does not know")

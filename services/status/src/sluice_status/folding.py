@@ -1,0 +1,169 @@
+"""The fold: spans of jobs.events in, rows, offsets and announcements out, in one transaction per span."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import structlog
+
+from sluice_contracts import wire
+from sluice_contracts.events import Event
+from sluice_contracts.topics import JOBS_EVENTS
+from sluice_status import metrics
+from sluice_status.batch import Batch, Dead, LogRecord, News, read
+from sluice_status.jobs import FINISHED, Ending, Job, cancels, count, end, finished, learn, standing
+from sluice_status.ledger import Announcement, Ledger, RefusedError, Transaction
+from sluice_status.pace import Pace
+from sluice_streaming.outcomes import Fenced
+
+log = structlog.get_logger(__name__)
+
+
+class Folder:
+    """Folds spans of the log into a ledger.
+
+    One instance per process; the runtime calls it for the partitions that this process is assigned. It may
+    read a span while the one before is being written, but never writes two at a time.
+
+    Parameters
+    ----------
+    ledger
+        Where to.
+    pace
+        How often a running job's state is told.
+    wake
+        Called after a commit that left announcements to publish.
+    """
+
+    def __init__(self, ledger: Ledger, pace: Pace, wake: Callable[[], None]) -> None:
+        self._ledger = ledger
+        self._pace = pace
+        self._wake = wake
+        self._decoder: wire.Decoder[Event] = wire.Decoder(JOBS_EVENTS.messages)
+        self._reached: dict[tuple[str, int], int] = {}
+
+    @property
+    def partitions(self) -> frozenset[int]:
+        """The partitions of `jobs.events` that this process folds."""
+        return frozenset(partition for _, partition in self._reached)
+
+    async def positions(self, partitions: Collection[int]) -> dict[int, int]:
+        """Take over exactly these partitions and give the offset to read each one from.
+
+        Raises
+        ------
+        Unavailable
+            The database is away.
+        """
+        found = await self._ledger.positions(JOBS_EVENTS.name, partitions)
+        self._reached = {(JOBS_EVENTS.name, partition): offset for partition, offset in found.items()}
+        self._wake()
+        return found
+
+    def read(self, records: Sequence[LogRecord]) -> Batch:
+        """Make a span small. Pure: it neither waits nor changes anything."""
+        return read(records, self._decoder.decode)
+
+    async def apply(self, records: Sequence[LogRecord]) -> None:
+        """Fold a span: when this returns, its rows and its offsets are committed together.
+
+        Raises
+        ------
+        Fenced
+            Another process folds one of these partitions: ask for positions again and read on from there.
+        Unavailable
+            The database is away: bring the same span again.
+        """
+        await self.write(self.read(records), records)
+
+    async def write(self, batch: Batch, records: Sequence[LogRecord]) -> None:
+        """Write what `read` made of these records; otherwise as `apply`."""
+        try:
+            await self._write(batch)
+        except RefusedError as error:
+            if len(records) > 1:
+                # One record must not stop the rest: find it by halves.
+                middle = len(records) // 2
+                await self.apply(records[:middle])
+                await self.apply(records[middle:])
+                return
+            log.error("the database refuses a record", reason=str(error), **_place(records[0]))  # noqa: TRY400
+            await self._write(_refused(records[0], batch))
+
+    async def _write(self, batch: Batch) -> None:
+        started = time.perf_counter()
+        ahead = batch.next_offsets
+        try:
+            expected = {place: self._reached[place] for place in ahead}
+        except KeyError:
+            raise Fenced from None
+        async with self._ledger.transaction(expected, ahead) as transaction:
+            announcements, told = await self._fold(transaction, batch)
+        for place in ahead.keys() & self._reached.keys():
+            self._reached[place] = ahead[place]
+        self._pace.told(told)
+        if announcements:
+            self._wake()
+        metrics.observe(batch, time.perf_counter() - started)
+
+    async def _fold(self, transaction: Transaction, batch: Batch) -> tuple[int, list[Job]]:
+        if batch.dead:
+            await transaction.bury(batch.dead)
+        if not batch.jobs:
+            return 0, []
+        held = await transaction.lock(batch.jobs)
+        jobs = {job: learn(held[job], news) for job, news in batch.jobs.items()}
+        for job, news in batch.jobs.items():
+            row = jobs[job]
+            if cancels(row, news):
+                news.cancel_items(job, row.items, row.cancelled_at or 0.0)
+        for job, tally in (await transaction.lift(batch.jobs)).items():
+            jobs[job] = count(jobs[job], tally)
+        jobs = await _ended(transaction, jobs)
+        changed = [row for job, row in jobs.items() if row != held[job]]
+        if changed:
+            await transaction.save(changed)
+        return await self._announce(transaction, batch.jobs, held, changed)
+
+    async def _announce(
+        self,
+        transaction: Transaction,
+        news: Mapping[str, News],
+        held: Mapping[str, Job],
+        changed: Sequence[Job],
+    ) -> tuple[int, list[Job]]:
+        announcements: list[Announcement] = []
+        told: list[Job] = []
+        for row in changed:
+            before, place = held[row.job], news[row.job].partition
+            if row.state == FINISHED and before.state != FINISHED:
+                body = wire.encode(finished(row))
+                announcements.append(Announcement(place, row.job, "JobFinished", body))
+            if row.kind is not None and (row.state != before.state or self._pace.due(row)):
+                body = wire.encode(standing(row))
+                announcements.append(Announcement(place, row.job, "JobState", body))
+                told.append(row)
+        if announcements:
+            await transaction.announce(announcements)
+        return len(announcements), told
+
+
+async def _ended(transaction: Transaction, jobs: dict[str, Job]) -> dict[str, Job]:
+    candidates = {job: row.items for job, row in jobs.items() if row.may_have_ended}
+    if not candidates:
+        return jobs
+    endings = await transaction.endings(candidates)
+    nothing = Ending(0, 0.0)
+    return {
+        job: end(row, endings.get(job, nothing)) if job in candidates else row for job, row in jobs.items()
+    }
+
+
+def _refused(record: LogRecord, batch: Batch) -> Batch:
+    dead = Dead.of(record, "content that the database refuses")
+    return Batch(next_offsets=batch.next_offsets, dead=[dead], records=1)
+
+
+def _place(record: LogRecord) -> dict[str, object]:
+    return {"topic": record.topic, "partition": record.partition, "offset": record.offset}

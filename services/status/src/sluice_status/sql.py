@@ -1,0 +1,136 @@
+"""The statements of the Postgres ledger. Each takes arrays and does a whole batch."""
+
+from __future__ import annotations
+
+POSITIONS = """
+WITH added AS (
+    INSERT INTO status.offsets (topic, partition, next_offset)
+    SELECT $1, partition, 0 FROM unnest($2::int[]) AS partition
+    ON CONFLICT DO NOTHING
+    RETURNING partition, next_offset
+)
+SELECT partition, next_offset FROM added
+UNION ALL
+SELECT partition, next_offset FROM status.offsets WHERE topic = $1 AND partition = ANY($2::int[])
+"""
+
+ADVANCE = """
+UPDATE status.offsets AS held
+SET next_offset = moved.ahead, updated_at = now()
+FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[]) AS moved (topic, partition, expected, ahead)
+WHERE held.topic = moved.topic AND held.partition = moved.partition AND held.next_offset = moved.expected
+RETURNING held.partition
+"""
+
+# In the order of `sluice_status.jobs.Job`. Locks are taken in one order, so that two folds never wait for
+# each other in a circle.
+LOCK = """
+SELECT job::text, kind, client, subject, state, outcome, items, attached, skipped, failed, cancelled,
+    extract(epoch FROM submitted_at)::float8, extract(epoch FROM started_at)::float8,
+    extract(epoch FROM cancelled_at)::float8, extract(epoch FROM finished_at)::float8
+FROM status.jobs WHERE job = ANY($1::text[]::uuid[]) ORDER BY status.jobs.job FOR UPDATE
+"""
+
+ADD = """
+INSERT INTO status.jobs (job) SELECT unnest($1::text[]::uuid[]) ON CONFLICT DO NOTHING
+"""
+
+# `sluice_status.ladder.order` in SQL. An update keeps the rank it replaces, so that RETURNING gives both;
+# a row that stays as it is is not returned, and so is not counted again.
+LIFT = """
+WITH changed AS (
+    INSERT INTO status.job_items AS held (
+        job, item, rank, updated_at, size, file, file_outcome, stage, code, attempt, source_status
+    )
+    SELECT ($1::text[]::uuid[])[told.job], told.item, told.rank, to_timestamp(told.at), told.size, told.file,
+        told.file_outcome, told.stage, told.code, told.attempt, told.source_status
+    FROM unnest(
+        $2::int[], $3::int[], $4::smallint[], $5::float8[], $6::bigint[], $7::text[], $8::text[], $9::text[],
+        $10::text[], $11::int[], $12::int[]
+    ) AS told (
+        job, item, rank, at, size, file, file_outcome, stage, code, attempt, source_status
+    )
+    ON CONFLICT (job, item) DO UPDATE SET
+        rank = excluded.rank, previous_rank = held.rank, updated_at = excluded.updated_at,
+        size = excluded.size, file = excluded.file, file_outcome = excluded.file_outcome,
+        stage = excluded.stage, code = excluded.code, attempt = excluded.attempt,
+        source_status = excluded.source_status
+    WHERE excluded.rank > held.rank OR excluded.rank = held.rank AND (
+        CASE held.rank
+            WHEN 10 THEN excluded.updated_at > held.updated_at
+            ELSE excluded.updated_at < held.updated_at
+        END
+        OR excluded.updated_at = held.updated_at AND (
+            coalesce(excluded.stage, ''), coalesce(excluded.code, ''), coalesce(excluded.file, ''),
+            coalesce(excluded.file_outcome, ''), coalesce(excluded.attempt, -1),
+            coalesce(excluded.source_status, -1), coalesce(excluded.size, -1)
+        ) > (
+            coalesce(held.stage, ''), coalesce(held.code, ''), coalesce(held.file, ''),
+            coalesce(held.file_outcome, ''), coalesce(held.attempt, -1),
+            coalesce(held.source_status, -1), coalesce(held.size, -1)
+        )
+    )
+    RETURNING job, rank, previous_rank
+)
+SELECT job::text,
+    count(*) FILTER (WHERE rank = 70) - count(*) FILTER (WHERE previous_rank = 70),
+    count(*) FILTER (WHERE rank = 60) - count(*) FILTER (WHERE previous_rank = 60),
+    count(*) FILTER (WHERE rank = 50) - count(*) FILTER (WHERE previous_rank = 50),
+    count(*) FILTER (WHERE rank = 40) - count(*) FILTER (WHERE previous_rank = 40)
+FROM changed GROUP BY job
+"""
+
+ENDINGS = """
+SELECT it.job::text, count(*) FILTER (WHERE it.rank >= 40 AND it.item < told.items) AS ended,
+    extract(epoch FROM max(it.updated_at))::float8 AS at
+FROM unnest($1::text[]::uuid[], $2::int[]) AS told (job, items)
+JOIN status.job_items AS it ON it.job = told.job
+GROUP BY it.job
+"""
+
+SAVE = """
+UPDATE status.jobs AS held SET
+    kind = told.kind, client = told.client, subject = told.subject, state = told.state,
+    outcome = told.outcome, items = told.items, attached = told.attached, skipped = told.skipped,
+    failed = told.failed, cancelled = told.cancelled, submitted_at = to_timestamp(told.submitted_at),
+    started_at = to_timestamp(told.started_at), cancelled_at = to_timestamp(told.cancelled_at),
+    finished_at = to_timestamp(told.finished_at)
+FROM unnest(
+    $1::text[]::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::int[],
+    $9::int[], $10::int[], $11::int[], $12::float8[], $13::float8[], $14::float8[], $15::float8[]
+) AS told (
+    job, kind, client, subject, state, outcome, items, attached, skipped, failed, cancelled, submitted_at,
+    started_at, cancelled_at, finished_at
+)
+WHERE held.job = told.job
+"""
+
+ANNOUNCE = """
+INSERT INTO status.outbox (partition, job, type, body)
+SELECT told.partition, told.job, told.type, told.body
+FROM unnest($1::int[], $2::text[]::uuid[], $3::text[], $4::bytea[]) WITH ORDINALITY
+    AS told (partition, job, type, body, number)
+ORDER BY told.number
+"""
+
+OUTBOX = """
+SELECT seq, job::text, type, body FROM status.outbox
+WHERE partition = ANY($1::int[]) ORDER BY seq LIMIT $2
+"""
+
+PUBLISHED = """
+WITH gone AS (DELETE FROM status.outbox WHERE seq = ANY($1::bigint[]))
+UPDATE status.jobs SET announced_at = coalesce(announced_at, now()) WHERE job = ANY($2::text[]::uuid[])
+"""
+
+BURY = """
+INSERT INTO status.dead (topic, partition, record_offset, reason, sha256)
+SELECT * FROM unnest($1::text[], $2::int[], $3::bigint[], $4::text[], $5::bytea[])
+ON CONFLICT DO NOTHING
+"""
+
+FORGET = """
+DELETE FROM status.dead WHERE (topic, partition, record_offset) IN (
+    SELECT topic, partition, record_offset FROM status.dead ORDER BY seen_at DESC OFFSET $1
+)
+"""

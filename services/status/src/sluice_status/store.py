@@ -1,0 +1,154 @@
+"""The ledger in Postgres: schema `status`, written under its owner's role by this service alone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import astuple, fields
+
+import asyncpg
+
+from sluice_status import sql
+from sluice_status.batch import Dead, News
+from sluice_status.columns import columns
+from sluice_status.jobs import Ending, Job, Tally
+from sluice_status.ledger import Announced, Announcement, Offsets, RefusedError
+from sluice_storage.pool import TRANSIENT
+from sluice_streaming.outcomes import Fenced, Unavailable
+
+# Errors that another try may not meet: the server is away, or two processes met over the same rows.
+_AWAY = (
+    *TRANSIENT,
+    TimeoutError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+)
+_REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except _REFUSED as error:
+        # The server's message may quote a value: only its class goes further.
+        raise RefusedError(type(error).__name__) from None
+    except _AWAY as error:
+        raise Unavailable("postgres") from error
+
+
+MOST_DEAD = 10_000
+"""How many notes about malformed records are kept."""
+
+
+class PostgresLedger:
+    """The ledger over a pool of connections.
+
+    Parameters
+    ----------
+    pool
+        Connections of a role that is a member of `sluice_owner_status`.
+    """
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def positions(self, topic: str, partitions: Collection[int]) -> dict[int, int]:
+        """See `Ledger.positions`."""
+        with _translated():
+            rows = await self._pool.fetch(sql.POSITIONS, topic, sorted(partitions))
+        return {row["partition"]: row["next_offset"] for row in rows}
+
+    def transaction(
+        self, expected: Offsets, ahead: Offsets
+    ) -> AbstractAsyncContextManager[PostgresTransaction]:
+        """See `Ledger.transaction`."""
+        return self._transaction(expected, ahead)
+
+    @asynccontextmanager
+    async def _transaction(self, expected: Offsets, ahead: Offsets) -> AsyncIterator[PostgresTransaction]:
+        with _translated():
+            async with self._pool.acquire() as connection, connection.transaction():
+                # The fence comes first: its row locks make a second writer wait, then find other offsets.
+                places = sorted(ahead)
+                moved = await connection.fetch(
+                    sql.ADVANCE,
+                    [topic for topic, _ in places],
+                    [partition for _, partition in places],
+                    [expected[place] for place in places],
+                    [ahead[place] for place in places],
+                )
+                if len(moved) != len(places):
+                    raise Fenced
+                yield PostgresTransaction(connection)
+
+    async def outbox(self, partitions: Collection[int], limit: int) -> list[Announced]:
+        """See `Ledger.outbox`."""
+        with _translated():
+            rows = await self._pool.fetch(sql.OUTBOX, sorted(partitions), limit)
+        return [Announced(*row) for row in rows]
+
+    async def published(self, announced: Sequence[Announced]) -> None:
+        """See `Ledger.published`."""
+        ended = [it.job for it in announced if it.type == "JobFinished"]
+        with _translated():
+            await self._pool.execute(sql.PUBLISHED, [it.seq for it in announced], ended)
+
+
+class PostgresTransaction:
+    """See `Transaction`."""
+
+    def __init__(self, connection: asyncpg.pool.PoolConnectionProxy) -> None:
+        self._connection = connection
+
+    async def lock(self, jobs: Collection[str]) -> dict[str, Job]:
+        """See `Transaction.lock`."""
+        wanted = sorted(jobs)
+        rows = await self._connection.fetch(sql.LOCK, wanted)
+        if len(rows) < len(wanted):
+            found = {row["job"] for row in rows}
+            await self._connection.execute(sql.ADD, [job for job in wanted if job not in found])
+            rows = await self._connection.fetch(sql.LOCK, wanted)
+        return {row["job"]: Job(*row) for row in rows}
+
+    async def lift(self, news: Mapping[str, News]) -> dict[str, Tally]:
+        """See `Transaction.lift`."""
+        rows = columns(news)
+        if not rows.item:
+            return {}
+        changed = await self._connection.fetch(sql.LIFT, list(news), *rows.arrays())
+        return {row["job"]: Tally(*row[1:]) for row in changed}
+
+    async def endings(self, jobs: Mapping[str, int]) -> dict[str, Ending]:
+        """See `Transaction.endings`."""
+        rows = await self._connection.fetch(sql.ENDINGS, list(jobs), list(jobs.values()))
+        return {row["job"]: Ending(row["ended"], row["at"]) for row in rows}
+
+    async def save(self, jobs: Sequence[Job]) -> None:
+        """See `Transaction.save`."""
+        table = list(zip(*(astuple(job) for job in jobs), strict=True)) or [()] * len(fields(Job))
+        await self._connection.execute(sql.SAVE, *table)
+
+    async def announce(self, announcements: Sequence[Announcement]) -> None:
+        """See `Transaction.announce`."""
+        await self._connection.execute(
+            sql.ANNOUNCE,
+            [it.partition for it in announcements],
+            [it.job for it in announcements],
+            [it.type for it in announcements],
+            [it.body for it in announcements],
+        )
+
+    async def bury(self, dead: Sequence[Dead]) -> None:
+        """See `Transaction.bury`."""
+        await self._connection.execute(
+            sql.BURY,
+            [it.topic for it in dead],
+            [it.partition for it in dead],
+            [it.offset for it in dead],
+            [it.reason for it in dead],
+            [it.sha256 for it in dead],
+        )
+        await self._connection.execute(sql.FORGET, MOST_DEAD)
