@@ -15,7 +15,12 @@ from sluice_contracts.errors import ItemError
 from sluice_security.failure import SourceFailure
 from sluice_security.guard import AddressRefusedError
 from sluice_security.http_body import Inflater, Pace
+from sluice_security.http_budget import Hold
 from sluice_security.http_limits import HttpLimits
+
+# What is worth reading only to keep a connection, and for how long.
+_DRAINED = 64 * 1024
+_DRAIN_SECONDS = 5.0
 
 
 class GuardedResponse:
@@ -82,8 +87,17 @@ class GuardedResponse:
         if inflater is not None:
             inflater.finish()
 
-    async def read(self, limit: int, too_large: ItemError) -> bytes:
+    async def read(self, limit: int, too_large: ItemError, hold: Hold | None = None) -> bytes:
         """Give the whole body, decompressed.
+
+        Parameters
+        ----------
+        limit
+            The most bytes it may have.
+        too_large
+            The failure's code if it has more.
+        hold
+            The body's share of a memory budget, asked before a large body grows.
 
         Raises
         ------
@@ -93,14 +107,31 @@ class GuardedResponse:
         length = self.content_length
         if length is not None and length > limit:
             raise SourceFailure(too_large, self.status)
+        most = limit if length is None or self.encoded else length
         parts: list[bytes] = []
         size = 0
         async for chunk in self.chunks():
             size += len(chunk)
             if size > limit:
                 raise SourceFailure(too_large, self.status)
+            if hold is not None:
+                await hold.grow(size, most)
             parts.append(chunk)
+        if hold is not None:
+            hold.keep(size)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def drain(self) -> None:
+        """Read a short body away, so that the connection can be used again; a long one is left."""
+        length = self.content_length
+        if length is None or length > _DRAINED:
+            return
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await self._response.content.read()
+        except (aiohttp.ClientError, OSError):
+            # Nothing of it is wanted; the connection is closed instead of kept.
+            self._response.close()
 
     async def _next(self, pace: Pace) -> bytes:
         start = self._loop.time()

@@ -1,0 +1,79 @@
+"""Literal references to FHIR resources: `DocumentReference/1`, with or without a base and a version."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_LONGEST = 4096
+# R4 section 2.24.0.1: id is [A-Za-z0-9\-\.]{1,64}; a type's name is letters.
+_LITERAL = re.compile(
+    r"(?:(?P<base>https?://[^\s?#\\]+?)/+)?"
+    r"(?P<type>[A-Z][A-Za-z]{1,63})/(?P<id>[A-Za-z0-9.-]{1,64})"
+    r"(?:/_history/(?P<version>[A-Za-z0-9.-]{1,64}))?",
+)
+# Ids that the pattern allows and that every HTTP library takes for steps in a path.
+_DOTS = frozenset({".", ".."})
+
+
+class InvalidReferenceError(ValueError):
+    """The text is no literal reference to a resource. The message says why, without the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A resource on a server.
+
+    Parameters
+    ----------
+    base
+        The server's base URL as the reference spells it, without a slash at its end; None if relative.
+    type, id
+        Which resource.
+    version
+        Which version of it, None for the current one.
+    """
+
+    base: str | None
+    type: str
+    id: str
+    version: str | None = None
+
+    @property
+    def path(self) -> str:
+        """Where it is below a base URL."""
+        if self.version is None:
+            return f"{self.type}/{self.id}"
+        return f"{self.type}/{self.id}/_history/{self.version}"
+
+    def url(self, base: str) -> str:
+        """Where it is: below its own base, or below `base` (without a slash at its end) if it has none."""
+        return f"{self.base or base}/{self.path}"
+
+
+def parse_reference(text: str, expected: str | None = None) -> Reference:
+    """Read a literal reference (R4 section 2.3.0.1): relative or absolute, current or versioned.
+
+    Parameters
+    ----------
+    text
+        The reference as it stands in a resource or a request.
+    expected
+        The type it must be of, any if None.
+
+    Raises
+    ------
+    InvalidReferenceError
+        It is contained (`#…`), logical (`urn:…`), conditional (`Type?…`), of another type or malformed.
+    """
+    if len(text) > _LONGEST:
+        raise InvalidReferenceError("longer than 4096 characters")
+    match = _LITERAL.fullmatch(text)
+    if match is None:
+        raise InvalidReferenceError("does not end in a resource's type and id")
+    base, kind, name, version = match.group("base", "type", "id", "version")
+    if name in _DOTS or version in _DOTS:
+        raise InvalidReferenceError("its id is a step in a path")
+    if expected is not None and kind != expected:
+        raise InvalidReferenceError(f"is not a {expected}")
+    return Reference(base.rstrip("/") if base else None, kind, name, version)

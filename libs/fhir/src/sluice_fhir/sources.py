@@ -1,0 +1,246 @@
+"""Sources: the FHIR servers that operators registered, the only ones anything is read from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+from yarl import URL
+
+from sluice_fhir.source_auth import (
+    BackendServicesAuth,
+    ClientCredentialsAuth,
+    InvalidKeyError,
+    NoAuth,
+    SourceAuth,
+    with_key,
+)
+from sluice_security.guard_urls import Prefix, UrlRefusedError, parse_url
+
+_MOST_CONCURRENT = 1024
+_LONGEST_NAME = 200
+_MOST_PREFIXES = 32
+_MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/(?:\*|[a-z0-9!#$&^_.+-]+)")
+
+
+class SourceDraft(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an operator says about a source when registering it.
+
+    Parameters
+    ----------
+    name
+        For people.
+    base_url
+        The FHIR service's base URL.
+    auth
+        How to prove who we are.
+    max_requests_per_second
+        The most requests begun in a second by one process, None for no limit.
+    max_concurrency
+        The most requests under way at once from one process.
+    scrape_schema
+        The schema that makes metadata of its documents; None: the one that matches the server.
+    attachment_prefixes
+        Further places its attachments may be read from, such as a CDN. Its credentials are not sent there.
+    content_types
+        Media types an attachment may have (`application/pdf`, `image/*`); none: all.
+    enabled
+        Whether anything is read from it at all.
+    software, fhir_version
+        What its CapabilityStatement says, if known.
+    """
+
+    name: str
+    base_url: str
+    auth: SourceAuth = msgspec.field(default_factory=NoAuth)
+    max_requests_per_second: float | None = None
+    max_concurrency: int = 32
+    scrape_schema: str | None = None
+    attachment_prefixes: tuple[str, ...] = ()
+    content_types: tuple[str, ...] = ()
+    enabled: bool = True
+    software: str | None = None
+    fhir_version: str | None = None
+
+
+class SourceChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an operator changes of a source; what is not given stays. `base_url` never changes."""
+
+    name: str | UnsetType = UNSET
+    auth: SourceAuth | UnsetType = UNSET
+    max_requests_per_second: float | UnsetType | None = UNSET
+    max_concurrency: int | UnsetType = UNSET
+    scrape_schema: str | UnsetType | None = UNSET
+    attachment_prefixes: tuple[str, ...] | UnsetType = UNSET
+    content_types: tuple[str, ...] | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+    software: str | UnsetType | None = UNSET
+    fhir_version: str | UnsetType | None = UNSET
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """A registered source; the fields are `SourceDraft`'s, normalised.
+
+    `base_url` has no slash at its end. `revision` grows with every change.
+    """
+
+    id: str
+    name: str
+    base_url: str
+    auth: SourceAuth = msgspec.field(default_factory=NoAuth)
+    max_requests_per_second: float | None = None
+    max_concurrency: int = 32
+    scrape_schema: str | None = None
+    attachment_prefixes: tuple[str, ...] = ()
+    content_types: tuple[str, ...] = ()
+    enabled: bool = True
+    software: str | None = None
+    fhir_version: str | None = None
+    revision: int = 1
+
+    def permits(self, content_type: str) -> bool:
+        """Tell whether an attachment of this media type (parameters ignored) may be imported."""
+        if not self.content_types:
+            return True
+        kind = content_type.partition(";")[0].strip().lower()
+        family = kind.partition("/")[0] + "/*"
+        return kind in self.content_types or family in self.content_types
+
+    def resolve(self, url: str) -> str:
+        """Make an attachment's URL absolute: relative ones are below the base URL (R4 section 2.24.0.3).
+
+        Raises
+        ------
+        UrlRefusedError
+            It is not a URL.
+        """
+        if url.startswith(("http://", "https://")):
+            return url
+        try:
+            # A leading slash would leave the FHIR service for the host's root.
+            return str(
+                URL(self.base_url + "/").join(URL(url.lstrip("/") if not url.startswith("//") else url))
+            )
+        except ValueError:
+            raise UrlRefusedError("not a URL") from None
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """One thing wrong with one field, in words for an operator."""
+
+    field: str
+    text: str
+
+
+class InvalidSourceError(ValueError):
+    """A source cannot be registered like this; `problems` lists everything that is wrong."""
+
+    def __init__(self, problems: list[FieldProblem]) -> None:
+        super().__init__(", ".join(f"{problem.field}: {problem.text}" for problem in problems))
+        self.problems = problems
+
+
+def checked_source(draft: SourceDraft, *, source_id: str, revision: int, loopback: bool) -> Source:
+    """Make a source of what an operator said: checked, normalised, with a key of its own if it needs one.
+
+    Parameters
+    ----------
+    loopback
+        Whether http and this machine's addresses are allowed (development).
+
+    Raises
+    ------
+    InvalidSourceError
+        Something is wrong with it.
+    """
+    problems: list[FieldProblem] = []
+
+    def place(field: str, text: str) -> str:
+        try:
+            return Prefix.parse(text, loopback=loopback).url.rstrip("/")
+        except UrlRefusedError as error:
+            problems.append(FieldProblem(field, str(error)))
+            return text
+
+    base_url = place("base_url", draft.base_url)
+    if len(draft.attachment_prefixes) > _MOST_PREFIXES:
+        problems.append(FieldProblem("attachment_prefixes", f"more than {_MOST_PREFIXES}"))
+    prefixes = tuple(
+        place(f"attachment_prefixes[{index}]", text)
+        for index, text in enumerate(draft.attachment_prefixes[:_MOST_PREFIXES])
+    )
+    auth = _checked_auth(draft.auth, place, problems)
+    types = tuple(text.strip().lower() for text in draft.content_types)
+    problems += _plain_problems(draft, types)
+    if problems:
+        raise InvalidSourceError(problems)
+    return Source(
+        id=source_id,
+        name=draft.name.strip(),
+        base_url=base_url,
+        auth=auth,
+        max_requests_per_second=draft.max_requests_per_second,
+        max_concurrency=draft.max_concurrency,
+        scrape_schema=draft.scrape_schema,
+        attachment_prefixes=prefixes,
+        content_types=types,
+        enabled=draft.enabled,
+        software=draft.software,
+        fhir_version=draft.fhir_version,
+        revision=revision,
+    )
+
+
+def _plain_problems(draft: SourceDraft, types: tuple[str, ...]) -> list[FieldProblem]:
+    problems = []
+    if not 0 < len(draft.name.strip()) <= _LONGEST_NAME:
+        problems.append(FieldProblem("name", "1 to 200 characters"))
+    rate = draft.max_requests_per_second
+    if rate is not None and not 0 < rate < float("inf"):
+        problems.append(FieldProblem("max_requests_per_second", "more than 0"))
+    if not 1 <= draft.max_concurrency <= _MOST_CONCURRENT:
+        problems.append(FieldProblem("max_concurrency", f"1 to {_MOST_CONCURRENT}"))
+    problems += [
+        FieldProblem(f"content_types[{index}]", "not a media type")
+        for index, text in enumerate(types)
+        if not _MEDIA_TYPE.fullmatch(text)
+    ]
+    return problems
+
+
+def _checked_auth(
+    auth: SourceAuth, place: Callable[[str, str], str], problems: list[FieldProblem]
+) -> SourceAuth:
+    if isinstance(auth, (ClientCredentialsAuth, BackendServicesAuth)):
+        place("auth.token_url", auth.token_url)
+    if isinstance(auth, BackendServicesAuth):
+        try:
+            return with_key(auth)
+        except InvalidKeyError as error:
+            problems.append(FieldProblem("auth.key", str(error)))
+    return auth
+
+
+class SourceLookup(Protocol):
+    """Where services look sources up; `sluice_fhir.source_store.SourceRegistry` is the one on Postgres."""
+
+    async def get(self, source_id: str) -> Source | None:
+        """Give the enabled source of this id, None if there is none."""
+
+    async def match(self, url: str) -> Source | None:
+        """Give the enabled source whose base URL is the longest that covers `url`, None if none does."""
+
+
+def best_match(sources: list[tuple[Prefix, Source]], url: str) -> Source | None:
+    """Choose the source with the longest base URL that covers `url`; a malformed URL matches none."""
+    try:
+        parsed = parse_url(url)
+    except UrlRefusedError:
+        return None
+    covering = [(len(prefix.path), source) for prefix, source in sources if prefix.covers(parsed)]
+    return max(covering, key=lambda found: found[0])[1] if covering else None
