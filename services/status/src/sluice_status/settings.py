@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from sluice_streaming.settings import StreamSettings
 
 
-class Settings(BaseSettings):
-    """See each field; without a default it must be set."""
+class Settings(StreamSettings):
+    """Beside what every streaming service is told.
+
+    Parameters
+    ----------
+    postgres
+        `postgresql://` URL of the role `sluice_status`.
+    batch
+        The most events in one transaction.
+    state_interval
+        Seconds between two states told of one running job.
+    """
 
     model_config = SettingsConfigDict(env_prefix="SLUICE_")
 
-    kafka: str = Field(description="bootstrap servers, host:port[,…]")
-    postgres: str = Field(description="postgresql:// URL of role sluice_status")
-    health: str = Field("", description="host:port of /livez, /readyz and /metrics; empty: none")
-    batch: int = Field(10_000, ge=1, le=100_000, description="most events in one transaction")
-    state_interval: float = Field(2.0, ge=0, description="seconds between two states told of a running job")
+    postgres: str = Field(min_length=1)
+    batch: int = Field(default=10_000, ge=1, le=100_000)
+    state_interval: float = Field(default=2.0, ge=0)

@@ -1,0 +1,50 @@
+"""`python -m sluice_status`: folds jobs.events into Postgres and announces each job's end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from sluice_streaming.kafka import KafkaBackend
+
+from sluice_contracts.topics import JOBS_EVENTS
+from sluice_status.announcer import Announcer
+from sluice_status.folding import Folder
+from sluice_status.pace import Pace
+from sluice_status.settings import Settings
+from sluice_status.store import PostgresLedger
+from sluice_storage.pool import open_pool
+from sluice_streaming.backend import Backend
+from sluice_streaming.fold import Fold
+from sluice_streaming.service import Context, run
+
+GROUP = "status"
+
+
+async def main(context: Context) -> None:
+    """Wire the service to Kafka and Postgres and run it until it is asked to stop."""
+    settings = Settings()
+    await serve(context, settings, KafkaBackend(settings.kafka))
+
+
+async def serve(context: Context, settings: Settings, backend: Backend) -> None:
+    """Run the service over `backend` until `context.stop` is set."""
+    pool = await open_pool(settings.postgres, size=3, application="sluice-status")
+    producer = backend.producer()
+    ledger = PostgresLedger(pool)
+    announcer = Announcer(ledger, producer, lambda: folder.partitions)
+    folder = Folder(ledger, Pace(settings.state_interval, time.monotonic), announcer.wake)
+    fold = Fold(backend, GROUP, JOBS_EVENTS, folder.positions, folder.apply, max_batch=settings.batch)
+    context.watch(fold.ready)
+    try:
+        await producer.start()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(announcer.run(context.stop))
+            group.create_task(fold.run(context.stop))
+    finally:
+        await producer.stop()
+        await pool.close()
+
+
+if __name__ == "__main__":
+    run("status", main)
