@@ -1,0 +1,152 @@
+"""The Kafka producer: idempotent, shared by the process, and rebuilt when aiokafka gives it up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    UnknownTopicOrPartitionError,
+)
+
+from sluice_streaming.messages import Message, Outgoing, outgoing
+from sluice_streaming.outcomes import Unavailable
+
+log = structlog.get_logger(__name__)
+
+MAX_BYTES = 4 * 1024 * 1024
+"""The largest record; topics are created with the same limit."""
+_BATCH_BYTES = 256 * 1024
+_REQUEST_MS = 20_000
+_SLOW_SECONDS = 5.0
+_STOP_SECONDS = 5.0
+_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+
+
+class KafkaProducer:
+    """A producer; see `Producer`. Started as often as it is stopped, it lives from the first to the last."""
+
+    def __init__(self, bootstrap: str, *, patience: float, linger: float) -> None:
+        self._bootstrap = bootstrap
+        self._patience = patience
+        self._linger = linger
+        self._users = 0
+        self._starting = asyncio.Lock()
+        self._inner: Any = None
+        self._pending: set[asyncio.Future[Any]] = set()
+        self._heard = time.monotonic()
+
+    def ready(self) -> bool | str:
+        """Say whether what is published is acknowledged."""
+        if self._inner is None:
+            return "waiting for kafka"
+        silent = bool(self._pending) and time.monotonic() - self._heard > _SLOW_SECONDS
+        return "waiting for kafka" if silent else True
+
+    async def start(self) -> None:
+        """Connect, waiting for a broker as long as that takes."""
+        self._users += 1
+        try:
+            await self._ensure()
+        except BaseException:
+            self._users -= 1
+            raise
+
+    async def stop(self) -> None:
+        """Wait for what is under way, within a few seconds, and disconnect, unless others still use it."""
+        self._users -= 1
+        if self._users == 0 and self._inner is not None:
+            inner, self._inner = self._inner, None
+            await _close(inner)
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Publish messages; see `Producer`."""
+        try:
+            async with asyncio.timeout(self._patience):
+                await self.send([outgoing(message) for message in messages])
+        except TimeoutError:
+            raise Unavailable("kafka") from None
+
+    async def send(self, records: Sequence[Outgoing]) -> None:
+        """Publish bytes, waiting for acknowledgement without end; see `Producer`."""
+        inner = self._inner or await self._ensure()
+        futures: list[asyncio.Future[Any]] = []
+        pending = self._pending
+        if not pending:
+            self._heard = time.monotonic()
+        try:
+            for record in records:
+                future = await inner.send(
+                    record.topic, record.value, key=record.key, headers=[*record.headers]
+                )
+                futures.append(future)
+                pending.add(future)
+            for future in futures:
+                await future
+            self._heard = time.monotonic()
+        except _TOO_LARGE:
+            raise ValueError("a record is larger than Kafka accepts") from None
+        except UnknownTopicOrPartitionError:
+            raise Unavailable("a topic that does not exist") from None
+        except KafkaError as error:
+            self._give_up(inner, error)
+            raise Unavailable("kafka") from error
+        finally:
+            pending.difference_update(futures)
+
+    async def _ensure(self) -> Any:
+        async with self._starting:
+            pause = 0.1
+            while self._inner is None:
+                inner = AIOKafkaProducer(
+                    bootstrap_servers=self._bootstrap,
+                    enable_idempotence=True,
+                    acks="all",
+                    linger_ms=round(self._linger * 1000),
+                    max_batch_size=_BATCH_BYTES,
+                    max_request_size=MAX_BYTES,
+                    request_timeout_ms=_REQUEST_MS,
+                )
+                try:
+                    await inner.start()
+                except (KafkaError, OSError) as error:
+                    await _close(inner)
+                    log.info("waiting for Kafka", error=type(error).__name__)
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, 2.0)
+                except BaseException:
+                    await _close(inner)
+                    raise
+                else:
+                    self._inner = inner
+            return self._inner
+
+    def _give_up(self, inner: Any, error: KafkaError) -> None:
+        """Replace a producer that cannot go on, such as one whose sequence of batches has a gap."""
+        if inner is not self._inner:
+            return
+        log.warning("making a new producer", error=type(error).__name__)
+        self._inner = None
+        for future in self._pending:
+            if not future.done():
+                future.set_exception(KafkaError("the producer was given up"))
+        task = asyncio.create_task(_close(inner))
+        _closing.add(task)
+        task.add_done_callback(_closing.discard)
+
+
+_closing: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
+
+
+async def _close(inner: Any) -> None:
+    with suppress(TimeoutError, KafkaError):
+        async with asyncio.timeout(_STOP_SECONDS):
+            await inner.stop()

@@ -1,0 +1,157 @@
+"""Topics on Kafka, made to be what `sluice_contracts.topics` declares."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from sluice_contracts.topics import TOPICS, Topic
+from sluice_streaming.kafka_producer import MAX_BYTES
+from sluice_streaming.outcomes import Unavailable
+
+RETRY_PARTITIONS = 2
+"""A tier is a waiting room, not a way to share work."""
+DEAD_PARTITIONS = 1
+DEAD_RETENTION = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A topic as it should be on Kafka."""
+
+    name: str
+    partitions: int
+    configs: dict[str, str]
+
+
+@dataclass(slots=True)
+class Changes:
+    """What `create` did, by topic names."""
+
+    created: list[str] = field(default_factory=list)
+    grown: list[str] = field(default_factory=list)
+    altered: list[str] = field(default_factory=list)
+
+
+def plan(topics: Iterable[Topic] = TOPICS, replication: int = 1) -> list[Planned]:
+    """Give every topic that must exist: the declared ones, their retry tiers and dead-letter topics."""
+    planned = []
+    for topic in topics:
+        configs = _configs(topic.retention, replication, compacted=topic.compacted)
+        planned.append(Planned(topic.name, topic.partitions, configs))
+        if not topic.retries:
+            continue
+        # A tier's records must outlive its delay; the topic's own retention is far longer.
+        for tier in topic.retries:
+            partitions = min(RETRY_PARTITIONS, topic.partitions)
+            planned.append(Planned(topic.retry(tier), partitions, _configs(topic.retention, replication)))
+        dead = _configs(DEAD_RETENTION, replication)
+        planned.append(Planned(topic.dead, DEAD_PARTITIONS, dead))
+    return planned
+
+
+async def create(bootstrap: str, topics: Iterable[Topic] = TOPICS, *, replication: int = 1) -> Changes:
+    """Create what is missing, add partitions where there are too few, and align the settings.
+
+    Running it again changes nothing. Partitions are never taken away: Kafka cannot. Adding some moves keys
+    to other partitions; stop the services that consume an ordered topic before its number is raised.
+
+    Raises
+    ------
+    Unavailable
+        Kafka did not answer.
+    RuntimeError
+        Kafka refused a topic; the text names it and why.
+    """
+    planned = {topic.name: topic for topic in plan(topics, replication)}
+    changes = Changes()
+    async with connected(bootstrap) as admin:
+        existing = {topic["topic"]: topic for topic in await admin.describe_topics()}
+        missing = [topic for name, topic in planned.items() if name not in existing]
+        if missing:
+            changes.created = await _create(admin, missing, replication)
+        there = [topic for name, topic in planned.items() if name in existing]
+        for topic in there:
+            if len(existing[topic.name]["partitions"]) < topic.partitions:
+                answer = await admin.create_partitions({topic.name: NewPartitions(topic.partitions)})
+                _require((name, code) for name, code, *_ in answer.topic_errors)
+                changes.grown.append(topic.name)
+        changes.altered = await _align(admin, there)
+    return changes
+
+
+@asynccontextmanager
+async def connected(bootstrap: str, wait: float = 60.0) -> AsyncIterator[Any]:
+    """Give an admin client, waiting up to `wait` seconds for a broker.
+
+    Raises
+    ------
+    Unavailable
+        No broker answered.
+    """
+    deadline = asyncio.get_running_loop().time() + wait
+    while True:
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        try:
+            await admin.start()
+            break
+        except (KafkaError, OSError) as error:
+            await admin.close()
+            if asyncio.get_running_loop().time() > deadline:
+                raise Unavailable("kafka") from error
+            await asyncio.sleep(0.5)
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def _create(admin: Any, missing: Sequence[Planned], replication: int) -> list[str]:
+    answer = await admin.create_topics(
+        [NewTopic(t.name, t.partitions, replication, topic_configs=t.configs) for t in missing]
+    )
+    # Another process may have been faster.
+    exists: int = TopicAlreadyExistsError.errno
+    results = [(name, code) for name, code, *_ in answer.topic_errors]
+    _require((name, code) for name, code in results if code != exists)
+    return [name for name, code in results if code == 0]
+
+
+async def _align(admin: Any, topics: Sequence[Planned]) -> list[str]:
+    if not topics:
+        return []
+    asked = [ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in topics]
+    actual: dict[str, dict[str, str]] = {}
+    for answer in await admin.describe_configs(asked):
+        for _code, _message, _kind, name, entries in answer.resources:
+            actual[name] = {entry[0]: entry[1] for entry in entries}
+    wrong = [t for t in topics if any(actual.get(t.name, {}).get(k) != v for k, v in t.configs.items())]
+    if wrong:
+        changed = [ConfigResource(ConfigResourceType.TOPIC, topic.name, topic.configs) for topic in wrong]
+        for answer in await admin.alter_configs(changed):
+            _require((resource[3], resource[0]) for resource in answer.resources)
+    return [topic.name for topic in wrong]
+
+
+def _configs(retention: timedelta | None, replication: int, *, compacted: bool = False) -> dict[str, str]:
+    millis = -1 if retention is None else round(retention.total_seconds() * 1000)
+    return {
+        "cleanup.policy": "compact" if compacted else "delete",
+        "retention.ms": str(millis),
+        "max.message.bytes": str(MAX_BYTES),
+        "min.insync.replicas": "2" if replication > 2 else "1",
+    }
+
+
+def _require(results: Iterable[tuple[str, int]]) -> None:
+    refused = [f"{name}: {for_code(code).__name__}" for name, code in results if code != 0]
+    if refused:
+        raise RuntimeError("Kafka refused: " + ", ".join(refused))
