@@ -8,7 +8,7 @@ from dataclasses import dataclass
 _LONGEST = 4096
 # R4 section 2.24.0.1: id is [A-Za-z0-9\-\.]{1,64}; a type's name is letters.
 _LITERAL = re.compile(
-    r"(?:(?P<base>https?://[^\s?#\\]+?)/+)?"
+    r"(?:(?P<base>https?://[^\s?#\\]+)/)?"
     r"(?P<type>[A-Z][A-Za-z]{1,63})/(?P<id>[A-Za-z0-9.-]{1,64})"
     r"(?:/_history/(?P<version>[A-Za-z0-9.-]{1,64}))?",
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
@@ -61,6 +62,7 @@ def is_loopback(address: Address) -> bool:
     return address.is_loopback
 
 
+@lru_cache(maxsize=1024)
 def is_loopback_host(host: str) -> bool:
     """Tell whether a URL's host names the machine itself: `localhost` or a loopback address."""
     if host == "localhost":

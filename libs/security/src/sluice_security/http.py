@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
-from multidict import CIMultiDict
 from yarl import URL
 
 from sluice_contracts.errors import ItemError
@@ -154,8 +153,7 @@ class GuardedClient:
         data: bytes | None = None,
     ) -> aiohttp.ClientResponse:
         session = self._session_for(url)
-        sent: CIMultiDict[str] = CIMultiDict(headers)
-        sent.update(credentials)
+        sent = {**headers, **credentials} if credentials else headers
         try:
             async with asyncio.timeout(self.limits.answer):
                 return await session.request(method, url, headers=sent, data=data, allow_redirects=False)

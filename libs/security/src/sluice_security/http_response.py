@@ -108,6 +108,13 @@ class GuardedResponse:
         if length is not None and length > limit:
             raise SourceFailure(too_large, self.status)
         most = limit if length is None or self.encoded else length
+        body = self._arrived()
+        if body is not None:
+            if len(body) > limit:
+                raise SourceFailure(too_large, self.status)
+            if hold is not None:
+                await hold.grow(len(body), len(body))
+            return body
         parts: list[bytes] = []
         size = 0
         async for chunk in self.chunks():
@@ -120,6 +127,16 @@ class GuardedResponse:
         if hold is not None:
             hold.keep(size)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _arrived(self) -> bytes | None:
+        # The common small body has come with its headers; it needs neither waiting nor watching.
+        content = self._response.content
+        if not content.is_eof() or self.encoded:
+            return None
+        try:
+            return content.read_nowait()
+        except (aiohttp.ClientError, OSError) as error:
+            raise failure_of(error, self.status) from None
 
     async def drain(self) -> None:
         """Read a short body away, so that the connection can be used again; a long one is left."""

@@ -1,0 +1,83 @@
+"""`python -m sluice_fetcher`: plans document imports and fetches each DocumentReference."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Any
+
+import asyncpg
+
+from sluice_contracts.topics import DOCUMENT_FETCH, JOBS_DOCUMENT_IMPORT
+from sluice_fetcher.fetching import Fetching
+from sluice_fetcher.janitor import Janitor
+from sluice_fetcher.leavings import PostgresLeavings
+from sluice_fetcher.planner import Planner
+from sluice_fetcher.postgres import AvailableSources, PostgresDocuments, PostgresJobs
+from sluice_fetcher.settings import Settings
+from sluice_fhir.client import FhirClient, FhirLimits
+from sluice_fhir.source_store import SourceRegistry
+from sluice_security.http import GuardedClient
+from sluice_security.http_budget import MemoryBudget
+from sluice_security.sealing import read_secret
+from sluice_storage.pool import open_pool
+from sluice_streaming.backend import Backend
+from sluice_streaming.kafka import KafkaBackend
+from sluice_streaming.service import Context, run
+from sluice_streaming.step import Step
+from sluice_streaming.worker import Worker
+
+GROUP = "fetcher"
+
+
+async def main(context: Context) -> None:
+    """Wire the service to Kafka and Postgres and run it until it is asked to stop."""
+    settings = Settings()
+    await serve(context, settings, KafkaBackend(settings.kafka))
+
+
+async def serve(context: Context, settings: Settings, backend: Backend) -> None:
+    """Run the service over `backend` until `context.stop` is set."""
+    pool = await open_pool(settings.postgres, size=4, application="sluice-fetcher")
+    try:
+        async with GuardedClient(limits=settings.http_limits, loopback=settings.loopback_sources) as http:
+            worker = Worker(backend, GROUP, _steps(settings, pool, http), concurrency=settings.concurrency)
+            context.watch(worker.ready)
+            janitor = Janitor(
+                PostgresLeavings(pool), settings.keep, every=settings.sweep_interval, clock=time.time
+            )
+            sweeping = asyncio.create_task(janitor.run(context.stop))
+            try:
+                await worker.run(context.stop)
+            finally:
+                sweeping.cancel()
+                with suppress(asyncio.CancelledError):
+                    await sweeping
+    finally:
+        await pool.close()
+
+
+def _steps(settings: Settings, pool: asyncpg.Pool, http: GuardedClient) -> tuple[Step[Any], ...]:
+    registry = SourceRegistry(pool, read_secret(settings.secret), loopback=settings.loopback_sources)
+    planner = Planner(PostgresJobs(pool), time.time)
+    fetching = Fetching(
+        PostgresDocuments(pool),
+        AvailableSources(registry),
+        FhirClient(http, limits=FhirLimits(document=settings.document_limit)),
+        MemoryBudget(settings.documents_in_flight),
+        time.time,
+    )
+    return (
+        Step(topic=JOBS_DOCUMENT_IMPORT, handle=planner.handle, on_dead=planner.on_dead),
+        Step(
+            topic=DOCUMENT_FETCH,
+            handle=fetching.handle,
+            on_dead=fetching.on_dead,
+            on_retry=fetching.on_retry,
+        ),
+    )
+
+
+if __name__ == "__main__":
+    run("fetcher", main)

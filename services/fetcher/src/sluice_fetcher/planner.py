@@ -1,0 +1,139 @@
+"""Plans import jobs: one command for the whole job becomes one command per item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from sluice_contracts.commands import (
+    CancelDocumentImport,
+    DocumentImportCommand,
+    FetchDocument,
+    StartDocumentImport,
+)
+from sluice_contracts.errors import ItemError
+from sluice_contracts.events import ItemFailed, JobCancelled, JobKind, JobPlanned, Stage
+from sluice_contracts.ids import item_key
+from sluice_contracts.topics import DOCUMENT_FETCH, JOBS_EVENTS
+from sluice_fetcher.store import Jobs
+from sluice_streaming.messages import Delivery, Message, Record
+from sluice_streaming.outcomes import Failure, Reject
+
+_ITEM_CODES = frozenset(code.value for code in ItemError)
+
+
+class Planner:
+    """Handles `jobs.document-import`.
+
+    Parameters
+    ----------
+    jobs
+        Where jobs and their items are kept.
+    clock
+        Unix seconds.
+    """
+
+    def __init__(self, jobs: Jobs, clock: Callable[[], float]) -> None:
+        self._jobs = jobs
+        self._clock = clock
+
+    async def handle(self, delivery: Delivery[DocumentImportCommand]) -> Sequence[Message]:
+        """Keep the job and give its items' commands, or mark it cancelled.
+
+        A job planned twice gives the same commands again: their keys are the items' own, and each is
+        fetched once.
+
+        Raises
+        ------
+        Reject
+            The job's id is not one.
+        Unavailable
+            The database is away.
+        """
+        command = delivery.command
+        if not is_job_id(command.job):
+            raise Reject(ItemError.INTERNAL)
+        if isinstance(command, CancelDocumentImport):
+            await self._jobs.cancel(command.job)
+            return (event(JobCancelled(job=command.job, at=self._clock())),)
+        await self._jobs.plan(command)
+        fetches = [
+            Message(
+                DOCUMENT_FETCH, item_key(command.job, number), FetchDocument(job=command.job, item=number)
+            )
+            for number in range(len(command.items))
+        ]
+        # The event is published before the commands, so that it is most often folded before theirs.
+        return (event(self._planned(command)), *fetches)
+
+    def on_dead(
+        self, subject: Delivery[DocumentImportCommand] | Record, failure: Failure
+    ) -> Sequence[Message]:
+        """End a job that could not be planned: every item of it failed."""
+        command = subject.command if isinstance(subject, Delivery) else _salvaged(subject)
+        if isinstance(command, CancelDocumentImport):
+            return (event(JobCancelled(job=command.job, at=self._clock())),)
+        if command is None or not is_job_id(command.job):
+            return ()
+        failed = [
+            event(
+                ItemFailed(
+                    job=command.job,
+                    at=self._clock(),
+                    item=number,
+                    stage=Stage.PLAN,
+                    code=known_code(failure.code),
+                )
+            )
+            for number in range(len(command.items))
+        ]
+        return (event(self._planned(command)), *failed)
+
+    def _planned(self, command: StartDocumentImport | _Salvaged) -> JobPlanned:
+        return JobPlanned(
+            job=command.job,
+            at=self._clock(),
+            kind=JobKind.DOCUMENT_IMPORT,
+            client=command.client,
+            subject=command.subject,
+            submitted_at=command.submitted_at,
+            items=len(command.items),
+        )
+
+
+class _Salvaged(Struct):
+    """As much of a start that cannot be decoded as its job needs to end."""
+
+    job: str
+    client: str
+    subject: str
+    submitted_at: float
+    items: tuple[msgspec.Raw, ...]
+
+
+def _salvaged(record: Record) -> _Salvaged | None:
+    try:
+        return msgspec.json.decode(record.value or b"", type=_Salvaged)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def event(body: JobPlanned | JobCancelled | ItemFailed) -> Message:
+    """Address an event."""
+    return Message(JOBS_EVENTS, body.job, body)
+
+
+def known_code(code: str) -> str:
+    """Give an item's error code for a failure's: the same if items have it, else `internal`."""
+    return code if code in _ITEM_CODES else ItemError.INTERNAL
+
+
+def is_job_id(text: str) -> bool:
+    """Tell whether this can be a job's id; what is not must not reach a statement with others' rows."""
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
