@@ -1,0 +1,113 @@
+"""The authorization server's process: `python -m sluice_auth`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+from aiohttp import web
+
+from sluice_auth.keyring import Keyring, KeysUnreadableError
+from sluice_auth.operator_clients import put_operator
+from sluice_auth.postgres import PostgresStore
+from sluice_auth.settings import Settings
+from sluice_auth.wiring import assemble
+from sluice_storage.pool import TRANSIENT, open_pool
+from sluice_streaming.service import Context, run
+from sluice_telemetry.trace import bind, continued
+
+log = structlog.get_logger(__name__)
+
+# Shorter than a new key is published before it signs, so that every process has it by then.
+_TICK = 15.0
+
+
+class Upkeep:
+    """Keeps the keys fresh and the tables small, and knows whether the store answers."""
+
+    def __init__(self, keyring: Keyring, store: PostgresStore) -> None:
+        self._keyring = keyring
+        self._store = store
+        self._trouble = "starting"
+
+    def ready(self) -> bool | str:
+        """Tell whether tokens can be issued, and if not, why."""
+        return self._trouble or self._keyring.ready or "no signing key"
+
+    async def once(self) -> None:
+        """Do what is due.
+
+        Raises
+        ------
+        KeysUnreadableError
+            The keys were sealed under another secret.
+        """
+        try:
+            await self._keyring.refresh()
+            await self._store.forget(time.time())
+        except TRANSIENT as error:
+            self._trouble = "Postgres does not answer"
+            log.warning("upkeep waits for Postgres", error=type(error).__name__)
+        else:
+            self._trouble = ""
+
+    async def run(self) -> None:
+        """Do what is due, again and again."""
+        while True:
+            await asyncio.sleep(_TICK)
+            await self.once()
+
+
+async def main(context: Context) -> None:
+    """Serve until asked to stop."""
+    settings = Settings()
+    async with await open_pool(settings.postgres, size=settings.pool, application="sluice auth") as pool:
+        store = PostgresStore(pool)
+        service = assemble(
+            settings,
+            store,
+            store,
+            now=time.time,
+            monotonic=time.monotonic,
+            ready=context.ready,
+            away=TRANSIENT,
+            trace=lambda header: bind(continued(header)),
+        )
+        upkeep = Upkeep(service.keyring, store)
+        try:
+            await upkeep.once()
+        except KeysUnreadableError as error:
+            log.error(str(error))  # noqa: TRY400 - the line is what helps, not where it came from
+            raise
+        if settings.operator is not None:
+            await put_operator(store, *settings.operator, name="bootstrap operator", now=time.time())
+        context.watch(upkeep.ready)
+        await _serve(service.app, settings.listen, upkeep, context.stop)
+
+
+async def _serve(app: web.Application, listen: str, upkeep: Upkeep, stop: asyncio.Event) -> None:
+    host, _, port = listen.rpartition(":")
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=10.0)
+    await runner.setup()
+    chores = asyncio.create_task(upkeep.run(), name="upkeep")
+    try:
+        try:
+            await web.TCPSite(runner, host or None, int(port)).start()
+        except OSError:
+            log.error("cannot listen: is the port in use?", listen=listen)  # noqa: TRY400
+            raise
+        log.info("listening", address=runner.addresses[0][:2])
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([stopping, chores], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if chores.done():
+            chores.result()
+    finally:
+        chores.cancel()
+        await asyncio.gather(chores, return_exceptions=True)
+        await runner.cleanup()
+
+
+if __name__ == "__main__":
+    run("auth", main)

@@ -1,0 +1,96 @@
+"""The web application: routes, and what happens to everything a handler does not catch."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiohttp import web
+
+from sluice_auth.errors import OAuthError, invalid_request
+from sluice_auth.handlers.discovery import DiscoveryHandlers
+from sluice_auth.handlers.forms import answer, refusal
+from sluice_auth.handlers.registration import RegistrationHandlers
+from sluice_auth.handlers.token import TokenHandlers
+from sluice_auth.keyring import NoKeyError
+
+log = structlog.get_logger(__name__)
+
+MAX_BODY = 64 * 1024
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def make_app(
+    tokens: TokenHandlers,
+    registration: RegistrationHandlers,
+    discovery: DiscoveryHandlers,
+    *,
+    ready: Callable[[], bool | str],
+    away: tuple[type[Exception], ...],
+    trace: Callable[[str | None], object] = lambda _: None,
+) -> web.Application:
+    """Put the application together.
+
+    Parameters
+    ----------
+    ready
+        True, or why the service cannot do its work now.
+    away
+        The exceptions that mean that the store is away, which is answered with 503.
+    trace
+        Given a request's `traceparent`; makes it the current trace.
+    """
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        trace(request.headers.get("traceparent"))
+        response = await _guarded(request, handler, away)
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    async def livez(_request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_request: web.Request) -> web.Response:
+        state = ready()
+        if state is True:
+            return web.Response(text="ready\n")
+        return web.Response(status=503, text=f"{state or 'not ready'}\n")
+
+    app = web.Application(middlewares=[guard], client_max_size=MAX_BODY)
+    app.add_routes([*tokens.routes(), *registration.routes(), *discovery.routes()])
+    app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz)])
+    return app
+
+
+async def _guarded(
+    request: web.Request, handler: Handler, away: tuple[type[Exception], ...]
+) -> web.StreamResponse:
+    """Answer in the protocol's form whatever happens, and never with what was sent or what went wrong."""
+    try:
+        # Two hosts in one request are two opinions on whom it is for (RFC 9112 section 3.2).
+        if len(request.headers.getall("Host", [])) > 1:
+            raise invalid_request("Host is repeated.")
+        return await handler(request)
+    except OAuthError as error:
+        return refusal(error)
+    except web.HTTPException as error:
+        return _plain(error)
+    except Exception as error:
+        if isinstance(error, (*away, NoKeyError)):
+            log.warning("the store is away", error=type(error).__name__)
+            return refusal(OAuthError("temporarily_unavailable", "Try again soon.", 503, retry_after=0))
+        resource = request.match_info.route.resource
+        log.exception("a request failed", route=resource.canonical if resource else "")
+        return refusal(OAuthError("server_error", "The request failed on the server's side.", 500))
+
+
+def _plain(error: web.HTTPException) -> web.Response:
+    if error.status == 413:
+        return refusal(OAuthError("invalid_request", "The body is too large.", 413))
+    if error.status == 404:
+        return answer({"error": "not_found", "error_description": "There is no such page."}, 404)
+    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+    description = "The method is not allowed here." if error.status == 405 else "The request was refused."
+    return answer({"error": "invalid_request", "error_description": description}, error.status, headers)

@@ -1,0 +1,221 @@
+"""What a client may say about itself when it signs up (RFC 7591 section 2), and what is made of it."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from sluice_auth.assertion import ALGORITHMS
+from sluice_auth.errors import OAuthError, invalid_metadata
+from sluice_auth.model import AuthMethod, GrantType
+from sluice_security import jose
+from sluice_security.scopes import InvalidScopeError, Scopes
+
+_LONGEST_TEXT = 255
+_LONGEST_URI = 2_000
+_MOST_KEYS = 10
+_MOST_CONTACTS = 10
+_LEAST_RSA_BITS = 2_048
+
+
+class KeySet(Struct):
+    """A JWK Set (RFC 7517 section 5)."""
+
+    keys: list[dict[str, Any]]
+
+
+class Metadata(Struct, omit_defaults=True):
+    """A registration as it is sent. Members that are not known here are ignored, as the RFC has it.
+
+    `client_id` and `client_secret` belong to an update (RFC 7592 section 2.2).
+    """
+
+    client_name: str | None = None
+    grant_types: list[str] | None = None
+    token_endpoint_auth_method: str | None = None
+    scope: str | None = None
+    jwks: KeySet | None = None
+    jwks_uri: str | None = None
+    client_uri: str | None = None
+    contacts: list[str] | None = None
+    software_id: str | None = None
+    software_version: str | None = None
+    software_statement: str | None = None
+    client_id: str | None = None
+    client_secret: str | None = None
+
+
+def parse(body: bytes) -> Metadata:
+    """Read a registration.
+
+    Raises
+    ------
+    OAuthError
+        `invalid_client_metadata`: not a JSON object, or a member is of another type.
+    """
+    try:
+        return msgspec.json.decode(body, type=Metadata)
+    except msgspec.ValidationError as error:
+        # The path holds names of members known above, never what was sent.
+        path = str(error).partition(" - at `$.")[2].rstrip("`").partition("[")[0]
+        raise invalid_metadata(f"{path or 'The body'} is not of the expected type.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise invalid_metadata("The body is not a JSON object.") from None
+
+
+def auth_method(metadata: Metadata) -> AuthMethod:
+    """Give how the client will authenticate; by default with its secret in the header.
+
+    Raises
+    ------
+    OAuthError
+        `invalid_client_metadata`: not one of the methods on offer.
+    """
+    if metadata.token_endpoint_auth_method is None:
+        return AuthMethod.BASIC if metadata.jwks is None else AuthMethod.PRIVATE_KEY_JWT
+    try:
+        return AuthMethod(metadata.token_endpoint_auth_method)
+    except ValueError:
+        raise invalid_metadata("token_endpoint_auth_method is not one on offer.") from None
+
+
+def grant_types(metadata: Metadata) -> tuple[GrantType, ...]:
+    """Give the grants the client will use.
+
+    The RFC's default, authorization_code, is replaced by what is on offer, as its section 2 permits.
+
+    Raises
+    ------
+    OAuthError
+        `invalid_client_metadata`: one is not on offer.
+    """
+    if metadata.grant_types is None:
+        return (GrantType.CLIENT_CREDENTIALS,)
+    try:
+        chosen = tuple(GrantType(name) for name in dict.fromkeys(metadata.grant_types))
+    except ValueError:
+        raise invalid_metadata("A grant type is not on offer.") from None
+    if not chosen:
+        raise invalid_metadata("grant_types is empty.")
+    return chosen
+
+
+def scopes(metadata: Metadata, most: Scopes) -> Scopes:
+    """Give the scopes the client may ask for: its wish, narrowed to `most`; without a wish, all of it.
+
+    Raises
+    ------
+    OAuthError
+        `invalid_client_metadata`: a scope is malformed, or none may be had.
+    """
+    if metadata.scope is None:
+        return most
+    try:
+        chosen = most.narrow(Scopes.parse(metadata.scope))
+    except InvalidScopeError:
+        raise invalid_metadata("scope holds an unknown or malformed scope.") from None
+    if not chosen:
+        raise invalid_metadata("None of the scopes can be registered for.")
+    return chosen
+
+
+def keys(metadata: Metadata, method: AuthMethod) -> tuple[dict[str, Any], ...] | None:
+    """Give the public keys of a client that authenticates with one; None for others.
+
+    Raises
+    ------
+    OAuthError
+        `invalid_client_metadata`: there are none, or one cannot serve or must not be shown.
+    """
+    if metadata.jwks is not None and metadata.jwks_uri is not None:
+        raise invalid_metadata("jwks and jwks_uri exclude each other.")
+    if metadata.jwks_uri is not None:
+        raise invalid_metadata("Keys are registered by value here, in jwks.")
+    if method.by_secret:
+        if metadata.jwks is not None:
+            raise invalid_metadata("jwks is for clients that authenticate by private_key_jwt.")
+        return None
+    if metadata.jwks is None:
+        raise invalid_metadata("private_key_jwt needs jwks.")
+    return _checked_keys(metadata.jwks.keys)
+
+
+def _checked_keys(given: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    if not 0 < len(given) <= _MOST_KEYS:
+        raise invalid_metadata(f"jwks must hold 1 to {_MOST_KEYS} keys.")
+    names = set()
+    for data in given:
+        name = (data.get("kid"), data.get("kty"))
+        if not isinstance(name[0], str) or not 0 < len(name[0]) <= _LONGEST_TEXT or name in names:
+            raise invalid_metadata("Every key needs a kid of its own.")
+        names.add(name)
+        _check_key(data)
+    return tuple(given)
+
+
+def _check_key(data: dict[str, Any]) -> None:
+    try:
+        key = jose.import_public(data)
+    except jose.RejectedError as error:
+        raise invalid_metadata(f"jwks is refused: {error.text}.") from None
+    if key is None or not (
+        (key.key_type == "EC" and data.get("crv") == "P-384")
+        or (key.key_type == "RSA" and key.public_key.key_size >= _LEAST_RSA_BITS)
+    ):
+        raise invalid_metadata("Keys must be RSA of 2048 bits or more, or EC on P-384.")
+    if data.get("use", "sig") != "sig" or data.get("alg", "RS384") not in ALGORITHMS:
+        raise invalid_metadata("Keys must be for signing with RS384 or ES384.")
+
+
+def name(metadata: Metadata) -> str:
+    """Give the client's name, NFC, or an empty text.
+
+    Raises
+    ------
+    OAuthError
+        `invalid_client_metadata`: too long, or with characters that could pretend to be something else.
+    """
+    return _text("client_name", metadata.client_name or "")
+
+
+def details(metadata: Metadata) -> dict[str, Any]:
+    """Give what else a client told about itself and is kept.
+
+    Raises
+    ------
+    OAuthError
+        `invalid_client_metadata` or `invalid_software_statement`.
+    """
+    if metadata.software_statement is not None:
+        raise OAuthError("invalid_software_statement", "Software statements are not accepted here.")
+    kept: dict[str, Any] = {}
+    for field in ("software_id", "software_version"):
+        value = getattr(metadata, field)
+        if value is not None:
+            kept[field] = _text(field, value)
+    if metadata.client_uri is not None:
+        uri = _text("client_uri", metadata.client_uri, _LONGEST_URI)
+        if not uri.startswith(("https://", "http://")):
+            raise invalid_metadata("client_uri must be an http(s) address.")
+        kept["client_uri"] = uri
+    if metadata.contacts is not None:
+        if len(metadata.contacts) > _MOST_CONTACTS:
+            raise invalid_metadata("contacts holds too many.")
+        kept["contacts"] = [_text("contacts", contact) for contact in metadata.contacts]
+    return kept
+
+
+def _text(field: str, value: str, longest: int = _LONGEST_TEXT) -> str:
+    value = unicodedata.normalize("NFC", value).strip()
+    # Controls, separators, and the invisible marks that reorder what is read (categories C and Zl, Zp).
+    if any(
+        unicodedata.category(char)[0] == "C" or unicodedata.category(char) in ("Zl", "Zp") for char in value
+    ):
+        raise invalid_metadata(f"{field} holds characters that cannot be shown.")
+    if len(value.encode()) > longest:
+        raise invalid_metadata(f"{field} is longer than {longest} bytes.")
+    return value

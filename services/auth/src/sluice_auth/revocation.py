@@ -1,0 +1,122 @@
+"""Revocation (RFC 7009) and introspection (RFC 7662) of access tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sluice_auth.authentication import Authenticator, Credentials
+from sluice_auth.errors import OAuthError
+from sluice_auth.keyring import Keyring
+from sluice_auth.model import Action
+from sluice_auth.ports import Store, Work
+from sluice_auth.trail import audited
+from sluice_security.tokens import InvalidToken, Principal, check, revocation_digest
+
+# Tokens outlive their expiry for nobody, but two machines' clocks differ a little.
+_MARGIN = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Verifies this server's own access tokens, whatever resource server they are for."""
+
+    keyring: Keyring
+    issuer: str
+    audiences: Sequence[str]
+    now: Callable[[], float]
+
+    def principal(self, token: str) -> Principal | None:
+        """Give the token's principal, or None if it is not a valid token of this server."""
+        try:
+            return check(
+                token, self.keyring.public(), issuer=self.issuer, audiences=self.audiences, now=self.now()
+            )
+        except InvalidToken:
+            return None
+
+
+class RevocationService:
+    """Takes tokens back, and tells their state to those who may know it."""
+
+    def __init__(
+        self, store: Store, authenticator: Authenticator, judge: Judge, *, now: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._authenticator = authenticator
+        self._judge = judge
+        self._now = now
+
+    async def revoke(self, token: str, credentials: Credentials, origin: str) -> None:
+        """Void a token. One that is unknown or expired is void already (RFC 7009 section 2.2).
+
+        Raises
+        ------
+        OAuthError
+            `invalid_client`, or `invalid_grant` if it is another client's.
+        """
+        claimed = self._authenticator.admit(credentials, origin)
+        async with audited(self._store, Action.REVOKE, self._now()) as act:
+            client = await self._authenticator.authenticate(act.work, claimed, credentials, origin)
+            act.note(client=client.id)
+            principal = self._judge.principal(token)
+            if principal is None:
+                return
+            if principal.client != client.id:
+                raise OAuthError("invalid_grant", "The token was issued to another client.")
+            act.note(token=principal.jti, subject=principal.subject)
+            digest = revocation_digest("token", principal.jti)
+            await act.work.revoke(digest, principal.expires, principal.expires + _MARGIN)
+
+    async def introspect(self, token: str, credentials: Credentials, origin: str) -> dict[str, Any]:
+        """Tell what a token is (RFC 7662 section 2.2).
+
+        A client learns of its own tokens, an operator's client of all; anything else is `active: false`.
+
+        Raises
+        ------
+        OAuthError
+            `invalid_client`.
+        """
+        claimed = self._authenticator.admit(credentials, origin)
+        async with audited(self._store, Action.INTROSPECT, self._now()) as act:
+            client = await self._authenticator.authenticate(act.work, claimed, credentials, origin)
+            act.note(client=client.id)
+            principal = self._judge.principal(token)
+            if principal is None or not (client.operator or principal.client == client.id):
+                return {"active": False}
+            act.note(token=principal.jti)
+            digests = [
+                revocation_digest("token", principal.jti),
+                revocation_digest("client", principal.client),
+            ]
+            void = principal.issued <= await act.work.issued_until(digests)
+        return {"active": False} if void else self._description(principal)
+
+    async def revoked(self) -> dict[str, float]:
+        """Give all revocations that may still matter to a resource server."""
+        return await self._store.revoked(self._now())
+
+    def _description(self, principal: Principal) -> dict[str, Any]:
+        return {
+            "active": True,
+            "iss": self._judge.issuer,
+            "client_id": principal.client,
+            "sub": principal.subject,
+            "scope": principal.scopes.canonical,
+            "iat": int(principal.issued),
+            "exp": int(principal.expires),
+            "jti": principal.jti,
+            "token_type": "Bearer",
+        }
+
+
+async def revoke_client(work: Work, client_id: str, *, now: float, lifetime: float) -> None:
+    """Void all tokens of a client that is being removed.
+
+    Also those that another process is about to issue, having read the client just before: no token issued
+    within the next `lifetime` seconds counts either.
+    """
+    until = now + lifetime
+    await work.revoke(revocation_digest("client", client_id), until, until + lifetime + _MARGIN)

@@ -1,0 +1,116 @@
+"""Which piece gets which: the service is put together here, once, from its settings and its store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from sluice_auth.app import make_app
+from sluice_auth.authentication import Authenticator, ClientKeys, Limits, RegisteredKeys
+from sluice_auth.client_secrets import digest
+from sluice_auth.grants import ClientCredentials, TokenService
+from sluice_auth.handlers.discovery import DiscoveryHandlers
+from sluice_auth.handlers.origins import Origins
+from sluice_auth.handlers.registration import RegistrationHandlers
+from sluice_auth.handlers.token import TokenHandlers
+from sluice_auth.keyring import PURPOSE, Keyring, Schedule
+from sluice_auth.model import GrantType
+from sluice_auth.ports import KeyStore, Store
+from sluice_auth.registration import Openness, Policy, RegistrationService
+from sluice_auth.revocation import Judge, RevocationService
+from sluice_auth.settings import KeySettings, Settings
+from sluice_auth.throttle import Throttle
+from sluice_security.scopes import Scopes
+from sluice_security.sealing import Seal
+
+# Two processes' clocks, and a request that is under way.
+_MARGIN = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The service, ready to serve once its keys are read."""
+
+    app: web.Application
+    keyring: Keyring
+
+
+def make_keyring(settings: KeySettings, keys: KeyStore, *, now: Callable[[], float]) -> Keyring:
+    """Make the keyring, without reading it yet."""
+    schedule = Schedule(period=settings.key_days * 86_400.0, lead=settings.key_lead, keep=300.0 + _MARGIN)
+    return Keyring(keys, Seal(settings.secret_bytes, PURPOSE), schedule=schedule, now=now)
+
+
+def assemble(
+    settings: Settings,
+    store: Store,
+    keys: KeyStore,
+    *,
+    now: Callable[[], float],
+    monotonic: Callable[[], float],
+    ready: Callable[[], bool | str] = lambda: True,
+    away: tuple[type[Exception], ...] = (),
+    trace: Callable[[str | None], object] = lambda _: None,
+    client_keys: ClientKeys | None = None,
+) -> Service:
+    """Put the service together.
+
+    Parameters
+    ----------
+    now, monotonic
+        The wall clock (Unix seconds), and a clock for limits.
+    ready, away, trace
+        See `sluice_auth.app.make_app`.
+    client_keys
+        Finds the keys of clients that authenticate with one; by default those registered by value.
+    """
+    keyring = make_keyring(settings, keys, now=now)
+    scopes = Scopes.parse(settings.client_scopes).without("ops")
+    authenticator = Authenticator(
+        token_url=f"{settings.issuer}/oauth/token",
+        keys=client_keys or RegisteredKeys(),
+        limits=Limits(
+            client=Throttle(settings.client_failures, 60.0, now=monotonic),
+            address=Throttle(settings.address_failures, 60.0, now=monotonic),
+        ),
+        now=now,
+    )
+    tokens = TokenService(
+        store,
+        authenticator,
+        keyring,
+        grants={GrantType.CLIENT_CREDENTIALS: ClientCredentials()},
+        issuer=settings.issuer,
+        audiences=settings.all_audiences,
+        lifetime=settings.token_lifetime,
+        now=now,
+    )
+    judge = Judge(keyring, settings.issuer, settings.all_audiences, now)
+    registration = RegistrationService(
+        store,
+        Policy(
+            openness=settings.registration,
+            scopes=scopes,
+            lifetime=float(settings.token_lifetime),
+            initial_token=digest(settings.registration_token.get_secret_value()),
+        ),
+        attempts=Throttle(settings.registrations, 3_600.0, now=monotonic),
+        now=now,
+    )
+    origins = Origins(settings.trusted_proxies)
+    app = make_app(
+        TokenHandlers(tokens, RevocationService(store, authenticator, judge, now=now), origins),
+        RegistrationHandlers(registration, origins, settings.issuer),
+        DiscoveryHandlers(
+            keyring,
+            settings.issuer,
+            scopes,
+            registration=settings.registration is not Openness.CLOSED,
+        ),
+        ready=ready,
+        away=away,
+        trace=trace,
+    )
+    return Service(app, keyring)
