@@ -1,0 +1,134 @@
+"""The gateway's process: `python -m sluice_gateway`."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+
+import aiohttp
+import asyncpg
+import structlog
+from aiohttp import web
+
+from sluice_fhir.source_store import SourceRegistry, SourceStore
+from sluice_gateway.app import make_app
+from sluice_gateway.health import Health, listening
+from sluice_gateway.idempotency import LIFETIME
+from sluice_gateway.openapi import written
+from sluice_gateway.publishing import Commands
+from sluice_gateway.settings import Settings
+from sluice_gateway.stores.jobs import PostgresJobs
+from sluice_gateway.stores.keys import PostgresKeys
+from sluice_gateway.stores.quotas import PostgresQuotas
+from sluice_gateway.wiring import Gateway, Ports, assemble
+from sluice_security.authority import HttpAuthority
+from sluice_security.tokens import TokenVerifier
+from sluice_storage.catalogue import Catalogue
+from sluice_storage.objects import ObjectStore
+from sluice_storage.pool import TRANSIENT, open_pool
+from sluice_streaming.kafka import KafkaBackend
+from sluice_streaming.service import Context, run
+
+log = structlog.get_logger(__name__)
+
+_UPKEEP_SECONDS = 600.0
+_SHUTDOWN_SECONDS = 20.0
+
+
+def _health(settings: Settings, pool: asyncpg.Pool, authority: HttpAuthority, commands: Commands) -> Health:
+    async def postgres() -> bool:
+        return await pool.fetchval("SELECT 1") == 1
+
+    async def kafka() -> bool:
+        return commands.connected and await listening(settings.kafka)
+
+    async def authorization() -> bool:
+        return bool(await authority.keys())
+
+    return Health({"postgres": postgres, "kafka": kafka, "authorization": authorization})
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[tuple[Gateway, PostgresKeys]]:
+    """Connect to everything and give the gateway, put together; disconnect in the end."""
+    secret = settings.secret_bytes
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(
+            await open_pool(settings.postgres, size=settings.pool, application="sluice gateway")
+        )
+        session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
+        authority = HttpAuthority(session, settings.issuer_url or settings.issuer)
+        verifier = TokenVerifier(authority, issuer=settings.issuer, audience=settings.public_url)
+        await stack.enter_async_context(verifier)
+        commands = Commands(KafkaBackend(settings.kafka).producer())
+        # Serving does not wait for Kafka: reading works without it, and imports are told to come back.
+        connecting = asyncio.create_task(commands.connect(), name="connect to Kafka")
+        stack.push_async_callback(commands.close)
+        stack.callback(connecting.cancel)
+        keys = PostgresKeys(pool)
+        ports = Ports(
+            verifier=verifier,
+            quotas=PostgresQuotas(pool),
+            keys=keys,
+            jobs=PostgresJobs(pool),
+            registry=SourceRegistry(pool, secret, loopback=settings.loopback_sources),
+            sources=SourceStore(pool, secret, loopback=settings.loopback_sources),
+            catalogue=Catalogue(pool, ObjectStore.from_url(settings.objects)),
+            commands=commands,
+            health=_health(settings, pool, authority, commands),
+        )
+        yield (
+            assemble(
+                settings,
+                ports,
+                written().encode(),
+                now=time.time,
+                nonce=lambda: secrets.randbits(32),
+            ),
+            keys,
+        )
+
+
+async def _upkeep(keys: PostgresKeys) -> None:
+    """Forget old idempotency keys, again and again."""
+    while True:
+        try:
+            await keys.forget(datetime.now(UTC) - LIFETIME)
+        except TRANSIENT as error:
+            log.warning("upkeep waits for Postgres", error=type(error).__name__)
+        await asyncio.sleep(_UPKEEP_SECONDS)
+
+
+async def main(context: Context) -> None:
+    """Serve until asked to stop; then finish what is under way."""
+    settings = Settings()
+    async with running(settings) as (gateway, keys):
+        runner = web.AppRunner(
+            make_app(gateway), access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_SECONDS
+        )
+        await runner.setup()
+        upkeep = asyncio.create_task(_upkeep(keys), name="upkeep")
+        try:
+            try:
+                await web.TCPSite(runner, *settings.address).start()
+            except OSError:
+                log.error("cannot listen: is the port in use?", listen=settings.listen)  # noqa: TRY400
+                raise
+            log.info("listening", address=runner.addresses[0][:2])
+            stopping = asyncio.create_task(context.stop.wait())
+            await asyncio.wait([stopping, upkeep], return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if upkeep.done():
+                upkeep.result()
+        finally:
+            upkeep.cancel()
+            await asyncio.gather(upkeep, return_exceptions=True)
+            await runner.cleanup()
+
+
+if __name__ == "__main__":
+    run("gateway", main)

@@ -1,0 +1,26 @@
+"""The web application: every declared route, behind the one middleware."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from sluice_gateway.middleware import add_fields, serve
+from sluice_gateway.routes import ROUTES
+from sluice_gateway.routing import GATEWAY, Route, endpoint
+from sluice_gateway.wiring import Gateway
+
+
+def make_app(gateway: Gateway, routes: Sequence[Route] = ROUTES) -> web.Application:
+    """Make the application that serves `routes` with the services of `gateway`."""
+    app = web.Application(middlewares=[serve], client_max_size=gateway.settings.body_limit)
+    app[GATEWAY] = gateway
+    app.on_response_prepare.append(add_fields)
+    for route in routes:
+        app.router.add_route(route.method, route.path, endpoint(route, gateway))
+    # The official Seven Bridges client asks for these two with a slash at the end.
+    for route in routes:
+        if route.method == "GET" and route.path in ("/v2", "/v2/projects"):
+            app.router.add_route("GET", route.path + "/", endpoint(route, gateway))
+    return app

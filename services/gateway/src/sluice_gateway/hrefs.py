@@ -1,0 +1,36 @@
+"""The addresses that answers hold, made from the gateway's public URL."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+
+class Hrefs:
+    """Makes addresses below `base`, the gateway's outside URL."""
+
+    def __init__(self, base: str) -> None:
+        self.base = base.rstrip("/")
+
+    def __call__(self, path: str) -> str:
+        """Give the address of a path that needs no escaping."""
+        return self.base + path
+
+    def job(self, job: str) -> str:
+        """Give a document import job's address."""
+        return f"{self.base}/v2/bulk/fhir/{job}"
+
+    def file(self, file: str) -> str:
+        """Give a file's or folder's address."""
+        return f"{self.base}/v2/files/{file}"
+
+    def project(self, project: str) -> str:
+        """Give a project's address; `project` is `owner/slug`."""
+        return f"{self.base}/v2/projects/{quote(project, safe='/')}"
+
+    def member(self, project: str, username: str) -> str:
+        """Give a member's address."""
+        return f"{self.project(project)}/members/{quote(username, safe='')}"
+
+    def source(self, source: str) -> str:
+        """Give a source's address."""
+        return f"{self.base}/v2/fhir/sources/{source}"

@@ -1,0 +1,273 @@
+"""Jobs from their owner's side: polling, listing, cancelling, and running failed items again.
+
+Whoever is not a job's owner (the client and the subject of the token it was submitted with) is told the same
+as about a job that does not exist.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from sluice_contracts.commands import CancelDocumentImport, ConflictResolution, ImportItem
+from sluice_contracts.errors import ERROR_TEXTS, ItemError
+from sluice_contracts.events import JobOutcome
+from sluice_contracts.ids import accepted_at
+from sluice_contracts.progress import ItemRank
+from sluice_gateway.hrefs import Hrefs
+from sluice_gateway.models.base import ErrorBody
+from sluice_gateway.models.files import File
+from sluice_gateway.models.imports import (
+    ImportResult,
+    ItemCounts,
+    ItemStateName,
+    Job,
+    JobStateName,
+    JobSummary,
+)
+from sluice_gateway.paging import Window, links
+from sluice_gateway.problems import Problem, not_found
+from sluice_security.tokens import Principal
+
+# How long a job may be known by its id alone. A row that is missing for longer is one that never was.
+_UNSEEN_SECONDS = 3600.0
+_JOB_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """What the status service has folded of a job."""
+
+    job: str
+    state: str
+    outcome: str | None
+    items: int
+    attached: int
+    skipped: int
+    failed: int
+    cancelled: int
+    submitted_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRow:
+    """What was planned for an item and what is known of it; `rank` is None before its first event."""
+
+    item: int
+    reference: str
+    rank: int | None
+    code: str | None
+    source_status: int | None
+    file: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """What it takes to run items again."""
+
+    conflict_resolution: ConflictResolution
+    tags: tuple[str, ...]
+    items: tuple[ImportItem, ...]
+
+
+class JobStore(Protocol):
+    """Where jobs are read."""
+
+    async def get(self, client: str, subject: str, job: str) -> JobRow | None: ...  # noqa: D102
+    async def page(  # noqa: D102
+        self, client: str, subject: str, limit: int, offset: int
+    ) -> tuple[list[JobRow], int]: ...
+    async def items(self, job: str, limit: int, offset: int) -> list[ItemRow]: ...  # noqa: D102
+    async def failed(self, job: str) -> Rerun | None: ...  # noqa: D102
+
+
+class FileReader(Protocol):
+    """Where the files that items became are read."""
+
+    async def shown(self, subject: str, ids: Sequence[str]) -> dict[str, File]:
+        """Give those of the files that are there and that the subject may see."""
+
+
+class CommandPublisher(Protocol):
+    """Puts a job's commands on Kafka."""
+
+    async def cancel(self, job: str, command: CancelDocumentImport) -> None:
+        """Return when the command is acknowledged.
+
+        Raises
+        ------
+        Problem
+            503: it was not.
+        """
+
+
+def owner_of(principal: Principal) -> str:
+    """Name the owner that a job id is bound to."""
+    return f"{principal.client}/{principal.subject}"
+
+
+def error_of(code: str | None, source_status: int | None) -> ErrorBody:
+    """Say in words why an item has no file; the source's own status wins over the usual one."""
+    try:
+        known = ItemError(code or "")
+    except ValueError:
+        known = ItemError.INTERNAL  # a newer service's code, or a runtime's: the item failed all the same
+    text = ERROR_TEXTS[known]
+    status = source_status if source_status is not None and source_status >= 400 else text.status
+    return ErrorBody(status=status, code=known.value, message=text.message, more_info=text.more_info)
+
+
+def _item_state(row: ItemRow, *, ended: bool) -> ItemStateName:
+    if row.rank is not None and (not ended or row.rank >= ItemRank.CANCELLED):
+        return ItemStateName[ItemRank(row.rank).name]
+    # A job that was cancelled ends at once: items that had not ended then never will.
+    return ItemStateName.CANCELLED if ended else ItemStateName.PENDING
+
+
+class Jobs:
+    """What an owner can ask about their jobs.
+
+    Parameters
+    ----------
+    store, files
+        Where jobs and files are read.
+    commands
+        Puts commands on Kafka.
+    key
+        The key that job ids are signed with.
+    hrefs
+        Makes addresses.
+    now
+        The wall clock, Unix seconds.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        files: FileReader,
+        commands: CommandPublisher,
+        *,
+        key: bytes,
+        hrefs: Hrefs,
+        now: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._files = files
+        self._commands = commands
+        self._key = key
+        self._hrefs = hrefs
+        self._now = now
+
+    async def poll(self, who: Principal, job: str, window: Window) -> Job:
+        """Give the job with a page of its results.
+
+        Raises
+        ------
+        Problem
+            404: they have no such job.
+        """
+        head = await self._find(who, job)
+        results = await self._results(who, head, window) if head.started_on is not None else []
+        href = self._hrefs.job(job)
+        return Job(**dict(head), result=results, links=links(href, {}, window, head.counts.total))
+
+    async def page(self, who: Principal, window: Window) -> tuple[list[JobSummary], int]:
+        """Give a page of their jobs, newest first, and how many they have."""
+        rows, total = await self._store.page(who.client, who.subject, window.limit, window.offset)
+        return [self._summary(row) for row in rows], total
+
+    async def cancel(self, who: Principal, job: str) -> tuple[JobSummary, bool]:
+        """Ask for the job to be stopped; say how it stands and whether there was anything left to stop.
+
+        Raises
+        ------
+        Problem
+            404: they have no such job; 503: the wish could not be recorded.
+        """
+        head = await self._find(who, job)
+        if head.state is JobStateName.FINISHED:
+            return head, False
+        await self._commands.cancel(job, CancelDocumentImport(job=job))
+        return head, True
+
+    async def failed_items(self, who: Principal, job: str) -> Rerun:
+        """Give a finished job's items that have no file.
+
+        Raises
+        ------
+        Problem
+            404: they have no such job; 409: it is not finished, or nothing in it failed.
+        """
+        head = await self._find(who, job)
+        if head.state is not JobStateName.FINISHED:
+            raise Problem(409, "job_not_finished", "The job is not finished yet.", "Wait until it is.")
+        rerun = await self._store.failed(job)
+        if rerun is None or not rerun.items:
+            raise Problem(409, "nothing_failed", "Every item of the job has its file.", "")
+        return rerun
+
+    async def _find(self, who: Principal, job: str) -> JobSummary:
+        if not _JOB_ID.fullmatch(job):
+            raise not_found("job")
+        row = await self._store.get(who.client, who.subject, job)
+        if row is not None:
+            return self._summary(row)
+        accepted = accepted_at(self._key, owner_of(who), job)
+        if accepted is None or self._now() - accepted > _UNSEEN_SECONDS:
+            raise not_found("job")
+        return JobSummary(
+            id=job,
+            href=self._hrefs.job(job),
+            state=JobStateName.SUBMITTED,
+            outcome=None,
+            counts=ItemCounts(total=0, attached=0, skipped=0, failed=0, cancelled=0, pending=0),
+            submitted_on=datetime.fromtimestamp(accepted, UTC),
+            started_on=None,
+            finished_on=None,
+        )
+
+    def _summary(self, row: JobRow) -> JobSummary:
+        ended = row.attached + row.skipped + row.failed + row.cancelled
+        return JobSummary(
+            id=row.job,
+            href=self._hrefs.job(row.job),
+            state=JobStateName(row.state),
+            outcome=JobOutcome(row.outcome) if row.outcome else None,
+            counts=ItemCounts(
+                total=row.items,
+                attached=row.attached,
+                skipped=row.skipped,
+                failed=row.failed,
+                cancelled=row.cancelled,
+                pending=max(0, row.items - ended),
+            ),
+            submitted_on=row.submitted_at,
+            started_on=row.started_at,
+            finished_on=row.finished_at,
+        )
+
+    async def _results(self, who: Principal, head: JobSummary, window: Window) -> list[ImportResult]:
+        rows = await self._store.items(head.id, window.limit, window.offset)
+        files = await self._files.shown(who.subject, [row.file for row in rows if row.file is not None])
+        ended = head.state is JobStateName.FINISHED
+        return [self._result(row, files, ended=ended) for row in rows]
+
+    def _result(self, row: ItemRow, files: dict[str, File], *, ended: bool) -> ImportResult:
+        state = _item_state(row, ended=ended)
+        error = None
+        if state is ItemStateName.FAILED:
+            error = error_of(row.code, row.source_status)
+        elif state is ItemStateName.CANCELLED:
+            error = error_of(ItemError.CANCELLED, None)
+        return ImportResult(
+            item=row.item,
+            fhir_document_reference=row.reference,
+            state=state,
+            resource=files.get(row.file) if row.file is not None else None,
+            error=error,
+        )

@@ -1,0 +1,17 @@
+"""The operations of the API, by area; `ROUTES` is all of them, in the order of the document."""
+
+from __future__ import annotations
+
+from sluice_gateway.routes import account, downloads, files, imports, members, operations, projects, sources
+from sluice_gateway.routing import Route
+
+ROUTES: tuple[Route, ...] = (
+    *imports.ROUTES,
+    *projects.ROUTES,
+    *members.ROUTES,
+    *files.ROUTES,
+    *downloads.ROUTES,
+    *sources.ROUTES,
+    *account.ROUTES,
+    *operations.ROUTES,
+)

@@ -1,0 +1,243 @@
+"""Routes, declared once: what the router serves and what the OpenAPI document says come from the same line.
+
+A handler is given a `Call` (who, what, with everything parsed) and gives an `Answer`. Everything a route
+promises in its declaration (token, scope, header, body type, size) is enforced here, before the handler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiohttp import hdrs, web
+from multidict import CIMultiDictProxy, MultiMapping
+from pydantic import BaseModel, ValidationError
+
+from sluice_gateway.authentication import authenticate, permit
+from sluice_gateway.bodies import parser
+from sluice_gateway.models.base import QueryModel
+from sluice_gateway.problems import Problem, field_problems, invalid
+from sluice_security.tokens import Principal
+
+if TYPE_CHECKING:
+    from sluice_gateway.wiring import Gateway
+
+ADVANCE_HEADER = "X-SBG-Advance-Access"
+FAMILY_HEADER = "X-SBG-Auth-Token"
+JSON = "application/json"
+GATEWAY: web.AppKey[Gateway] = web.AppKey("gateway")
+PRINCIPAL = web.RequestKey("principal", Principal)
+STREAMING = web.RequestKey("streaming", bool)
+"""Set once a handler has begun to send its answer itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, parsed.
+
+    Parameters
+    ----------
+    gateway
+        The services.
+    request
+        The request itself, for handlers that stream.
+    path, query, body
+        Path parameters; the query model; the body, as the route declares them.
+    raw
+        The body's bytes.
+    who
+        Whose token it carries; None on public routes.
+    """
+
+    gateway: Gateway
+    request: web.Request
+    path: Mapping[str, str]
+    query: Any = None
+    body: Any = None
+    raw: bytes = b""
+    who: Principal | None = None
+
+    @property
+    def principal(self) -> Principal:
+        """Whose token the request carries."""
+        if self.who is None:
+            raise RuntimeError("a public route has no principal")
+        return self.who
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        """The request's header fields."""
+        return self.request.headers
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a handler gives: a model (or JSON bytes), a status and header fields."""
+
+    body: BaseModel | bytes | None = None
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Call], Awaitable[Answer | web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation.
+
+    Parameters
+    ----------
+    method, path
+        As the router takes them.
+    handler
+        Its handler; the handler's name is the operation's id, its docstring the description.
+    summary, tag
+        For the document.
+    answers
+        Model by success status; None: no body.
+    scope
+        What the token must permit; empty: any token will do; None: the route is public.
+    body, query
+        Types that the request is parsed as.
+    reads_body
+        The handler parses the body itself, because it lists more problems than types can tell.
+    advance
+        The advance-access header is required.
+    idempotent
+        The handler honours `Idempotency-Key`.
+    counted
+        A call counts against the client's quota.
+    errors
+        Statuses beyond those that every route of its kind can answer with.
+    media
+        Content type of a success answer.
+    example
+        A body for the document.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    tag: str
+    answers: Mapping[int, type[BaseModel] | Any | None]
+    scope: str | None = None
+    body: Any = None
+    query: type[QueryModel] | None = None
+    reads_body: bool = False
+    advance: bool = False
+    idempotent: bool = False
+    counted: bool = False
+    errors: tuple[int, ...] = ()
+    media: str = JSON
+    example: Any = None
+
+    @property
+    def name(self) -> str:
+        """The operation's name, which is its handler's."""
+        return str(getattr(self.handler, "__name__", ""))
+
+
+def query_values(model: type[QueryModel], given: MultiMapping[str]) -> dict[str, Any]:
+    """Collect a model's values from a query string; `metadata.x=…` goes to its field `metadata`."""
+    values: dict[str, Any] = {}
+    for name, info in model.model_fields.items():
+        if name == "metadata":
+            filters = {key[9:]: given.getall(key) for key in given if key.startswith("metadata.")}
+            values[name] = filters
+        elif name in given:
+            many = "list" in str(info.annotation)
+            values[name] = given.getall(name) if many else given[name]
+    return values
+
+
+async def _read(request: web.Request, limit: int) -> bytes:
+    if request.content_type != JSON:
+        raise Problem(
+            415, "unsupported_media_type", f"The body must be {JSON}.", f"Send Content-Type: {JSON}."
+        )
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        raise Problem(415, "unsupported_encoding", "The body must not be compressed.", "Send it as it is.")
+    too_large = Problem(
+        413, "too_large", f"The body must be at most {limit} bytes.", "Split the request into several."
+    )
+    if (request.content_length or 0) > limit:
+        raise too_large
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise too_large from None
+
+
+def _require_advance(request: web.Request) -> None:
+    if request.headers.get(ADVANCE_HEADER, "").strip().lower() != "advance":
+        raise Problem(
+            400,
+            "advance_access_required",
+            f"The header {ADVANCE_HEADER}: Advance is required.",
+            "This part of the API is used under advance access.",
+        )
+
+
+def _parsed_query(model: type[QueryModel], request: web.Request) -> QueryModel:
+    try:
+        return model.model_validate(query_values(model, request.query))
+    except ValidationError as error:
+        raise invalid(field_problems(error.errors(include_url=False, include_input=False))) from None
+
+
+def as_json(value: Any) -> bytes:
+    """Give plain JSON, for answers that are no model."""
+    return msgspec.json.encode(value)
+
+
+def as_response(answer: Answer) -> web.Response:
+    """Turn an answer into the response that says it."""
+    body = answer.body
+    if body is None:
+        return web.Response(status=answer.status, headers=answer.headers)
+    data = body if isinstance(body, bytes) else body.model_dump_json(by_alias=True).encode()
+    return web.Response(status=answer.status, body=data, content_type=JSON, headers=answer.headers)
+
+
+def endpoint(route: Route, gateway: Gateway) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Make what the router calls for a route."""
+    parse = parser(route.body) if route.body is not None and not route.reads_body else None
+    limit = gateway.settings.body_limit
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        who = None
+        if route.scope is not None:
+            who = await authenticate(
+                gateway.verifier,
+                request.headers.getall(hdrs.AUTHORIZATION, ()),
+                request.headers.getall(FAMILY_HEADER, ()),
+            )
+            request[PRINCIPAL] = who
+            if route.scope:
+                permit(who, route.scope)
+        if route.advance:
+            _require_advance(request)
+        query = _parsed_query(route.query, request) if route.query is not None else None
+        raw = await _read(request, limit) if route.body is not None else b""
+        body = parse(raw) if parse is not None else None
+        answer = await route.handler(Call(gateway, request, request.match_info, query, body, raw, who))
+        return as_response(answer) if isinstance(answer, Answer) else answer
+
+    return serve
+
+
+def problem_response(problem: Problem) -> web.Response:
+    """Turn a problem into its response, in the one shape."""
+    body = as_json(
+        {
+            "status": problem.status,
+            "code": problem.code,
+            "message": problem.message,
+            "more_info": problem.more_info,
+        }
+    )
+    return web.Response(status=problem.status, body=body, content_type=JSON, headers=problem.headers)

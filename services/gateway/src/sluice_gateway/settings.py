@@ -1,0 +1,75 @@
+"""Settings of the gateway, from the environment (prefix `SLUICE_`)."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sluice_security.sealing import read_secret
+
+
+class Settings(BaseSettings):
+    """What the gateway is told.
+
+    Parameters
+    ----------
+    kafka
+        `host:port`, several separated by commas.
+    postgres
+        `postgresql://` URL of the role `sluice_gateway`.
+    objects
+        URL of the object store.
+    listen
+        `host:port` to serve on; port 0 takes a free one.
+    public_url
+        The outside URL of this API, which addresses in answers begin with. Also the audience of its tokens.
+    issuer
+        The authorization server's outside URL, as tokens name it.
+    issuer_url
+        Where its keys are read, if not at `issuer`.
+    secret
+        Hex or base64 of at least 32 bytes, the same for all services.
+    loopback_sources
+        Let sources be http and on this machine (development).
+    scrape_schemas
+        Folder of scrape schemas; none: those in the package.
+    body_limit
+        The most bytes of a request's body. A job is one Kafka record, which has a limit of its own.
+    bulk_limit
+        Bulk requests that a client may make in five minutes.
+    pool
+        The most connections to Postgres.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SLUICE_")
+
+    kafka: str = Field(default="127.0.0.1:9092", min_length=1)
+    postgres: str = Field(min_length=1)
+    objects: str = "file:///var/lib/sluice/objects"
+    listen: str = Field(default="127.0.0.1:8080", pattern=r"^.*:\d{1,5}$")
+    public_url: str = Field(default="http://127.0.0.1:8080", pattern=r"^https?://\S+$")
+    issuer: str = Field(default="http://127.0.0.1:8081", pattern=r"^https?://\S+$")
+    issuer_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
+    secret: SecretStr
+    loopback_sources: bool = False
+    scrape_schemas: str | None = None
+    body_limit: int = Field(default=2_000_000, ge=1024, le=4_000_000)
+    bulk_limit: int = Field(default=1000, ge=1)
+    pool: int = Field(default=8, ge=2, le=100)
+
+    @field_validator("secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        read_secret(value.get_secret_value())
+        return value
+
+    @property
+    def secret_bytes(self) -> bytes:
+        """The secret, decoded."""
+        return read_secret(self.secret.get_secret_value())
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port to listen on."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - an empty host means every address

@@ -1,0 +1,116 @@
+"""The gateway put together: every service with what it needs, made once."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sluice_fhir.source_store import SourceStore
+from sluice_gateway.authentication import Verifier
+from sluice_gateway.downloads import Tickets
+from sluice_gateway.files import Files
+from sluice_gateway.forecasts import Forecasts
+from sluice_gateway.health import Health
+from sluice_gateway.hrefs import Hrefs
+from sluice_gateway.idempotency import KeyStore
+from sluice_gateway.import_requests import SourceMatcher
+from sluice_gateway.jobs import Jobs, JobStore
+from sluice_gateway.projects import Projects
+from sluice_gateway.publishing import Commands
+from sluice_gateway.quotas import Policy, Quotas, QuotaStore
+from sluice_gateway.settings import Settings
+from sluice_gateway.sources import Sources
+from sluice_gateway.submission import Submissions
+from sluice_security.sealing import Seal
+from sluice_storage.catalogue import Catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the gateway reaches outside of itself."""
+
+    verifier: Verifier
+    quotas: QuotaStore
+    keys: KeyStore
+    jobs: JobStore
+    registry: SourceMatcher
+    sources: SourceStore
+    catalogue: Catalogue
+    commands: Commands
+    health: Health
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The services that handlers use."""
+
+    settings: Settings
+    verifier: Verifier
+    hrefs: Hrefs
+    quotas: Quotas
+    submissions: Submissions
+    forecasts: Forecasts
+    jobs: Jobs
+    projects: Projects
+    files: Files
+    tickets: Tickets
+    catalogue: Catalogue
+    sources: Sources
+    health: Health
+    document: bytes
+
+
+def job_key(secret: bytes) -> bytes:
+    """Give the key that job ids are signed with: the deployment's secret for this one purpose."""
+    return hmac.digest(secret, b"sluice job ids", hashlib.sha256)
+
+
+def assemble(
+    settings: Settings,
+    ports: Ports,
+    document: bytes,
+    *,
+    now: Callable[[], float],
+    nonce: Callable[[], int],
+) -> Gateway:
+    """Put the gateway together.
+
+    Parameters
+    ----------
+    document
+        The OpenAPI document to serve.
+    now, nonce
+        The wall clock (Unix seconds) and a source of 32 random bits.
+    """
+    hrefs = Hrefs(settings.public_url)
+    quotas = Quotas(ports.quotas, Policy(most=settings.bulk_limit), now=now)
+    files = Files(ports.catalogue, hrefs)
+    key = job_key(settings.secret_bytes)
+    return Gateway(
+        settings=settings,
+        verifier=ports.verifier,
+        hrefs=hrefs,
+        quotas=quotas,
+        submissions=Submissions(
+            ports.registry,
+            ports.catalogue.projects,
+            quotas,
+            ports.keys,
+            ports.commands,
+            key=key,
+            hrefs=hrefs,
+            now=now,
+            nonce=nonce,
+        ),
+        forecasts=Forecasts(ports.catalogue),
+        jobs=Jobs(ports.jobs, files, ports.commands, key=key, hrefs=hrefs, now=now),
+        projects=Projects(ports.catalogue, hrefs),
+        files=files,
+        tickets=Tickets(Seal(settings.secret_bytes, "downloads"), hrefs, now),
+        catalogue=ports.catalogue,
+        sources=Sources(ports.sources, hrefs),
+        health=ports.health,
+        document=document,
+    )
