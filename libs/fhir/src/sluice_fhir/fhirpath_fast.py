@@ -129,10 +129,9 @@ class _Builder:
             return _Typed(steps.then(focus.step, step), "elements", None)
         if key == "extension":
             path = "Extension"
-        elif key != "resourceType" and not model.knows(path):
-            if not any(path.startswith(f"{above}.") for above in self.unknown):
-                self.unknown.add(path)
-        found = model.type_of(path)
+        elif key != "resourceType" and focus.path not in self.unknown and not model.knows(path):
+            self.unknown.add(path)
+        found = focus.path if focus.path in self.unknown else model.type_of(path)
         # What a Resource is shows only in the data (`contained`, a Bundle's entries).
         return _Typed(
             steps.then(focus.step, steps.element(key)), "elements", None if found == "Resource" else found
@@ -218,7 +217,7 @@ def _literal(node: Node) -> Any:
     while node["type"] in ("TermExpression", "LiteralTerm") and len(node.get("children", ())) == 1:
         node = node["children"][0]
     if node["type"] == "StringLiteral":
-        return string_literal(None, None, node)[0]
+        return string_literal(None, None, node)[0]  # type: ignore[no-untyped-call]
     if node["type"] == "BooleanLiteral":
         return node["text"] == "true"
     if node["type"] == "NumberLiteral" and node["text"].isdigit():

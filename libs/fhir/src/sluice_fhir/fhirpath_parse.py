@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from antlr4 import CommonTokenStream, InputStream
-from antlr4.error.ErrorListener import ErrorListener
-from antlr4.tree.Tree import ParseTreeWalker
+from antlr4 import CommonTokenStream, InputStream  # type: ignore[import-untyped]
+from antlr4.error.ErrorListener import ErrorListener  # type: ignore[import-untyped]
+from antlr4.tree.Tree import ParseTreeWalker  # type: ignore[import-untyped]
 from fhirpathpy.engine.invocations import invocation_registry
 from fhirpathpy.parser.ASTPathListener import ASTPathListener
 from fhirpathpy.parser.generated.FHIRPathLexer import FHIRPathLexer
@@ -55,7 +55,7 @@ def parse(expression: str) -> Node:
     parser = FHIRPathParser(CommonTokenStream(lexer))
     parser.removeErrorListeners()
     parser.addErrorListener(strict)
-    listener = ASTPathListener()
+    listener = ASTPathListener()  # type: ignore[no-untyped-call]
     try:
         tree = parser.expression()
         end = parser.getCurrentToken()
@@ -80,7 +80,7 @@ def _check(node: Node) -> None:
     kind = node.get("type")
     if kind == "Functn":
         name, count = function_name(node), len(function_arguments(node))
-        known = invocation_registry.get(name)
+        known: dict[str, Any] | None = invocation_registry.get(name)  # type: ignore[assignment]
         if known is None or not name[0].isalpha():
             raise FHIRPathError(f"there is no function {name}()")
         if "variadic" not in known and count not in known.get("arity", {0: []}):
