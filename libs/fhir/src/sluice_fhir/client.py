@@ -19,7 +19,7 @@ from sluice_contracts.errors import ItemError
 from sluice_fhir.attachment import Attachment
 from sluice_fhir.json_depth import is_deeper
 from sluice_fhir.outcomes import Asked, issue_failure
-from sluice_fhir.references import InvalidReferenceError, Reference, parse_reference
+from sluice_fhir.references import InvalidReferenceError, Reference, is_id, parse_reference
 from sluice_fhir.source_calls import SourceCalls
 from sluice_fhir.source_tokens import SourceTokens
 from sluice_fhir.sources import Source
@@ -33,6 +33,7 @@ from sluice_security.http_limits import MIB
 __all__ = ["Attachment", "FetchedResource", "FhirClient", "FhirLimits", "SourceFailure"]
 
 _OK = 200
+_LONGEST_ETAG = 256
 _ACCEPT = {"Accept": "application/fhir+json, application/json;q=0.9"}
 
 
@@ -69,9 +70,9 @@ class FetchedResource:
     type, id
         What the body says it is; `id` is None for a search result without one.
     etag
-        The answer's ETag, as it stands.
+        The answer's ETag, as it stands; None if it has none of a sensible length and spelling.
     version
-        The resource's `meta.versionId`, else the version in a weak ETag (R4 section 3.1.0.2).
+        The resource's `meta.versionId`, else the version in a weak ETag (R4 section 3.1.0.2), if it is an id.
     """
 
     body: bytes
@@ -211,8 +212,13 @@ class FhirClient:
         if envelope.resourceType != expected:
             raise SourceFailure(ItemError.WRONG_RESOURCE, response.status)
         etag = response.headers.get("ETag")
+        if etag is not None and not (len(etag) <= _LONGEST_ETAG and etag.isascii() and etag.isprintable()):
+            etag = None
         version = envelope.meta.versionId if envelope.meta is not None else None
-        return FetchedResource(body, envelope.resourceType, envelope.id, etag, version or _etag_version(etag))
+        version = version or _etag_version(etag)
+        if version is not None and not is_id(version):
+            version = None
+        return FetchedResource(body, envelope.resourceType, envelope.id, etag, version)
 
 
 def _issue_codes(issues: Any) -> list[str]:

@@ -12,6 +12,7 @@ _LITERAL = re.compile(
     r"(?P<type>[A-Z][A-Za-z]{1,63})/(?P<id>[A-Za-z0-9.-]{1,64})"
     r"(?:/_history/(?P<version>[A-Za-z0-9.-]{1,64}))?",
 )
+_ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
 # Ids that the pattern allows and that every HTTP library takes for steps in a path.
 _DOTS = frozenset({".", ".."})
 
@@ -49,6 +50,11 @@ class Reference:
     def url(self, base: str) -> str:
         """Where it is: below its own base, or below `base` (without a slash at its end) if it has none."""
         return f"{self.base or base}/{self.path}"
+
+
+def is_id(text: str) -> bool:
+    """Tell whether this can be a resource's or a version's id, and no step in a path."""
+    return text not in _DOTS and _ID.fullmatch(text) is not None
 
 
 def parse_reference(text: str, expected: str | None = None) -> Reference:

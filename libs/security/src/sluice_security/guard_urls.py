@@ -16,6 +16,7 @@ from sluice_security.guard import is_loopback_host
 _LONGEST = 8192
 # Space, controls and the backslash, which browsers and some servers read as a slash.
 _NEVER = re.compile(r"[\x00-\x20\x7f-\xa0\\]")
+_USERINFO = re.compile(r"[^/?#]*//[^/?#]*@")
 _DOTS = frozenset({".", ".."})
 
 
@@ -39,6 +40,8 @@ def parse_url(text: str | URL) -> URL:
             raise UrlRefusedError("longer than 8192 characters")
         if _NEVER.search(text):
             raise UrlRefusedError("holds spaces, control characters or backslashes")
+        if _USERINFO.match(text):
+            raise UrlRefusedError("carries userinfo")
         try:
             url = URL(text)
         except ValueError:
