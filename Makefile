@@ -6,8 +6,11 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV)/bin/uv)
 MEMBERS := $(sort $(wildcard libs/*) $(wildcard services/*))
 SOURCES := $(addsuffix /src,$(MEMBERS))
+BENCHES := $(basename $(notdir $(wildcard tests/bench/bench_*.py)))
 
-.PHONY: help install lock lint format test
+ARGS ?=
+
+.PHONY: help install demo up test lint format bench synthea lock lock-java clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,10 +26,28 @@ $(VENV)/.installed: requirements.lock $(addsuffix /pyproject.toml,$(MEMBERS)) | 
 
 install: $(VENV)/.installed ## create the environment from the lock
 
+demo: install ## import documents from a demo source, end to end; KEEP=1 leaves the stack running
+	@$(BIN)/python -m sluice_stack.demo $(if $(KEEP),--keep) $(ARGS)
+
+up: install ## run Kafka, Postgres, every service and the demo source; Ctrl-C stops them
+	@$(BIN)/python -m sluice_stack.up up $(ARGS)
+
+synthea: install ## generate more synthetic patients (ARGS="--patients 200"); prints the folder
+	@$(BIN)/python -m sluice_stack.synthea $(ARGS)
+
+bench: install ## measure the figures, each beside the limit reached in the same run
+	@for each in $(BENCHES); do echo "== $$each"; PYTHONPATH=tests $(BIN)/python -m bench.$$each $(ARGS) || exit 1; done
+
+clean: ## remove the stack's data and the environment; caches outside the checkout stay
+	rm -rf .sluice $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
 lock: | $(VENV)/bin/python ## resolve requirements.lock anew from what the members declare
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
 		--custom-compile-command "make lock" $(foreach m,$(MEMBERS),--no-emit-package sluice-$(notdir $(m))) \
 		pyproject.toml --group dev $(addsuffix /pyproject.toml,$(MEMBERS)) -o requirements.lock
+
+lock-java: install ## resolve the jars of Kafka and Synthea anew
+	$(BIN)/python -m sluice_stack.jars
 
 lint: install ## check style, formatting and types
 	$(BIN)/ruff check .

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from aiokafka.client import AIOKafkaClient
 
 from sluice_stack import jars
+from sluice_stack.apart import run_apart
 from sluice_stack.processes import Process, StackError, answers, free_port, port_taken, wait_until
 
 _JVM = (
@@ -102,12 +101,25 @@ class Kafka:
         return self._process
 
     def start(self, wait: float = 90.0) -> None:
-        """Start the broker, formatting its data folder the first time, and wait until it answers.
+        """Start the broker and wait until it answers.
 
         Raises
         ------
         StackError
             The port is taken, or the broker did not come up.
+        JarError
+            Its jars cannot be had.
+        """
+        self.launch()
+        self.wait(wait)
+
+    def launch(self) -> None:
+        """Start the broker, formatting its data folder the first time, and do not wait for it.
+
+        Raises
+        ------
+        StackError
+            The port is taken, or the data folder cannot be formatted.
         JarError
             Its jars cannot be had.
         """
@@ -121,15 +133,22 @@ class Kafka:
         command = program.command("broker", str(self._config), jvm=jvm)
         self._process = Process("Kafka", command, self._home / "kafka.log")
         self._process.start()
-        wait_until(self.ready, self._process, wait)
+
+    def wait(self, seconds: float = 90.0) -> None:
+        """Wait until the broker answers.
+
+        Raises
+        ------
+        StackError
+            It ended, or took longer.
+        """
+        wait_until(self.ready, self.process, seconds)
 
     def ready(self) -> bool:
         """Say whether the broker serves clients."""
         if not answers("127.0.0.1", self.port):
             return False
-        # A loop of its own, since the caller may be inside one.
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, self._has_brokers()).result()
+        return run_apart(self._has_brokers())
 
     async def _has_brokers(self) -> bool:
         client = AIOKafkaClient(bootstrap_servers=self.bootstrap, request_timeout_ms=2000)

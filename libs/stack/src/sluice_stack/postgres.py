@@ -88,12 +88,23 @@ class Postgres:
         return f"postgresql://{quote(role)}@/{quote(database)}?host={quote(str(self._socket), safe='/')}"
 
     def start(self, wait: float = 60.0) -> None:
-        """Start the server, making its data folder the first time, and wait until it answers.
+        """Start the server and wait until it answers.
 
         Raises
         ------
         StackError
             The server did not come up.
+        """
+        self.launch()
+        self.wait(wait)
+
+    def launch(self) -> None:
+        """Start the server, making its data folder the first time, and do not wait for it.
+
+        Raises
+        ------
+        StackError
+            Its folders cannot be made or used.
         """
         self._prepare()
         if not (self._data / "PG_VERSION").exists():
@@ -111,7 +122,16 @@ class Postgres:
             orphaned=signal.SIGQUIT,
         )
         self._process.start()
-        wait_until(self.ready, self._process, wait)
+
+    def wait(self, seconds: float = 60.0) -> None:
+        """Wait until the server answers.
+
+        Raises
+        ------
+        StackError
+            It ended, or took longer.
+        """
+        wait_until(self.ready, self.process, seconds)
 
     def ready(self) -> bool:
         """Say whether the server accepts connections."""

@@ -130,6 +130,8 @@ class SourceServer:
     async def _handle_other(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         if path == "/oauth/token" and request.method == "POST":
             return await self._desk.token(request)
+        if path == "/readyz":
+            return web.Response(text="ready\n")
         if path == "/_counts":
             return web.json_response(dict(self.counts))
         return web.Response(status=404, text="no such base URL\n")

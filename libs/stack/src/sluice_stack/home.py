@@ -1,0 +1,144 @@
+"""The folder in which one stack keeps its data, its secrets and its word that it runs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import msgspec
+from msgspec import Struct
+
+from sluice_stack.processes import StackError
+
+
+class Secrets(Struct, frozen=True, kw_only=True):
+    """What a stack makes up once and keeps.
+
+    `secret` is the services' (hex), the operator is an OAuth client with every `ops/` scope, and the rest is
+    what the demo source's protected bases ask for.
+    """
+
+    secret: str
+    operator_id: str
+    operator_secret: str
+    source_bearer: str
+    source_client_secret: str
+
+    @classmethod
+    def new(cls) -> Secrets:
+        """Make new ones."""
+        return cls(
+            secret=secrets.token_hex(32),
+            operator_id="stack-operator",
+            operator_secret=secrets.token_urlsafe(32),
+            source_bearer=secrets.token_urlsafe(24),
+            source_client_secret=secrets.token_urlsafe(24),
+        )
+
+
+class Addresses(Struct, frozen=True, kw_only=True):
+    """Where a running stack is; `source` is None if the demo source does not run."""
+
+    supervisor: int
+    gateway: str
+    auth: str
+    kafka: str
+    postgres: str
+    source: str | None = None
+
+
+class Home:
+    """The folder of one stack. Hold it (`with home:`) while the stack runs.
+
+    Parameters
+    ----------
+    folder
+        Made if it is not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    def usual(cls) -> Home:
+        """Give the home that `SLUICE_HOME` names, `.sluice` here without it."""
+        return cls(Path(os.environ.get("SLUICE_HOME") or ".sluice"))
+
+    @property
+    def logs(self) -> Path:
+        """Where the services' logs are."""
+        return self.folder / "logs"
+
+    @property
+    def objects(self) -> Path:
+        """Where the object store keeps its files."""
+        return self.folder / "objects"
+
+    @property
+    def secrets_file(self) -> Path:
+        """Where the secrets are kept, readable to the owner alone."""
+        return self.folder / "secrets.json"
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = (self.folder / "lock").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise StackError(f"a stack runs already in {self.folder}{self._by_whom()}") from None
+        self._lock = lock
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            (self.folder / "addresses.json").unlink(missing_ok=True)
+            # Closing the file gives the lock back; the kernel does the same for a process that dies.
+            self._lock.close()
+            self._lock = None
+
+    def secrets(self) -> Secrets:
+        """Give the stack's secrets, made up the first time."""
+        path = self.secrets_file
+        if path.exists():
+            return msgspec.json.decode(path.read_bytes(), type=Secrets)
+        made = Secrets.new()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(made)))
+        return made
+
+    def announce(self, addresses: Addresses) -> None:
+        """Write down where the stack is, for whoever asks `running`."""
+        text = msgspec.json.format(msgspec.json.encode(addresses))
+        (self.folder / "addresses.json").write_bytes(text)
+
+    def running(self) -> Addresses | None:
+        """Say where the stack is that runs in this folder, None if none does."""
+        path = self.folder / "addresses.json"
+        if not path.exists() or not self._held():
+            return None
+        return msgspec.json.decode(path.read_bytes(), type=Addresses)
+
+    def _held(self) -> bool:
+        with (self.folder / "lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+
+    def _by_whom(self) -> str:
+        path = self.folder / "addresses.json"
+        if not path.exists():
+            return ", just starting or stopping"
+        addresses = msgspec.json.decode(path.read_bytes(), type=Addresses)
+        return f": process {addresses.supervisor}, {addresses.gateway}"

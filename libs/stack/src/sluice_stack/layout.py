@@ -1,0 +1,160 @@
+"""Which services a stack has, how many of each, where they listen and what they are told."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from sluice_stack.home import Home, Secrets
+from sluice_stack.processes import StackError, free_port, port_taken
+
+HTTP_SERVICES = ("auth", "gateway")
+WORKERS = ("fetcher", "scraper", "attacher", "status")
+SERVICES = (*WORKERS, *HTTP_SERVICES)
+_SCHEMAS = Path(__file__).resolve().parents[4] / "schemas" / "scrape"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The loopback ports of a stack; from `health` on, workers answer health checks."""
+
+    gateway: int = 8080
+    auth: int = 8081
+    source: int = 8090
+    health: int = 8100
+    kafka: int = 9092
+
+    @classmethod
+    def free(cls) -> Ports:
+        """Choose ports that nothing uses now; `health` is 0, which has each worker choose one for itself."""
+        return cls(gateway=free_port(), auth=free_port(), source=free_port(), health=0, kafka=free_port())
+
+    def check(self) -> None:
+        """Make sure that nothing else listens on them.
+
+        Raises
+        ------
+        StackError
+            Something does; the text says on which, and what to do.
+        """
+        for each in fields(self):
+            port = getattr(self, each.name)
+            if port and port_taken(port):
+                raise StackError(
+                    f"port {port} is in use, and {each.name} needs it: "
+                    f"stop what listens there, or choose another with --{each.name}-port"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One process to run: `name` in messages, `ready` the address that says whether it is ready."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    log: Path
+    ready: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A stack as it is to be.
+
+    Parameters
+    ----------
+    home
+        Where its data is.
+    ports
+        Where it listens.
+    scale
+        How many processes a worker has, where it is not one.
+    source
+        Whether the demo source runs too.
+    services
+        Which services run; all, unless a test wants fewer.
+    settings
+        Further environment for every service (`SLUICE_CONCURRENCY` and the like).
+    """
+
+    home: Home
+    ports: Ports = field(default_factory=Ports)
+    scale: Mapping[str, int] = field(default_factory=dict)
+    source: bool = False
+    services: tuple[str, ...] = SERVICES
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, count in self.scale.items():
+            if name not in WORKERS:
+                raise StackError(f"{name} cannot be scaled: only {', '.join(WORKERS)} can")
+            if not 1 <= count <= 9:
+                raise StackError(f"{name} can have 1 to 9 processes, not {count}")
+
+    @property
+    def gateway_url(self) -> str:
+        """The gateway's address."""
+        return f"http://127.0.0.1:{self.ports.gateway}"
+
+    @property
+    def auth_url(self) -> str:
+        """The authorization server's address."""
+        return f"http://127.0.0.1:{self.ports.auth}"
+
+    @property
+    def source_url(self) -> str:
+        """The demo source's address."""
+        return f"http://127.0.0.1:{self.ports.source}"
+
+    def plans(self, kafka: str, dsn: Mapping[str, str], secrets: Secrets) -> Iterator[Plan]:
+        """Give every process to run; `dsn` is Postgres's address by service."""
+        for order, service in enumerate(WORKERS):
+            count = self.scale.get(service, 1) if service in self.services else 0
+            for index in range(count):
+                name = service if count == 1 else f"{service}-{index + 1}"
+                port = self.ports.health + 10 * order + index if self.ports.health else free_port()
+                environment = self._environment(kafka, dsn[service], secrets)
+                environment["SLUICE_HEALTH"] = f"127.0.0.1:{port}"
+                yield self._plan(name, f"sluice_{service}", environment, f"http://127.0.0.1:{port}")
+        for service in HTTP_SERVICES:
+            if service not in self.services:
+                continue
+            url = getattr(self, f"{service}_url")
+            environment = self._environment(kafka, dsn[service], secrets)
+            environment["SLUICE_LISTEN"] = url.removeprefix("http://")
+            if service == "auth":
+                operator = f"{secrets.operator_id}:{secrets.operator_secret}"
+                environment["SLUICE_BOOTSTRAP_OPERATOR"] = operator
+            yield self._plan(service, f"sluice_{service}", environment, url)
+        if self.source:
+            environment = {
+                **os.environ,
+                "SLUICE_SOURCE_PORT": str(self.ports.source),
+                "SLUICE_SOURCE_BEARER": secrets.source_bearer,
+                "SLUICE_SOURCE_CLIENT_SECRET": secrets.source_client_secret,
+            }
+            yield self._plan("source", "sluice_stack.source", environment, self.source_url)
+
+    def _plan(self, name: str, module: str, environment: Mapping[str, str], url: str) -> Plan:
+        command = (sys.executable, "-m", module)
+        return Plan(name, command, environment, self.home.logs / f"{name}.log", f"{url}/readyz")
+
+    def _environment(self, kafka: str, dsn: str, secrets: Secrets) -> dict[str, str]:
+        environment = {
+            **os.environ,
+            "SLUICE_KAFKA": kafka,
+            "SLUICE_POSTGRES": dsn,
+            "SLUICE_OBJECTS": self.home.objects.as_uri(),
+            "SLUICE_PUBLIC_URL": self.gateway_url,
+            "SLUICE_ISSUER": self.auth_url,
+            "SLUICE_SECRET": secrets.secret,
+            # A stack on one machine has its sources there too.
+            "SLUICE_LOOPBACK_SOURCES": "true",
+            **self.settings,
+        }
+        if _SCHEMAS.is_dir():
+            environment.setdefault("SLUICE_SCRAPE_SCHEMAS", str(_SCHEMAS))
+        return environment
