@@ -65,6 +65,7 @@ CREATE TABLE files.entries (
 );
 -- Files and folders share one namespace; this is also how a folder is listed, by name.
 CREATE UNIQUE INDEX entries_name ON files.entries (parent, name);
+CREATE INDEX entries_folders ON files.entries (parent) WHERE kind = 'folder';
 CREATE INDEX entries_of_project ON files.entries (project, name, id);
 CREATE INDEX entries_of_blob ON files.entries (sha256) WHERE sha256 IS NOT NULL;
 CREATE INDEX entries_renamed ON files.entries (parent, renamed_from, renamed_number)

@@ -1,0 +1,167 @@
+"""The statements of attaching, each for a whole batch."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+
+from sluice_contracts.events import FileOutcome
+from sluice_storage.catalogue.attachment import Attached, Attachment, Item
+from sluice_storage.catalogue.model import EntryKind
+from sluice_storage.catalogue.placement import Decision, Folders, Occupant, Place
+from sluice_storage.catalogue.rows import Connection, json_text
+from sluice_storage.objects import Stored
+
+Decided = tuple[Attachment, Decision]
+
+
+async def hold_jobs(connection: Connection, jobs: Iterable[str]) -> set[str]:
+    """Hold off cancellation of these jobs until the transaction ends; give those that are not cancelled."""
+    rows = await connection.fetch(
+        "SELECT job::text FROM documents.hold_jobs($1) WHERE NOT cancelled", sorted(jobs)
+    )
+    return {row["job"] for row in rows}
+
+
+async def recorded(connection: Connection, items: Sequence[Item]) -> dict[Item, Attached]:
+    """Give the outcomes of those of these items that took effect before."""
+    rows = await connection.fetch(
+        """
+        SELECT i.job::text, i.item, i.outcome, i.entry, i.size, i.others FROM files.imports i
+        JOIN unnest($1::uuid[], $2::integer[]) AS asked (job, item)
+            ON (i.job, i.item) = (asked.job, asked.item)
+        """,
+        [job for job, _ in items],
+        [item for _, item in items],
+    )
+    return {
+        (row["job"], row["item"]): Attached(
+            FileOutcome(row["outcome"]), row["entry"], row["size"], row["others"]
+        )
+        for row in rows
+    }
+
+
+async def look_up(connection: Connection, places: Iterable[Place], folders: Folders) -> None:
+    """Add to `folders` what these places hold, and how far files that wanted them have been renamed."""
+    asked = sorted(places)
+    rows = await connection.fetch(
+        """
+        SELECT asked.folder, asked.name, e.id, e.kind, e.origin_job::text, (
+            SELECT max(r.renamed_number) FROM files.entries r
+            WHERE r.parent = asked.folder AND r.renamed_from = asked.name AND r.renamed_number IS NOT NULL
+        ) AS highest
+        FROM unnest($1::text[], $2::text[]) AS asked (folder, name)
+        LEFT JOIN files.entries e ON e.parent = asked.folder AND e.name = asked.name
+        """,
+        [folder for folder, _ in asked],
+        [name for _, name in asked],
+    )
+    for row in rows:
+        place = (row["folder"], row["name"])
+        folders.held[place] = (
+            None if row["id"] is None else Occupant(row["id"], EntryKind(row["kind"]), row["origin_job"])
+        )
+        folders.highest[place] = row["highest"] or 0
+
+
+async def delete_files(connection: Connection, entries: Iterable[str]) -> list[Stored]:
+    """Delete these files, as far as they are rows, and give the contents they had."""
+    rows = await connection.fetch(
+        "DELETE FROM files.entries WHERE id = ANY($1) RETURNING sha256, size", sorted(entries)
+    )
+    return [Stored(row["sha256"], row["size"]) for row in rows]
+
+
+async def hold_contents(
+    connection: Connection,
+    contents: Iterable[Stored],
+    now: datetime,
+    exists: Callable[[bytes], Awaitable[bool]],
+) -> set[bytes]:
+    """Make sure that each content has a row and lock it until the transaction ends; give those that are gone.
+
+    Locks are taken in the order of the hashes. A content that was marked as unused is asked for in the object
+    store, and if it is there its mark is taken away; this is rare.
+    """
+    sizes = {stored.sha256: stored.size for stored in contents}
+    hashes = sorted(sizes)
+    rows = await connection.fetch(
+        """
+        INSERT INTO files.blobs (sha256, size, stored_on)
+        SELECT asked.sha256, asked.size, $3 FROM unnest($1::bytea[], $2::bigint[]) AS asked (sha256, size)
+        ORDER BY asked.sha256
+        ON CONFLICT (sha256) DO UPDATE SET size = excluded.size
+        RETURNING sha256, removed_at IS NOT NULL AS marked
+        """,
+        hashes,
+        [sizes[sha256] for sha256 in hashes],
+        now,
+    )
+    marked = [row["sha256"] for row in rows if row["marked"]]
+    gone = {sha256 for sha256 in marked if not await exists(sha256)}
+    if len(gone) < len(marked):
+        await connection.execute(
+            """
+            UPDATE files.blobs SET removed_at = NULL, purged_at = NULL, stored_on = $2
+            WHERE sha256 = ANY($1)
+            """,
+            [sha256 for sha256 in marked if sha256 not in gone],
+            now,
+        )
+    return gone
+
+
+async def insert_files(
+    connection: Connection, files: Sequence[Decided], projects: dict[str, str], now: datetime
+) -> None:
+    """Insert these files."""
+    if not files:
+        return
+    await connection.execute(
+        """
+        INSERT INTO files.entries (id, project, parent, kind, name, size, sha256, content_type, metadata,
+            tags, origin_job, origin_item, origin_source, renamed_from, renamed_number,
+            created_on, modified_on)
+        SELECT f.id, f.project, f.parent, 'file', f.name, f.size, f.sha256, f.content_type, f.metadata::jsonb,
+            ARRAY(SELECT jsonb_array_elements_text(f.tags::jsonb)), f.job, f.item, f.source,
+            f.renamed_from, f.renamed_number, $15, $15
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bytea[], $7::text[],
+            $8::text[], $9::text[], $10::uuid[], $11::integer[], $12::text[], $13::text[], $14::integer[])
+        AS f (id, project, parent, name, size, sha256, content_type, metadata, tags, job, item, source,
+            renamed_from, renamed_number)
+        """,
+        [decision.entry for _, decision in files],
+        [projects[row.folder] for row, _ in files],
+        [row.folder for row, _ in files],
+        [decision.name for _, decision in files],
+        [row.stored.size for row, _ in files],
+        [row.stored.sha256 for row, _ in files],
+        [row.content_type for row, _ in files],
+        [row.metadata for row, _ in files],
+        [json_text(row.tags) for row, _ in files],
+        [row.job for row, _ in files],
+        [row.item for row, _ in files],
+        [row.source for row, _ in files],
+        [None if decision.number is None else row.name for row, decision in files],
+        [decision.number for _, decision in files],
+        now,
+    )
+
+
+async def record(connection: Connection, decided: Sequence[Decided], now: datetime) -> None:
+    """Record what became of these items, so that it happens once."""
+    await connection.execute(
+        """
+        INSERT INTO files.imports (job, item, outcome, entry, size, others, at)
+        SELECT i.*, $7 FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::bigint[],
+            $6::integer[]) AS i
+        """,
+        [row.job for row, _ in decided],
+        [row.item for row, _ in decided],
+        [decision.outcome.value for _, decision in decided],
+        [decision.entry for _, decision in decided],
+        [row.stored.size for row, _ in decided],
+        [row.others for row, _ in decided],
+        now,
+    )

@@ -1,0 +1,60 @@
+"""What is attached, and what becomes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sluice_contracts.commands import ConflictResolution
+from sluice_contracts.events import FileOutcome
+from sluice_storage.objects import Stored
+
+Item = tuple[str, int]
+"""A job's id and the position of an item in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file to attach, whose content is in the object store already.
+
+    Parameters
+    ----------
+    job, item
+        The import and the position in it: what makes the effect happen once.
+    name
+        Safe already (`sluice_storage.catalogue.naming.safe_name`).
+    metadata
+        A flat JSON object, as text.
+    others
+        How many further contents the document had.
+    """
+
+    job: str
+    item: int
+    source: str
+    folder: str
+    name: str
+    rule: ConflictResolution
+    stored: Stored
+    content_type: str | None
+    metadata: str
+    tags: tuple[str, ...]
+    others: int = 0
+
+
+class Refusal(StrEnum):
+    """Why an attachment had no effect."""
+
+    CANCELLED = "cancelled"
+    DESTINATION_GONE = "destination_gone"
+    CONTENT_GONE = "content_gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """What became of an item: `entry` is its file or, for `skipped`, the one already there."""
+
+    outcome: FileOutcome
+    entry: str
+    size: int
+    others: int
