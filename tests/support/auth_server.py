@@ -18,6 +18,7 @@ from sluice_auth.assertion import ASSERTION_TYPE
 from sluice_auth.operator_clients import put_operator
 from sluice_auth.settings import Settings
 from sluice_auth.wiring import Service, assemble
+from sluice_security.serving import QuietRunner
 from support.auth_store import MemoryStore
 
 ISSUER = "https://auth.test"
@@ -38,6 +39,13 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
+
+
+class QuietTestServer(TestServer):
+    """A test server whose connections are handled as the service's are."""
+
+    async def _make_runner(self, **kwargs: Any) -> QuietRunner:
+        return QuietRunner(self.app, **kwargs)
 
 
 class AuthServer:
@@ -105,7 +113,7 @@ async def auth_server(**changes: Any) -> AsyncIterator[AuthServer]:
     service = assemble(settings(**changes), store, store, now=clock, monotonic=clock, away=(ConnectionError,))
     await service.keyring.refresh()
     await put_operator(store, *OPERATOR, name="operator", now=clock())
-    async with TestClient(TestServer(service.app)) as http:
+    async with TestClient(QuietTestServer(service.app)) as http:
         yield AuthServer(http, service, store, clock)
 
 

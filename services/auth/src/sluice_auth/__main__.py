@@ -13,6 +13,7 @@ from sluice_auth.operator_clients import put_operator
 from sluice_auth.postgres import PostgresStore
 from sluice_auth.settings import Settings
 from sluice_auth.wiring import assemble
+from sluice_security.serving import QuietRunner
 from sluice_storage.pool import TRANSIENT, open_pool
 from sluice_streaming.service import Context, run
 from sluice_telemetry.trace import bind, continued
@@ -88,7 +89,7 @@ async def main(context: Context) -> None:
 
 async def _serve(app: web.Application, listen: str, upkeep: Upkeep, stop: asyncio.Event) -> None:
     host, _, port = listen.rpartition(":")
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=10.0)
+    runner = QuietRunner(app, access_log=None, handle_signals=False, shutdown_timeout=10.0)
     await runner.setup()
     chores = asyncio.create_task(upkeep.run(), name="upkeep")
     try:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from joserfc.jwk import RSAKey
 from msgspec import Struct
 
 from sluice_auth.assertion import ALGORITHMS
@@ -19,7 +20,8 @@ _LONGEST_TEXT = 255
 _LONGEST_URI = 2_000
 _MOST_KEYS = 10
 _MOST_CONTACTS = 10
-_LEAST_RSA_BITS = 2_048
+_RSA_BITS = range(2_048, 4_097)
+_RSA_EXPONENTS = range(65_537, 1 << 32)
 
 
 class KeySet(Struct):
@@ -162,13 +164,18 @@ def _check_key(data: dict[str, Any]) -> None:
         key = jose.import_public(data)
     except jose.RejectedError as error:
         raise invalid_metadata(f"jwks is refused: {error.text}.") from None
-    if key is None or not (
-        (key.key_type == "EC" and data.get("crv") == "P-384")
-        or (key.key_type == "RSA" and key.public_key.key_size >= _LEAST_RSA_BITS)
-    ):
-        raise invalid_metadata("Keys must be RSA of 2048 bits or more, or EC on P-384.")
+    if key is None or not (_sound_rsa(key) if key.key_type == "RSA" else data.get("crv") == "P-384"):
+        raise invalid_metadata("Keys must be RSA of 2048 to 4096 bits, or EC on P-384.")
     if data.get("use", "sig") != "sig" or data.get("alg", "RS384") not in ALGORITHMS:
         raise invalid_metadata("Keys must be for signing with RS384 or ES384.")
+
+
+def _sound_rsa(key: jose.Key) -> bool:
+    # A huge modulus or exponent would let its owner choose how long every verification takes.
+    if not isinstance(key, RSAKey):
+        return False
+    exponent = key.public_key.public_numbers().e
+    return key.public_key.key_size in _RSA_BITS and exponent in _RSA_EXPONENTS
 
 
 def name(metadata: Metadata) -> str:
