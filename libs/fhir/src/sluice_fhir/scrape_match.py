@@ -167,9 +167,12 @@ class SchemaSet:
         """Tell whether the source's CapabilityStatement could change what `for_source` chooses."""
         if source.scrape_schema:
             return False
-        chosen = self.for_source(source).schema
-        return not chosen.match.base_urls and any(
-            plan.schema.match.software or plan.schema.match.fhir_versions for plan in self._current.values()
+        known = _score(self.for_source(source).schema, source.base_url, Capability())
+        by_url = known is not None and known[0] > 0
+        return not by_url and any(
+            match.software or match.fhir_versions
+            for plan in self._current.values()
+            for match in plan.schema.matches
         )
 
     def listing(self) -> list[dict[str, Any]]:
@@ -183,7 +186,7 @@ def _described(schema: ScrapeSchema) -> dict[str, Any]:
         "version": schema.version,
         "title": schema.title,
         "description": schema.description,
-        "match": msgspec.to_builtins(schema.match),
+        "match": [msgspec.to_builtins(match) for match in schema.matches],
         "follows": sorted({kind for hop in schema.follow.values() for kind in hop.types}),
         "keys": [
             {
@@ -198,8 +201,12 @@ def _described(schema: ScrapeSchema) -> dict[str, Any]:
 
 
 def _score(schema: ScrapeSchema, base_url: str, known: Capability) -> tuple[int, ...] | None:
-    """Rate how well a schema matches, None if a condition does not hold; greater is better, never falsy."""
-    match: Match = schema.match
+    """Rate how well a schema matches, None if it does not; greater is better, and none is falsy."""
+    scores = (_rate(match, base_url, known) for match in schema.matches)
+    return max((score for score in scores if score is not None), default=None)
+
+
+def _rate(match: Match, base_url: str, known: Capability) -> tuple[int, ...] | None:
     covered = max((_covered(pattern, base_url) for pattern in match.base_urls), default=0)
     software = _any(match.software, known.software)
     version = _any(match.fhir_versions, known.fhir_version)

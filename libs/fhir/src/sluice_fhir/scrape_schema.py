@@ -87,7 +87,7 @@ class ScrapeSchema(Struct, frozen=True, kw_only=True):
     name: str
     version: str
     title: str
-    match: Match
+    match: Match | tuple[Match, ...]
     values: tuple[Value, ...]
     description: str = ""
     follow: dict[str, Follow] = {}
@@ -96,6 +96,11 @@ class ScrapeSchema(Struct, frozen=True, kw_only=True):
     def ident(self) -> str:
         """The name and version that metadata made with it are marked with."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def matches(self) -> tuple[Match, ...]:
+        """The alternatives of `match`."""
+        return (self.match,) if isinstance(self.match, Match) else self.match
 
     @property
     def order(self) -> tuple[int, ...]:

@@ -1,0 +1,86 @@
+"""`python -m sluice_scraper`: makes each document's metadata."""
+
+from __future__ import annotations
+
+import time
+
+import asyncpg
+
+from sluice_contracts.commands import ScrapeDocument
+from sluice_contracts.topics import DOCUMENT_SCRAPE
+from sluice_fhir.client import FhirClient, FhirLimits
+from sluice_fhir.scrape import Scraper
+from sluice_fhir.scrape_cache import SharedReads
+from sluice_fhir.scrape_match import SchemaSet
+from sluice_fhir.source_store import SourceRegistry
+from sluice_scraper.postgres import AvailableSources, PostgresItems
+from sluice_scraper.scraping import Scraping
+from sluice_scraper.settings import Settings
+from sluice_scraper.sources import SourceSchemas
+from sluice_security.http import GuardedClient
+from sluice_security.sealing import read_secret
+from sluice_storage.pool import open_pool
+from sluice_streaming.backend import Backend
+from sluice_streaming.kafka import KafkaBackend
+from sluice_streaming.service import Context, run
+from sluice_streaming.step import Step
+from sluice_streaming.worker import Worker
+
+GROUP = "scraper"
+
+
+async def main(context: Context) -> None:
+    """Wire the service to Kafka and Postgres and run it until it is asked to stop."""
+    settings = Settings()
+    await serve(context, settings, KafkaBackend(settings.kafka))
+
+
+async def serve(context: Context, settings: Settings, backend: Backend) -> None:
+    """Run the service over `backend` until `context.stop` is set.
+
+    Raises
+    ------
+    SchemaError
+        A scrape schema cannot be used; the text says which, where, and what to do.
+    """
+    schemas = SchemaSet.load(settings.scrape_schemas)
+    pool = await open_pool(settings.postgres, size=4, application="sluice-scraper")
+    try:
+        async with GuardedClient(limits=settings.http_limits, loopback=settings.loopback_sources) as http:
+            client = FhirClient(http, limits=FhirLimits(document=settings.resource_limit))
+            chooser = SourceSchemas(schemas, client)
+            scraper = Scraper(SharedReads(ttl=settings.shared_seconds, limit=settings.shared_bytes))
+            step = _step(settings, pool, client, chooser, scraper)
+            worker = Worker(backend, GROUP, (step,), concurrency=settings.concurrency)
+            context.watch(worker.ready)
+            try:
+                await worker.run(context.stop)
+            finally:
+                await scraper.shared.close()
+                await chooser.close()
+    finally:
+        await pool.close()
+
+
+def _step(
+    settings: Settings, pool: asyncpg.Pool, client: FhirClient, chooser: SourceSchemas, scraper: Scraper
+) -> Step[ScrapeDocument]:
+    registry = SourceRegistry(pool, read_secret(settings.secret), loopback=settings.loopback_sources)
+    scraping = Scraping(
+        PostgresItems(pool, large=settings.large_document),
+        AvailableSources(registry),
+        chooser,
+        client,
+        scraper,
+        time.time,
+    )
+    return Step(
+        topic=DOCUMENT_SCRAPE,
+        handle=scraping.handle,
+        on_dead=scraping.on_dead,
+        on_retry=scraping.on_retry,
+    )
+
+
+if __name__ == "__main__":
+    run("scraper", main)
