@@ -175,11 +175,8 @@ def pointer(*parts: str | int) -> str:
 def _explain(error: ValidationError) -> Problem:
     where = pointer(*error.absolute_path)
     schema = _fields(error.schema)
-    if error.validator in ("oneOf", "if", "dependentRequired"):
+    if error.validator in ("oneOf", "not", "dependentRequired"):
         return Problem(where, str(schema.get("$comment", error.message)))
-    if error.schema is False:
-        comment = _fields(error.parent.schema if error.parent is not None else {}).get("$comment", "")
-        return Problem(where, f"this field does not belong here. {comment}".strip())
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = _fields(schema.get("properties"))
         unknown = ", ".join(repr(name) for name in sorted(set(error.instance) - set(known)))
