@@ -1,0 +1,224 @@
+"""The authorization server as operators run it: a process, its environment, Postgres, and two of them."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import asyncpg
+import pytest
+from aiohttp import ClientSession
+
+from sluice_security.authority import remote_verifier
+from sluice_security.tokens import InvalidToken, TokenVerifier
+from support.auth_server import OPERATOR, SECRET
+from support.stack import Database
+
+GATEWAY = "https://api.test"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(database: Database, port: int, **more: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "SLUICE_POSTGRES": database.dsn_for("auth"),
+        "SLUICE_SECRET": SECRET,
+        "SLUICE_ISSUER": f"http://127.0.0.1:{port}",
+        "SLUICE_PUBLIC_URL": GATEWAY,
+        "SLUICE_LISTEN": f"127.0.0.1:{port}",
+        "SLUICE_BOOTSTRAP_OPERATOR": ":".join(OPERATOR),
+        **more,
+    }
+
+
+@asynccontextmanager
+async def running(env: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sluice_auth", env=env, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        await until_ready(f"http://{env['SLUICE_LISTEN']}", process)
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def until_ready(url: str, process: asyncio.subprocess.Process) -> None:
+    async with aiohttp.ClientSession() as http:
+        while process.returncode is None:
+            try:
+                async with http.get(f"{url}/readyz") as answer:
+                    if answer.status == 200:
+                        return
+            except aiohttp.ClientError:
+                await asyncio.sleep(0.05)
+    raise AssertionError(f"ended with {process.returncode}")
+
+
+async def post(http: ClientSession, url: str, form: dict[str, str], status: int = 200) -> dict[str, Any]:
+    async with http.post(url, data=form) as answer:
+        assert answer.status == status, await answer.text()
+        body: dict[str, Any] = await answer.json()
+        return body
+
+
+async def refusal(verifier: TokenVerifier, token: str) -> str:
+    """Wait until the token is refused, and give the reason."""
+    while True:
+        try:
+            await verifier.verify(token)
+        except InvalidToken as error:
+            return error.code
+        await asyncio.sleep(0.1)
+
+
+async def sign_up(http: ClientSession, issuer: str) -> dict[str, str]:
+    async with http.post(f"{issuer}/oauth/register", json={"client_name": "Portal"}) as answer:
+        assert answer.status == 201
+        body = await answer.json()
+        return {"client_id": body["client_id"], "client_secret": body["client_secret"]}
+
+
+async def test_two_processes_issue_tokens_that_verify_and_revoke_for_each_other(database: Database) -> None:
+    one_port, two_port = free_port(), free_port()
+    issuer, other = f"http://127.0.0.1:{one_port}", f"http://127.0.0.1:{two_port}"
+    async with (
+        ClientSession() as http,
+        running(environment(database, one_port)),
+        running(environment(database, one_port, SLUICE_LISTEN=f"127.0.0.1:{two_port}")) as second,
+        remote_verifier(http, issuer=issuer, audience=GATEWAY) as verifier,
+    ):
+        client = await sign_up(http, issuer)
+        form = {"grant_type": "client_credentials", **client}
+        here = (await post(http, f"{issuer}/oauth/token", form))["access_token"]
+        there = (await post(http, f"{other}/oauth/token", form))["access_token"]
+        for token in (here, there):
+            assert (await verifier.verify(token)).client == client["client_id"]
+        assert await post(http, f"{other}/oauth/revoke", {"token": here, **client}) == {}
+        assert (await post(http, f"{issuer}/oauth/introspect", {"token": here, **client})) == {
+            "active": False
+        }
+        assert await refusal(verifier, here) == "revoked"
+        assert await verifier.verify(there)
+        second.send_signal(signal.SIGTERM)
+        assert await second.wait() == 0
+
+
+async def test_the_bootstrap_operator_may_do_what_operators_do_and_the_trail_says_so(
+    database: Database,
+) -> None:
+    port = free_port()
+    env = environment(database, port)
+    issuer = env["SLUICE_ISSUER"]
+    for _ in range(2):
+        async with ClientSession() as http, running(env):
+            form = {
+                "grant_type": "client_credentials",
+                "scope": "ops/sources",
+                "client_id": OPERATOR[0],
+                "client_secret": OPERATOR[1],
+            }
+            answer = await post(http, f"{issuer}/oauth/token", form)
+            assert answer["scope"] == "ops/sources"
+    connection = await asyncpg.connect(database.dsn)
+    rows = await connection.fetch("SELECT action, outcome, client_id FROM auth.audit ORDER BY id")
+    await connection.close()
+    assert [tuple(row) for row in rows] == [
+        ("rotate-keys", "ok", None),
+        ("add-operator", "ok", "operator"),
+        ("token", "ok", "operator"),
+        ("token", "ok", "operator"),
+    ]
+
+
+async def test_operators_commands_work_beside_the_running_service(database: Database) -> None:
+    port = free_port()
+    env = environment(database, port)
+    issuer = env["SLUICE_ISSUER"]
+
+    async def command(*words: str) -> str:
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "sluice_auth.operators", *words],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    async with ClientSession() as http, running(env):
+        shown = dict(line.split(" ") for line in (await command("add", "Ann's laptop")).splitlines())
+        form = {"grant_type": "client_credentials", **shown}
+        assert "ops/*" in (await post(http, f"{issuer}/oauth/token", form))["scope"]
+        async with http.get(f"{issuer}/oauth/jwks") as answer:
+            before = await answer.json()
+        await command("rotate-keys")
+        await command("remove", shown["client_id"])
+        await post(http, f"{issuer}/oauth/token", form, 401)
+        assert len(before["keys"]) == 1
+    async with ClientSession() as http, running(env), http.get(f"{issuer}/oauth/jwks") as answer:
+        assert len((await answer.json())["keys"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "told"),
+    [
+        ({"SLUICE_ISSUER": "nonsense"}, 78, "SLUICE_ISSUER"),
+        ({"SLUICE_BOOTSTRAP_OPERATOR": "operator:short"}, 78, "SLUICE_BOOTSTRAP_OPERATOR"),
+        ({"SLUICE_SECRET": "7a" * 32}, 70, "set SLUICE_SECRET back"),
+    ],
+)
+async def test_what_is_wrong_at_the_start_is_said_in_one_line(
+    database: Database, change: dict[str, str], code: int, told: str
+) -> None:
+    env = environment(database, free_port())
+    async with running(env):
+        pass
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "sluice_auth"],
+        env={**env, **change},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_a_port_in_use_is_said_in_one_line(database: Database) -> None:
+    env = environment(database, free_port())
+    async with running(env):
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "sluice_auth"],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 70
+    assert "is the port in use?" in done.stderr
+
+
+async def test_only_the_service_reads_its_tables(database: Database) -> None:
+    for role in ("gateway", "fetcher", "status"):
+        connection = await asyncpg.connect(database.dsn_for(role))
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.fetch("SELECT * FROM auth.clients")
+        await connection.close()
