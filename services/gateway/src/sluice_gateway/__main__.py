@@ -41,7 +41,7 @@ _SHUTDOWN_SECONDS = 20.0
 
 def _health(settings: Settings, pool: asyncpg.Pool, authority: HttpAuthority, commands: Commands) -> Health:
     async def postgres() -> bool:
-        return await pool.fetchval("SELECT 1") == 1
+        return bool(await pool.fetchval("SELECT true"))
 
     async def kafka() -> bool:
         return commands.connected and await listening(settings.kafka)

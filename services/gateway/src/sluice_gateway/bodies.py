@@ -24,7 +24,24 @@ def is_struct(kind: Any) -> bool:
 
 def parser(kind: Any) -> Parser:
     """Make what parses bodies as `kind`; it raises Problem 400 with what is wrong."""
-    return _struct_parser(kind) if is_struct(kind) else _model_parser(TypeAdapter(kind))
+    parse = _struct_parser(kind) if is_struct(kind) else _model_parser(TypeAdapter(kind))
+
+    def checked(raw: bytes) -> Any:
+        body = parse(raw)
+        # No text anywhere here may hold NUL: Postgres refuses it, long after this.
+        if b"\\u0000" in raw and _holds_nul(msgspec.json.decode(raw)):
+            raise invalid([FieldProblem("", "no text may hold the character NUL")])
+        return body
+
+    return checked
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(map(_holds_nul, value)) or any(map(_holds_nul, value.values()))
+    return isinstance(value, list) and any(map(_holds_nul, value))
 
 
 def _model_parser(adapter: TypeAdapter[Any]) -> Parser:

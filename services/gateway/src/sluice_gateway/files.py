@@ -183,7 +183,7 @@ class Files:
     async def delete(self, subject: str, entry: str, *, recursive: bool) -> None:
         """Delete a file or folder."""
         with catalogue_problems("file"):
-            await self._catalogue.entries.delete(subject, entry, recursive=recursive)
+            await self._catalogue.remove.entry(subject, entry, recursive=recursive)
 
     async def bulk(self, subject: str, ids: Sequence[str]) -> BulkRecords:
         """Give many files at once, each or the reason why not, in the order asked for."""

@@ -62,6 +62,8 @@ class Projects:
 
     def __init__(self, catalogue: Catalogue, hrefs: Hrefs) -> None:
         self._projects = catalogue.projects
+        self._members = catalogue.members
+        self._remove = catalogue.remove
         self._hrefs = hrefs
 
     async def create(self, subject: str, wanted: ProjectRequest) -> Project:
@@ -119,12 +121,12 @@ class Projects:
     async def delete(self, subject: str, project: str) -> None:
         """Delete a project with everything in it."""
         with catalogue_problems("project"):
-            await self._projects.delete(subject, project)
+            await self._remove.project(subject, project)
 
     async def members(self, subject: str, project: str, window: Window) -> tuple[Page[Member], int]:
         """Give a page of a project's members, and how many there are."""
         with catalogue_problems("project"):
-            found = await self._projects.members(subject, project, limit=window.limit, offset=window.offset)
+            found = await self._members.list(subject, project, limit=window.limit, offset=window.offset)
         href = self._hrefs.project(project) + "/members"
         page = Page[Member](
             href=address(href, {}, window),
@@ -136,32 +138,30 @@ class Projects:
     async def member(self, subject: str, project: str, username: str) -> Member:
         """Give one member."""
         with catalogue_problems("member"):
-            return self._member(project, await self._projects.member(subject, project, username))
+            return self._member(project, await self._members.get(subject, project, username))
 
     async def set_member(self, subject: str, project: str, wanted: MemberRequest) -> Member:
         """Add a member, or give one new permissions."""
         asked = wanted.permissions
         permissions = Permissions(asked.write, asked.copy_, asked.execute, asked.admin)
         with catalogue_problems("project"):
-            member = await self._projects.set_member(
-                subject, project, Membership(wanted.username, permissions)
-            )
+            member = await self._members.put(subject, project, Membership(wanted.username, permissions))
         return self._member(project, member)
 
     async def permit(self, subject: str, project: str, username: str, change: PermissionsChange) -> Member:
         """Change some of a member's permissions."""
         with catalogue_problems("member"):
-            known = await self._projects.member(subject, project, username)
+            known = await self._members.get(subject, project, username)
             given = {"write": change.write, "copy": change.copy_, "execute": change.execute}
             given["admin"] = change.admin
             changes = {name: value for name, value in given.items() if value is not None}
             changed = replace(known, permissions=replace(known.permissions, **changes))
-            return self._member(project, await self._projects.set_member(subject, project, changed))
+            return self._member(project, await self._members.put(subject, project, changed))
 
     async def remove_member(self, subject: str, project: str, username: str) -> None:
         """Remove a member."""
         with catalogue_problems("member"):
-            await self._projects.remove_member(subject, project, username)
+            await self._members.remove(subject, project, username)
 
     def _show(self, project: Stored) -> Project:
         return Project(

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from sluice_gateway.authentication import authenticate, permit
 from sluice_gateway.bodies import parser
 from sluice_gateway.models.base import QueryModel
-from sluice_gateway.problems import Problem, field_problems, invalid
+from sluice_gateway.problems import FieldProblem, Problem, field_problems, invalid, not_found
 from sluice_security.tokens import Principal
 
 if TYPE_CHECKING:
@@ -154,6 +154,18 @@ def query_values(model: type[QueryModel], given: MultiMapping[str]) -> dict[str,
     return values
 
 
+def _refuse_unstorable(request: web.Request) -> None:
+    # No text anywhere here may hold NUL or half a character: Postgres refuses both, long after this.
+    if not all(map(_storable, request.match_info.values())):
+        raise not_found()
+    if not all(_storable(text) for pair in request.query.items() for text in pair):
+        raise invalid([FieldProblem("", "the query string must not hold NUL or broken characters")])
+
+
+def _storable(text: str) -> bool:
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 async def _read(request: web.Request, limit: int) -> bytes:
     if request.content_type != JSON:
         raise Problem(
@@ -221,6 +233,7 @@ def endpoint(route: Route, gateway: Gateway) -> Callable[[web.Request], Awaitabl
                 permit(who, route.scope)
         if route.advance:
             _require_advance(request)
+        _refuse_unstorable(request)
         query = _parsed_query(route.query, request) if route.query is not None else None
         raw = await _read(request, limit) if route.body is not None else b""
         body = parse(raw) if parse is not None else None

@@ -17,7 +17,7 @@ from sluice_gateway.references import DocumentReferenceUri
 
 MOST_ITEMS = 100
 FOLDER_ID = "^[0-9a-f]{24}$"
-PROJECT_ID = r"^[^/\s]{1,100}/[^/\s]{1,100}/?$"
+PROJECT_ID = r"^[^/\s\x00-\x1f\x7f]{1,100}/[^/\s\x00-\x1f\x7f]{1,100}/?$"
 
 
 class ImportItem(RequestModel):
