@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -71,6 +72,7 @@ class Stack:
         self.postgres = Postgres(folder / "postgres")
         self.services: dict[str, Service] = {}
         self._watched: list[Watched] = []
+        self._polling = threading.Lock()
         self._cleanup = ExitStack()
 
     def __enter__(self) -> Self:
@@ -166,13 +168,16 @@ class Stack:
 
     def poll(self) -> None:
         """Start again what died, when it is time to."""
-        now = time.monotonic()
-        for watched in self._watched:
-            watched.poll(now)
+        with self._polling:
+            now = time.monotonic()
+            for watched in self._watched:
+                watched.poll(now)
 
     def stop(self, wait: float = 30.0) -> None:
         """Stop the services, within `wait` seconds in order, then Kafka and Postgres. May be called twice."""
-        self._watched.clear()
+        # Whoever polls in another thread must not start again what is stopped here.
+        with self._polling:
+            self._watched.clear()
         try:
             running = [service.process for service in self.services.values() if service.process.running]
             for process in running:
