@@ -1,7 +1,7 @@
 """Client secrets and registration tokens: 256 random bits, kept as a hash.
 
 A password needs a slow hash because it can be guessed. These are drawn from 2^256 values, so a plain SHA-256
-gives nothing away and costs a microsecond at every token request (`docs/adr/0003`).
+gives nothing away and costs a microsecond at every token request (`docs/adr/0010`).
 """
 
 from __future__ import annotations
