@@ -69,14 +69,15 @@ def test_public_unicast_is_allowed(text: str) -> None:
 @given(st.ip_addresses(v=4, network="127.0.0.0/8") | st.ip_addresses(v=4, network="10.0.0.0/8"))
 def test_no_disguise_of_a_refused_ipv4_address_is_public(address: IPv4Address) -> None:
     inside = int(address)
-    disguises = [
+    disguises: list[IPv4Address | IPv6Address] = [
+        address,
         IPv6Address(inside),
         IPv6Address(0xFFFF << 32 | inside),
         IPv6Address(0x64FF9B << 96 | inside),
         IPv6Address(0x2002 << 112 | inside << 80),
         IPv6Address(0x20010000 << 96 | inside),
     ]
-    assert not any(is_public(disguise) for disguise in [address, *disguises])
+    assert not any(is_public(disguise) for disguise in disguises)
 
 
 @given(st.ip_addresses(v=6))

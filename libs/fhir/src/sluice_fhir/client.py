@@ -204,6 +204,9 @@ class FhirClient:
         if is_deeper(body, self._limits.depth):
             raise SourceFailure(ItemError.NOT_JSON, response.status)
         try:
+            if not body.isascii():
+                # The decoder does not look into what it skips; whoever reads on must find text there.
+                body.decode()
             envelope = self._decoder.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise SourceFailure(ItemError.NOT_JSON, response.status) from None

@@ -121,10 +121,7 @@ class Source(Struct, frozen=True, kw_only=True):
         if url.startswith(("http://", "https://")):
             return url
         try:
-            # A leading slash would leave the FHIR service for the host's root.
-            return str(
-                URL(self.base_url + "/").join(URL(url.lstrip("/") if not url.startswith("//") else url))
-            )
+            return str(URL(self.base_url + "/").join(URL(url)))
         except ValueError:
             raise UrlRefusedError("not a URL") from None
 

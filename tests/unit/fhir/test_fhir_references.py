@@ -1,0 +1,80 @@
+"""References are read exactly, and nothing that is not one gets through."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluice_fhir.references import InvalidReferenceError, Reference, is_id, parse_reference
+
+IDS = st.from_regex(r"[A-Za-z0-9.-]{1,64}", fullmatch=True).filter(is_id)
+TYPES = st.from_regex(r"[A-Z][A-Za-z]{1,30}", fullmatch=True)
+BASES = st.from_regex(r"https://[a-z]{1,10}(\.[a-z]{2,5})?(/[A-Za-z0-9_~.-]{1,8}){0,3}", fullmatch=True)
+
+
+@given(st.none() | BASES, TYPES, IDS, st.none() | IDS)
+def test_what_is_written_is_read_back(base: str | None, kind: str, name: str, version: str | None) -> None:
+    reference = Reference(base, kind, name, version)
+    text = reference.path if base is None else reference.url("https://other.example")
+    assert parse_reference(text) == reference
+    assert parse_reference(text, kind) == reference
+
+
+@given(st.text(max_size=100))
+def test_no_text_but_a_reference_is_one(text: str) -> None:
+    try:
+        reference = parse_reference(text)
+    except InvalidReferenceError:
+        return
+    assert is_id(reference.id)
+    assert reference.version is None or is_id(reference.version)
+    assert text.endswith(reference.path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "DocumentReference",
+        "DocumentReference/",
+        "DocumentReference/.",
+        "DocumentReference/..",
+        "DocumentReference/../Patient/1/",
+        "DocumentReference/1/",
+        "DocumentReference/1/_history",
+        "DocumentReference/1/_history/",
+        "DocumentReference/1/_history/..",
+        "DocumentReference/1?x=1",
+        "DocumentReference/1#a",
+        "DocumentReference/a b",
+        "DocumentReference/a_b",
+        "DocumentReference/%31",
+        "DocumentReference/" + "a" * 65,
+        "documentReference/1",
+        "/DocumentReference/1",
+        "DocumentReference/1\n",
+        "#contained",
+        "urn:uuid:4ae3d4bf-9bd3-4ae1-5d43-3b2e4f0f1d1a",
+        "ftp://h.example/DocumentReference/1",
+        "https://h.example/a\\b/DocumentReference/1",
+        "https://h.example/a?b/DocumentReference/1",
+        "https://h.example/" + "a" * 5000 + "/DocumentReference/1",
+        "DocumentReference/\u0661",
+    ],
+)
+def test_what_is_no_literal_reference_is_refused(text: str) -> None:
+    with pytest.raises(InvalidReferenceError):
+        parse_reference(text)
+
+
+def test_another_type_is_refused() -> None:
+    with pytest.raises(InvalidReferenceError):
+        parse_reference("https://h.example/fhir/Patient/1", "DocumentReference")
+
+
+def test_a_relative_reference_is_below_the_base_it_is_given() -> None:
+    reference = parse_reference("DocumentReference/1/_history/2")
+    assert reference.url("https://h.example/fhir") == "https://h.example/fhir/DocumentReference/1/_history/2"
+    absolute = parse_reference("https://h.example/a/DocumentReference/1")
+    assert absolute.url("https://other.example") == "https://h.example/a/DocumentReference/1"
