@@ -1,0 +1,165 @@
+"""Document import by the whole stack, beside a bare loop that does the same over the same source.
+
+The limit: one aiohttp client, 32 at a time, that GETs a DocumentReference, GETs its 20 KB attachment, takes
+the SHA-256 and writes a file. The subject: the same documents submitted to the gateway in calls of 100, from
+the first POST until every job has ended. Source, Kafka, Postgres and all services share the machine.
+
+Also: growth (2,000 against 20,000 items), the highest memory of each service, and with `--large` the memory
+while a 2 GB attachment goes through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import aiohttp
+import psutil
+import typer
+import uvloop
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench.measure import Figure, console, report, side_by_side
+from sluice_stack.stack import Stack
+from support.portal import Portal, new_portal
+from support.stack import scratch_folder
+from support.stack_whole import running_stack
+
+AT_ONCE = 32
+MIB = 2**20
+
+
+def references(stack: Stack, count: int) -> list[str]:
+    """Name the first `count` benchmark documents of the demo source."""
+    base = f"{stack.layout.source_url}/r4/fhir/DocumentReference"
+    return [f"{base}/bench-{number:06d}" for number in range(1, count + 1)]
+
+
+async def bare_loop(documents: list[str], folder: Path) -> float:
+    """Import the documents into a folder the shortest way there is; give items per second."""
+    waiting = iter(documents)
+
+    async def work(http: aiohttp.ClientSession) -> None:
+        for url in waiting:
+            async with http.get(url) as answer:
+                document = json.loads(await answer.read())
+            async with http.get(document["content"][0]["attachment"]["url"]) as answer:
+                content = await answer.read()
+            (folder / hashlib.sha256(content).hexdigest()).write_bytes(content)
+
+    begun = time.perf_counter()
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=AT_ONCE)) as http:
+        await asyncio.gather(*(work(http) for _ in range(AT_ONCE)))
+    return len(documents) / (time.perf_counter() - begun)
+
+
+async def whole_stack(portal: Portal, documents: list[str], name: str) -> float:
+    """Import the documents through the gateway into a new project; give items per second."""
+    await portal.make_project(name)
+    begun = time.perf_counter()
+    jobs = await portal.submit_all(documents, name)
+    ended = await portal.finished(jobs, within=600)
+    seconds = time.perf_counter() - begun
+    attached = sum(job["counts"]["attached"] for job in ended)
+    if attached != len(documents):
+        raise SystemExit(f"{len(documents) - attached} of {len(documents)} items were not attached")
+    return len(documents) / seconds
+
+
+@contextmanager
+def peaks(stack: Stack) -> Iterator[Mapping[str, float]]:
+    """Watch each service's resident memory; the mapping holds the highest seen, in MiB."""
+    highest: dict[str, float] = {}
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.1):
+            for name, service in stack.services.items():
+                try:
+                    resident = psutil.Process(service.process.pid).memory_info().rss / MIB
+                except psutil.NoSuchProcess:
+                    continue
+                highest[name] = max(highest.get(name, 0.0), resident)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield highest
+    finally:
+        ended.set()
+        thread.join()
+
+
+def shown_peaks(highest: Mapping[str, float]) -> str:
+    """Write the peaks on one line."""
+    return ", ".join(f"{name} {value:.0f}" for name, value in sorted(highest.items()) if name != "source")
+
+
+async def measure(stack: Stack, items: int, repeats: int) -> None:
+    """Print the rates, growth and memory."""
+    documents = references(stack, items)
+    number = iter(range(10_000))
+    with scratch_folder() as scratch:
+        async with new_portal(stack, "warm up") as portal:
+            await whole_stack(portal, documents[:500], "warm")
+            with peaks(stack) as highest:
+                limit, subject = await side_by_side(
+                    repeats,
+                    ("bare aiohttp loop", lambda: bare_loop(documents, scratch)),
+                    ("document import", lambda: whole_stack(portal, documents, f"run {next(number)}")),
+                    "items/s",
+                )
+                tenth = await whole_stack(portal, documents[: items // 10], "tenth")
+    growth = (items / subject.median) / (items / 10 / tenth)
+    report(
+        f"Document import, {items:,} items of 20 KB",
+        [limit, subject],
+        [
+            f"time for {items:,} items is {growth:.1f} times the time for {items // 10:,}",
+            f"highest memory, MiB: {shown_peaks(highest)}",
+        ],
+    )
+
+
+async def measure_large(stack: Stack) -> None:
+    """Print rate and memory while one 2 GB attachment goes through."""
+    url = f"{stack.layout.source_url}/r4/fhir/DocumentReference/big-2gb"
+    async with new_portal(stack, "large") as portal:
+        with peaks(stack) as highest:
+            begun = time.perf_counter()
+            ended = await portal.finished([await portal.submit([url])], within=900)
+            seconds = time.perf_counter() - begun
+    if ended[0]["counts"]["attached"] != 1:
+        raise SystemExit(f"the 2 GB attachment was not attached: {ended[0]['result'][0]['error']}")
+    report(
+        "One attachment of 2 GB",
+        [Figure("document import", "MB/s", (2 * 1024 * MIB / 1e6 / seconds,))],
+        [f"highest memory, MiB: {shown_peaks(highest)}"],
+    )
+
+
+def _command(
+    items: Annotated[int, typer.Option(help="documents in each reading")] = 20_000,
+    repeats: Annotated[int, typer.Option(help="readings of each")] = 3,
+    large: Annotated[bool, typer.Option(help="also import one attachment of 2 GB")] = True,
+    scale: Annotated[int, typer.Option(help="processes of each worker")] = 1,
+) -> None:
+    workers = dict.fromkeys(("fetcher", "scraper", "attacher"), scale)
+    with running_stack(scale=workers) as stack:
+        console.print(f"stack is up at {stack.layout.gateway_url}")
+        uvloop.run(measure(stack, items, repeats))
+        if large:
+            uvloop.run(measure_large(stack))
+
+
+if __name__ == "__main__":
+    typer.run(_command)
