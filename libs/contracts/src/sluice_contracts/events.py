@@ -120,11 +120,16 @@ class DocumentScraped(ItemEvent, frozen=True, kw_only=True, tag="DocumentScraped
 
 
 class DocumentAttached(ItemEvent, frozen=True, kw_only=True, tag="DocumentAttached"):
-    """The item took effect. `file` is the file it made or, for `skipped`, the one already there."""
+    """The item took effect. `file` is the file it made or, for `skipped`, the one already there.
+
+    `size` is the content's length in bytes; `others` counts the document's further contents, which were not
+    imported.
+    """
 
     file: Word
     outcome: FileOutcome
     size: Bytes
+    others: Number = 0
 
 
 class ItemRetrying(ItemEvent, frozen=True, kw_only=True, tag="ItemRetrying"):
