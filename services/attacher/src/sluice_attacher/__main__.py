@@ -1,0 +1,85 @@
+"""`python -m sluice_attacher`: streams attachments into the object store and files into projects."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import asyncpg
+
+from sluice_attacher.attaching import AttachingItems
+from sluice_attacher.janitor import Janitor
+from sluice_attacher.postgres import AvailableSources, PostgresItems
+from sluice_attacher.settings import Settings
+from sluice_attacher.transfer import Transfer
+from sluice_contracts.commands import AttachDocument
+from sluice_contracts.topics import DOCUMENT_ATTACH
+from sluice_fhir.client import FhirClient, FhirLimits
+from sluice_fhir.source_store import SourceRegistry
+from sluice_security.http import GuardedClient
+from sluice_security.sealing import read_secret
+from sluice_storage.catalogue import Catalogue
+from sluice_storage.objects import ObjectStore
+from sluice_storage.pool import open_pool
+from sluice_streaming.backend import Backend
+from sluice_streaming.kafka import KafkaBackend
+from sluice_streaming.service import Context, run
+from sluice_streaming.step import Step
+from sluice_streaming.worker import Worker
+
+GROUP = "attacher"
+
+
+async def main(context: Context) -> None:
+    """Wire the service to Kafka, Postgres and the object store and run it until it is asked to stop."""
+    settings = Settings()
+    await serve(context, settings, KafkaBackend(settings.kafka))
+
+
+async def serve(context: Context, settings: Settings, backend: Backend) -> None:
+    """Run the service over `backend` until `context.stop` is set."""
+    objects = ObjectStore.from_url(settings.objects)
+    pool = await open_pool(settings.postgres, size=6, application="sluice-attacher")
+    try:
+        catalogue = Catalogue(pool, objects)
+        janitor = Janitor(catalogue.blobs, objects, every=settings.sweep_seconds, clock=time.time)
+        sweeping = asyncio.create_task(janitor.run(context.stop))
+        try:
+            async with GuardedClient(limits=settings.http_limits, loopback=settings.loopback_sources) as http:
+                step = _step(settings, pool, catalogue, objects, http)
+                worker = Worker(backend, GROUP, (step,), concurrency=settings.concurrency)
+                context.watch(worker.ready)
+                await worker.run(context.stop)
+        finally:
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
+    finally:
+        await pool.close()
+
+
+def _step(
+    settings: Settings, pool: asyncpg.Pool, catalogue: Catalogue, objects: ObjectStore, http: GuardedClient
+) -> Step[AttachDocument]:
+    registry = SourceRegistry(pool, read_secret(settings.secret), loopback=settings.loopback_sources)
+    attaching = AttachingItems(
+        PostgresItems(pool, catalogue.attach, large=settings.large_document),
+        AvailableSources(registry),
+        Transfer(
+            FhirClient(http, limits=FhirLimits(attachment=settings.attachment_limit)),
+            objects,
+            limit=settings.attachment_limit,
+            large=settings.large_transfers,
+        ),
+        time.time,
+    )
+    return Step(
+        topic=DOCUMENT_ATTACH,
+        handle=attaching.handle,
+        on_dead=attaching.on_dead,
+        on_retry=attaching.on_retry,
+        time_limit=settings.transfer_seconds,
+    )
+
+
+if __name__ == "__main__":
+    run("attacher", main)

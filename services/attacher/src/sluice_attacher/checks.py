@@ -1,0 +1,74 @@
+"""What a document states about its content, held against what comes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from sluice_contracts.errors import ItemError
+from sluice_security.failure import SourceFailure
+
+_HEX_SHA1 = re.compile(r"[0-9A-Fa-f]{40}")
+
+
+async def checked(
+    chunks: AsyncIterator[bytes], *, size: int | None, stated_hash: str | None, limit: int, status: int | None
+) -> AsyncGenerator[bytes, None]:
+    """Pass a content through, and fail at its end, or as soon as it is clear, if it is not as stated.
+
+    Parameters
+    ----------
+    size
+        Bytes it must have, any number if None.
+    stated_hash
+        Its SHA-1 (see `digest_of`), any if None.
+    limit
+        Bytes it may have at most.
+    status
+        The HTTP status it came with.
+
+    Raises
+    ------
+    SourceFailure
+        `ATTACHMENT_TOO_LARGE`, `SIZE_MISMATCH` or `HASH_MISMATCH`.
+    """
+    wanted = None if stated_hash is None else digest_of(stated_hash)
+    if stated_hash is not None and wanted is None:
+        raise SourceFailure(ItemError.HASH_MISMATCH, status)
+    # SHA-1 is what FHIR defines (R4 Attachment.hash); it guards against accidents here, not attacks.
+    digest = hashlib.sha1(usedforsecurity=False)
+    received = 0
+    async for chunk in chunks:
+        received += len(chunk)
+        if received > limit:
+            raise SourceFailure(ItemError.ATTACHMENT_TOO_LARGE, status)
+        if size is not None and received > size:
+            raise SourceFailure(ItemError.SIZE_MISMATCH, status)
+        if wanted is not None:
+            digest.update(chunk)
+        yield chunk
+    if size is not None and received != size:
+        raise SourceFailure(ItemError.SIZE_MISMATCH, status)
+    if wanted is not None and digest.digest() != wanted:
+        raise SourceFailure(ItemError.HASH_MISMATCH, status)
+
+
+def digest_of(stated: str) -> bytes | None:
+    """Read a SHA-1 as documents state it, None if it is none.
+
+    R4 wants the digest in base64. Its hexadecimal spelling, as it is or in base64 once more, is met in the
+    wild and cannot be mistaken for anything else.
+    """
+    text = stated.strip()
+    if _HEX_SHA1.fullmatch(text):
+        return bytes.fromhex(text)
+    try:
+        digest = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    if len(digest) == 40 and _HEX_SHA1.fullmatch(digest.decode("latin-1")):
+        return bytes.fromhex(digest.decode())
+    return digest if len(digest) == 20 else None

@@ -1,0 +1,140 @@
+"""The attacher's side of Postgres: it reads the schema `documents` and owns `files`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import asyncpg
+
+from sluice_attacher.store import ScrapedItem
+from sluice_contracts.commands import ConflictResolution
+from sluice_contracts.events import FileOutcome
+from sluice_fhir.sources import Source, SourceLookup
+from sluice_storage.catalogue.attaching import Attaching
+from sluice_storage.catalogue.attachment import Attached, Attachment, Refusal
+from sluice_storage.coalesce import Coalescer
+from sluice_storage.objects import ObjectStoreError
+from sluice_storage.pool import TRANSIENT
+from sluice_streaming.outcomes import Unavailable
+
+_Key = tuple[str, int]
+_Outcome = Attached | Refusal | Exception
+
+_FIND = """
+    SELECT asked.place, i.source, i.folder, i.name, j.conflict_resolution, j.tags,
+        j.cancelled_at IS NOT NULL AS cancelled, octet_length(f.body) AS size,
+        CASE WHEN octet_length(f.body) <= $3 THEN f.body END AS body, s.metadata,
+        done.outcome, done.entry, done.size AS attached_size, done.others
+    FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS asked (job, item, place)
+    JOIN documents.items i USING (job, item) JOIN documents.jobs j USING (job)
+    LEFT JOIN documents.fetched f USING (job, item) LEFT JOIN documents.scraped s USING (job, item)
+    LEFT JOIN files.imports done USING (job, item)
+"""
+
+
+@contextmanager
+def available() -> Iterator[None]:
+    """Turn the errors of a database or an object store that is away into `Unavailable`."""
+    try:
+        yield
+    except TRANSIENT:
+        raise Unavailable("postgres") from None
+    except ObjectStoreError:
+        raise Unavailable("objects") from None
+
+
+class PostgresItems:
+    """See `sluice_attacher.store.Items`.
+
+    Parameters
+    ----------
+    pool
+        A pool of the role `sluice_attacher`.
+    attach
+        Attaches a batch.
+    large
+        Bodies above this many bytes are left out of what `find` gives.
+    limit
+        The most rows in one statement.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, attach: Attaching, *, large: int, limit: int = 128) -> None:
+        self._pool = pool
+        self._attach_all = attach
+        self._large = large
+        self._find: Coalescer[_Key, ScrapedItem | None] = Coalescer(self._find_all, limit=limit)
+        self._attach: Coalescer[Attachment, _Outcome] = Coalescer(self._attach_each, limit=limit)
+
+    async def find(self, job: str, item: int) -> ScrapedItem | None:
+        """See `Items.find`."""
+        with available():
+            return await self._find((job, item))
+
+    async def body(self, job: str, item: int) -> bytes | None:
+        """See `Items.body`."""
+        with available():
+            body: bytes | None = await self._pool.fetchval(
+                "SELECT body FROM documents.fetched WHERE job = $1 AND item = $2", job, item
+            )
+            return body
+
+    async def attach(self, attachment: Attachment) -> Attached | Refusal:
+        """See `Items.attach`."""
+        with available():
+            outcome = await self._attach(attachment)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def _attach_each(self, batch: Sequence[Attachment]) -> list[_Outcome]:
+        try:
+            return list(await self._attach_all(batch))
+        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+            if len(batch) == 1:
+                return [error]
+        # One row that Postgres does not take must not fail those that came with it.
+        return [(await self._attach_each([attachment]))[0] for attachment in batch]
+
+    async def _find_all(self, keys: Sequence[_Key]) -> list[ScrapedItem | None]:
+        rows = await self._pool.fetch(
+            _FIND, [job for job, _ in keys], [item for _, item in keys], self._large
+        )
+        found: list[ScrapedItem | None] = [None] * len(keys)
+        for row in rows:
+            found[row["place"] - 1] = ScrapedItem(
+                source=row["source"],
+                folder=row["folder"],
+                name=row["name"],
+                rule=ConflictResolution(row["conflict_resolution"]),
+                tags=tuple(row["tags"]),
+                cancelled=row["cancelled"],
+                attached=_attached(row),
+                size=row["size"],
+                body=row["body"],
+                metadata=row["metadata"],
+            )
+        return found
+
+
+class AvailableSources:
+    """Sources as `lookup` finds them, with a database that is away told as `Unavailable`."""
+
+    def __init__(self, lookup: SourceLookup) -> None:
+        self._lookup = lookup
+
+    async def get(self, source_id: str) -> Source | None:
+        """See `SourceLookup.get`."""
+        with available():
+            return await self._lookup.get(source_id)
+
+    async def match(self, url: str) -> Source | None:
+        """See `SourceLookup.match`."""
+        with available():
+            return await self._lookup.match(url)
+
+
+def _attached(row: asyncpg.Record) -> Attached | None:
+    if row["outcome"] is None:
+        return None
+    return Attached(FileOutcome(row["outcome"]), row["entry"], row["attached_size"], row["others"])

@@ -1,0 +1,63 @@
+"""What the attacher reads and writes, in the words of its own domain. `sluice_attacher.postgres` does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from sluice_contracts.commands import ConflictResolution
+from sluice_storage.catalogue.attachment import Attached, Attachment, Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class ScrapedItem:
+    """An item as the attach step needs it.
+
+    Parameters
+    ----------
+    source
+        The registered source's id.
+    folder
+        The folder its file is for.
+    name
+        What the caller wants the file called.
+    rule, tags
+        The job's.
+    cancelled
+        Whether the job was cancelled.
+    attached
+        What became of the item before, None if it did not take effect yet.
+    size
+        The DocumentReference's bytes, None if it is not here.
+    body
+        The DocumentReference, if it is small; a large one is asked for by `Items.body`.
+    metadata
+        What was scraped: a flat JSON object.
+    """
+
+    source: str
+    folder: str
+    name: str | None
+    rule: ConflictResolution
+    tags: tuple[str, ...]
+    cancelled: bool
+    attached: Attached | None
+    size: int | None
+    body: bytes | None
+    metadata: bytes | None
+
+
+class Items(Protocol):
+    """Items and the files they become. Calls made together share their round trips.
+
+    Everything raises `Unavailable` while the database is away.
+    """
+
+    async def find(self, job: str, item: int) -> ScrapedItem | None:
+        """Give an item, None if it is not here (any more)."""
+
+    async def body(self, job: str, item: int) -> bytes | None:
+        """Give a large DocumentReference, None if it is not here (any more)."""
+
+    async def attach(self, attachment: Attachment) -> Attached | Refusal:
+        """Let the file take effect, once; see `sluice_storage.catalogue.attaching.Attaching`."""
