@@ -50,7 +50,7 @@ def follow_address(node: Node, text: str, base: str) -> Address | None:
     if conditional is not None:
         if conditional["type"] not in node.types or "#" in text:
             return None
-        query = quote(conditional["query"], safe="=&|:/,.-_~%")
+        query = quote(conditional["query"], safe="=&:/,.-_~%")
         return Address(f"{base}/{conditional['type']}?{query}&_count=2", "Bundle", sole=True)
     try:
         found = parse_reference(text)
