@@ -137,7 +137,9 @@ async def test_a_body_over_the_limit_is_refused_whether_its_length_is_announced_
         await refused(site, 413, "too_large", json=None, data=chunks(), headers=headers)
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/fhir+json", ""])
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "application/fhir+json", ""]
+)
 async def test_another_content_type_is_refused(site: Site, kind: str) -> None:
     headers = {**site.bearer(), "Content-Type": kind} if kind else site.bearer()
     await refused(site, 415, "unsupported_media_type", json=None, data=b"{}", headers=headers)
@@ -213,12 +215,12 @@ async def test_a_repeat_after_a_crash_before_publishing_publishes_the_same_job(s
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "x" * 256, "ä"])
 async def test_a_key_that_is_no_key_is_refused(site: Site, key: str) -> None:
-    await refused(
-        site, 400, "invalid_idempotency_key", headers={**site.bearer(), "Idempotency-Key": key}
-    )
+    await refused(site, 400, "invalid_idempotency_key", headers={**site.bearer(), "Idempotency-Key": key})
 
 
-async def test_with_kafka_away_the_answer_is_503_with_retry_after_and_the_job_is_withdrawn(site: Site) -> None:
+async def test_with_kafka_away_the_answer_is_503_with_retry_after_and_the_job_is_withdrawn(
+    site: Site,
+) -> None:
     site.broker.set_available(False)
     answer = await site.post(URL, json=one_item(), headers=site.bearer())
     body = await answer.json()

@@ -28,6 +28,14 @@ def problems(body: Any) -> dict[str, str]:
     return {problem.path: problem.rule for problem in parse_import(raw)[2]}
 
 
+def refusal(raw: bytes) -> str:
+    """Say how a body is refused: as no JSON, for its fields, or not at all."""
+    try:
+        return "fields" if parse_import(raw)[2] else ""
+    except Problem as problem:
+        return problem.code
+
+
 def test_the_documented_example_is_accepted_and_its_trailing_slash_is_dropped() -> None:
     body = {
         "conflict_resolution": "SKIP",
@@ -235,7 +243,12 @@ def test_metadata_that_is_deep_beyond_reading_is_no_crash() -> None:
 @given(
     st.dictionaries(
         st.text(max_size=20),
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.lists(st.text(max_size=5)),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text(max_size=20)
+        | st.lists(st.text(max_size=5)),
         max_size=5,
     )
 )
@@ -276,10 +289,7 @@ def test_a_misspelled_field_is_refused_and_not_a_silent_default() -> None:
     "raw", [b"", b"{", b"null", b"[]", b'"x"', b"\xff\xfe", b'{"items": NaN}', b"{'items': []}", b"{}x"]
 )
 def test_what_is_no_json_object_is_refused(raw: bytes) -> None:
-    try:
-        assert parse_import(raw)[2]
-    except Problem as problem:
-        assert (problem.status, problem.code) == (400, "not_json")
+    assert refusal(raw) in ("not_json", "fields")
 
 
 def test_every_problem_of_every_item_is_listed_with_its_position() -> None:
@@ -331,10 +341,7 @@ def test_no_problem_repeats_what_was_sent(marker: str) -> None:
 def test_numbers_outside_of_json_are_refused() -> None:
     raw = json.dumps(one_item(metadata={"a": "@"})).encode()
     for number in (b"NaN", b"Infinity", b"-Infinity", b"1e999"):
-        try:
-            assert parse_import(raw.replace(b'"@"', number))[2]
-        except Problem as problem:
-            assert problem.status == 400
+        assert refusal(raw.replace(b'"@"', number)) in ("not_json", "fields")
 
 
 def test_the_project_may_be_named_with_letters_of_any_script() -> None:

@@ -1,0 +1,136 @@
+"""Every error has one shape, whatever went wrong, and tells nothing of the inside or of what was sent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from sluice_gateway.idempotency import Kept
+from sluice_gateway.problems import FieldProblem, field_path, invalid
+from support.gateway_memory import Site, error_shape, memory_gateway, one_item
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    async with memory_gateway() as found:
+        yield found
+
+
+async def shown(site: Site, method: str, path: str, **request: Any) -> tuple[int, dict[str, Any], Any]:
+    answer = await site.call(method, path, **request)
+    body = await answer.json()
+    error_shape(body)
+    assert body["status"] == answer.status
+    return answer.status, body, answer.headers
+
+
+async def test_an_unknown_address_and_a_wrong_method_are_in_the_same_shape(site: Site) -> None:
+    assert (await shown(site, "GET", "/v2/nothing"))[0] == 404
+    status, body, headers = await shown(site, "PUT", "/v2/bulk/fhir")
+    assert (status, body["code"]) == (405, "method_not_allowed")
+    assert set(headers["Allow"].split(",")) == {"GET", "POST"}
+
+
+async def test_a_fault_is_a_500_without_a_word_of_what_it_was(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: Any) -> Kept:
+        raise RuntimeError("secret-patient-name")
+
+    monkeypatch.setattr(site.keys, "find", fail)
+    headers = {**site.bearer(), "Idempotency-Key": "k"}
+    status, body, headers = await shown(site, "POST", "/v2/bulk/fhir", json=one_item(), headers=headers)
+    assert (status, body["code"]) == (500, "internal")
+    assert "secret-patient-name" not in str(body)
+    assert "Traceback" not in str(body)
+    assert headers["X-Request-Id"]
+
+
+@pytest.mark.parametrize("error", [ConnectionRefusedError("x"), TimeoutError()])
+async def test_with_the_database_away_the_answer_is_503_with_retry_after(
+    site: Site, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(site.quotas, "take", fail)
+    monkeypatch.setattr(site.quotas, "read", fail)
+    status, body, headers = await shown(site, "POST", "/v2/bulk/fhir", json=one_item(), headers=site.bearer())
+    assert (status, body["code"]) == (503, "unavailable")
+    assert "Retry-After" in headers
+    assert site.accepted() == []
+
+
+async def test_every_answer_carries_a_request_id_and_a_sound_one_is_kept(site: Site) -> None:
+    assert (await site.get("/livez")).headers["X-Request-Id"]
+    sent = {"X-Request-Id": "portal-request-1"}
+    assert (await site.get("/livez", headers=sent)).headers["X-Request-Id"] == "portal-request-1"
+    unsound = {"X-Request-Id": "x" * 200}
+    assert (await site.get("/livez", headers=unsound)).headers["X-Request-Id"] != "x" * 200
+
+
+async def test_answers_to_a_token_tell_the_quota_and_are_not_cached(site: Site) -> None:
+    answer = await site.get("/v2/user", headers=site.bearer())
+    assert answer.headers["X-RateLimit-Limit"] == "1000"
+    assert answer.headers["X-RateLimit-Remaining"] == "1000"
+    assert answer.headers["X-RateLimit-Reset"].isdigit()
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_log_lines_name_the_route_and_neither_path_nor_query(
+    site: Site,
+) -> None:
+    marker = "canary-7e1"
+    with capture_logs() as lines:
+        await site.get(f"/v2/files?project={marker}/x&name={marker}", headers=site.bearer())
+        await site.get(f"/v2/projects/{marker}/x", headers=site.bearer())
+        await site.post(
+            "/v2/bulk/fhir", json=one_item(name=f"{marker}/", metadata={marker: {}}), headers=site.bearer()
+        )
+    answered = [line for line in lines if line["event"] == "answered"]
+    assert [line["route"] for line in answered] == [
+        "/v2/files",
+        "/v2/projects/{owner}/{project}",
+        "/v2/bulk/fhir",
+    ]
+    assert marker not in str(answered)
+    metrics = await (await site.get("/metrics")).text()
+    assert marker not in metrics
+    assert "sluice_gateway_requests_total" in metrics
+
+
+async def test_a_request_with_a_body_null_on_get_is_served(site: Site) -> None:
+    headers = {**site.bearer(), "Content-Type": "application/json"}
+    assert (await site.get("/v2/user", data=b"null", headers=headers)).status == 200
+
+
+@pytest.mark.parametrize("path", ["/v2/files/%00", "/v2/projects/a%00/b", "/v2/bulk/fhir/%00"])
+async def test_what_cannot_be_stored_does_not_exist(site: Site, path: str) -> None:
+    assert (await shown(site, "GET", path, headers=site.bearer()))[0] == 404
+
+
+async def test_a_query_that_cannot_be_stored_is_refused(site: Site) -> None:
+    status, _, _ = await shown(site, "GET", "/v2/projects?name=%00", headers=site.bearer())
+    assert status == 400
+
+
+async def test_a_body_that_cannot_be_stored_is_refused(site: Site) -> None:
+    body = {"name": "study", "description": "a\0b"}
+    status, _, _ = await shown(site, "POST", "/v2/projects", json=body, headers=site.bearer())
+    assert status == 400
+
+
+def test_paths_are_written_as_a_caller_would() -> None:
+    assert field_path(("items", 3, "metadata", "a b")) == "items[3].metadata.a b"
+    assert field_path(("items", 0, "x" * 500)) == "items[0]." + "x" * 60 + "…"
+    assert field_path(()) == ""
+
+
+def test_a_long_list_of_problems_is_cut_and_says_so() -> None:
+    problem = invalid([FieldProblem(f"items[{n}]", "is wrong") for n in range(150)])
+    assert problem.message.endswith("; and 50 more")
+    assert problem.message.count("is wrong") == 100
