@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sluice_contracts import wire
-from sluice_status.batch import Dead, News
+from sluice_status.batch import Batch, Dead
 from sluice_status.jobs import Ending, Job, Tally
 from sluice_status.ladder import FINAL, ItemRow, instant, order, row_of
 from sluice_status.ledger import Announced, Announcement, Offsets, RefusedError
@@ -51,7 +51,12 @@ class Tables:
 
     def copy(self) -> Tables:
         return Tables(
-            dict(self.jobs), dict(self.items), dict(self.offsets), list(self.outbox), list(self.dead), self.seq
+            dict(self.jobs),
+            dict(self.items),
+            dict(self.offsets),
+            list(self.outbox),
+            list(self.dead),
+            self.seq,
         )
 
 
@@ -110,9 +115,9 @@ class MemoryTransaction:
             raise RefusedError("DataError")
         return {job: self._tables.jobs.setdefault(job, Job(job)) for job in jobs}
 
-    async def lift(self, news: Mapping[str, News]) -> dict[str, Tally]:
+    async def lift(self, batch: Batch) -> dict[str, Tally]:
         tallies: dict[str, Tally] = {}
-        for job, told in news.items():
+        for job, told in batch.jobs.items():
             changes = {70: 0, 60: 0, 50: 0, 40: 0}
             for position, (_, event) in told.items.items():
                 row = row_of(event)._replace(at=instant(event.at))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,17 +14,17 @@ from sluice_contracts import wire
 from sluice_contracts.events import DocumentAttached, ItemEvent, JobEvent
 from sluice_contracts.topics import JOBS_EVENTS
 from sluice_status.batch import Batch, read
-from sluice_status.columns import columns
+from sluice_status.columns import table
 from sluice_status.ladder import RANKS, ItemRow, instant, order, row_of
 from support.histories import BEGAN, attached, job_number, lawless, planned, told_again, whole_job
 from support.status_memory import FakeRecord, records_of
 
 JOB = job_number(0)
-decode = wire.Decoder(JOBS_EVENTS.messages).decode
+decoder: wire.Decoder[Any] = wire.Decoder(JOBS_EVENTS.messages)
 
 
 def batch_of(*events: object, start: int = 0) -> Batch:
-    return read(records_of(events, start), decode)
+    return read(records_of(events, start), decoder)
 
 
 def test_every_item_event_has_a_rank() -> None:
@@ -80,7 +81,7 @@ _ATTACHED = wire.encode(attached(JOB, 0))
 )
 def test_a_malformed_record_is_noted_by_place_and_hash_and_stops_nothing(value: bytes) -> None:
     records = [FakeRecord(value, 7, 3), *records_of([planned(JOB, 1)], 8, 3)]
-    batch = read(records, decode)
+    batch = read(records, decoder)
     (dead,) = batch.dead
     assert (dead.topic, dead.partition, dead.offset) == ("jobs.events", 3, 7)
     assert dead.sha256 == hashlib.sha256(value).digest()
@@ -113,16 +114,14 @@ def _standing(batch: Batch) -> object:
 
 
 @given(lawless())
-def test_columns_hold_the_rows_that_events_make(history: list[msgspec.Struct]) -> None:
+def test_a_table_holds_the_rows_that_events_make(history: list[msgspec.Struct]) -> None:
     batch = batch_of(*history)
-    table = columns(batch.jobs)
-    rows = list(zip(*table.arrays(), strict=True))
     expected = [
         (number, n, *_in_table_order(row_of(event)))
         for number, news in enumerate(batch.jobs.values(), 1)
         for n, (_, event) in news.items.items()
     ]
-    assert rows == expected
+    assert table(batch.jobs) == expected
 
 
 def _in_table_order(row: ItemRow) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluice_contracts.events import FileOutcome, ItemEvent, JobCancelled, JobFinished, JobState
@@ -31,6 +31,7 @@ from support.histories import (
 )
 from support.status_memory import MemoryLedger, records_of, spans
 
+few = settings(max_examples=50, deadline=None)
 JOB = job_number(0)
 OTHER = job_number(1)
 
@@ -47,7 +48,7 @@ async def fold(
     folder = folder_of(ledger)
     positions = await folder.positions([0])
     for span in spans(records_of(events, positions[0]), itertools.cycle(sizes)):
-        await folder.apply(span)
+        await folder.apply(folder.prepare(span))
     return ledger
 
 
@@ -62,6 +63,7 @@ def messages(ledger: MemoryLedger, kind: str) -> list[bytes]:
 sizes = st.lists(st.integers(1, 7), min_size=1, max_size=4)
 
 
+@few
 @given(st.data())
 def test_any_order_and_repetition_of_a_lawful_history_folds_to_the_same_rows(data: st.DataObject) -> None:
     history = data.draw(lawful())
@@ -72,6 +74,7 @@ def test_any_order_and_repetition_of_a_lawful_history_folds_to_the_same_rows(dat
     assert sorted(messages(again, "JobFinished")) == sorted(messages(once, "JobFinished"))
 
 
+@few
 @given(st.data())
 def test_any_order_and_repetition_of_any_history_folds_to_the_same_items_and_counts(
     data: st.DataObject,
@@ -88,6 +91,7 @@ def test_any_order_and_repetition_of_any_history_folds_to_the_same_items_and_cou
     assert undecided[0] == undecided[1]
 
 
+@few
 @given(lawless(), sizes)
 def test_items_stand_where_the_ladder_says(history: list[msgspec.Struct], cut: list[int]) -> None:
     ledger = folded(history, cut)
@@ -105,6 +109,7 @@ def test_items_stand_where_the_ladder_says(history: list[msgspec.Struct], cut: l
     assert ledger.tables.items == greatest
 
 
+@few
 @given(lawless(), sizes)
 def test_counts_are_what_the_items_say(history: list[msgspec.Struct], cut: list[int]) -> None:
     ledger = folded(history, cut)
@@ -114,6 +119,7 @@ def test_counts_are_what_the_items_say(history: list[msgspec.Struct], cut: list[
         assert counts == (ranks.count(70), ranks.count(60), ranks.count(50), ranks.count(40))
 
 
+@few
 @given(lawless(), sizes)
 def test_a_job_ends_once_and_only_when_planned_and_all_its_items_ended(
     history: list[msgspec.Struct], cut: list[int]
@@ -126,6 +132,7 @@ def test_a_job_ends_once_and_only_when_planned_and_all_its_items_ended(
         assert len(said) == (1 if ended else 0)
 
 
+@few
 @given(lawless(), sizes, st.integers(0, 40))
 def test_reading_a_span_again_after_a_crash_changes_nothing(
     history: list[msgspec.Struct], cut: list[int], back: int
@@ -231,7 +238,7 @@ async def test_a_running_jobs_state_is_told_at_its_plan_then_at_the_pace_then_at
     told = []
     for at, record in zip((0.0, 1.0, 6.0, 7.0, 7.1), records_of(events), strict=True):
         now = at
-        await folder.apply([record])
+        await folder.apply(folder.prepare([record]))
         told.append(len(messages(ledger, "JobState")))
     assert told == [1, 1, 2, 2, 3]
 
@@ -241,14 +248,14 @@ async def test_two_folds_of_one_partition_do_not_both_write() -> None:
     old, new = folder_of(ledger), folder_of(ledger)
     records = records_of(whole_job(JOB, 2))
     await old.positions([0])
-    await old.apply(records[:2])
+    await old.apply(old.prepare(records[:2]))
     assert await new.positions([0]) == {0: 2}
-    await new.apply(records[2:4])
+    await new.apply(new.prepare(records[2:4]))
     with pytest.raises(Fenced):
-        await old.apply(records[2:5])
+        await old.apply(old.prepare(records[2:5]))
     assert ledger.tables.offsets["jobs.events", 0] == 4
     assert await old.positions([0]) == {0: 4}
-    await old.apply(records[4:])
+    await old.apply(old.prepare(records[4:]))
     assert ledger.tables.jobs[JOB].state == FINISHED
 
 
@@ -256,7 +263,7 @@ async def test_a_partition_that_was_never_taken_over_is_not_written() -> None:
     folder = folder_of(MemoryLedger())
     await folder.positions([0])
     with pytest.raises(Fenced):
-        await folder.apply(records_of([planned(JOB, 1)], partition=1))
+        await folder.apply(folder.prepare(records_of([planned(JOB, 1)], partition=1)))
 
 
 async def test_one_record_that_the_database_refuses_is_buried_and_the_rest_is_folded() -> None:

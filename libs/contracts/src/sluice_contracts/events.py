@@ -67,7 +67,7 @@ class FileOutcome(StrEnum):
     SKIPPED = "skipped"
 
 
-class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", gc=False):
     """Something that happened to `job` at `at` (Unix seconds)."""
 
     job: Word

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -59,6 +60,20 @@ class Decoder(Generic[T]):
             return self._decoder.decode(data)
         except _UNREADABLE as error:
             raise self._explain(data, error) from None
+
+    def decode_each(self, values: Sequence[bytes]) -> list[T | MalformedMessageError]:
+        """Give, for each value, its message or what is wrong with it; the fastest way to decode many."""
+        decode = self._decoder.decode
+        try:
+            return [decode(value) for value in values]
+        except _UNREADABLE:
+            return [self._outcome(value) for value in values]
+
+    def _outcome(self, data: bytes) -> T | MalformedMessageError:
+        try:
+            return self.decode(data)
+        except MalformedMessageError as error:
+            return error
 
     def _explain(self, data: bytes, error: Exception) -> MalformedMessageError:
         try:

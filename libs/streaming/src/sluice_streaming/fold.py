@@ -27,8 +27,14 @@ log = structlog.get_logger(__name__)
 Positions = Callable[[Collection[int]], Awaitable[Mapping[int, int]]]
 """Gives, for those of the asked partitions that were folded before, the offset of the next record."""
 
-Apply = Callable[[Sequence[Record]], Awaitable[None]]
-"""Applies a batch: each partition's records in offset order, without a gap to what was applied before.
+Prepare = Callable[[Sequence[Record]], Any]
+"""Turns a batch into what `Apply` is given, without waiting and without an effect. It is called while the
+batch before is being applied, so that decoding one and writing the other take the same time; what it made is
+dropped when the partitions move."""
+
+Apply = Callable[[Any], Awaitable[None]]
+"""Applies a batch: each partition's records in offset order, without a gap to what was applied before. It is
+given the records, or what `Prepare` made of them.
 
 Writes effects and offsets in one transaction. It must check there that each stored offset is where the
 batch begins (`UPDATE … WHERE next = first`), and raise `Fenced` if one is not: another process has taken
@@ -45,16 +51,18 @@ _LEAVE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Records fetched in one `epoch`, and for each partition the offset after its last one."""
+    """Records fetched in one `epoch`, prepared, and for each partition the offset after its last one."""
 
     epoch: int
-    records: list[Record]
+    size: int
+    work: Any
     ends: dict[Partition, int]
 
     @classmethod
-    def of(cls, epoch: int, batches: Mapping[Partition, Sequence[Record]]) -> Self:
+    def of(cls, epoch: int, batches: Mapping[Partition, Sequence[Record]], prepare: Prepare | None) -> Self:
         records = [record for part in batches.values() for record in part]
-        return cls(epoch, records, {partition: part[-1].offset + 1 for partition, part in batches.items()})
+        ends = {partition: part[-1].offset + 1 for partition, part in batches.items()}
+        return cls(epoch, len(records), prepare(records) if prepare and records else records, ends)
 
 
 class Fold:
@@ -66,6 +74,8 @@ class Fold:
         The store; see `Positions` and `Apply`.
     max_batch
         The most records in a batch.
+    prepare
+        See `Prepare`; without one `apply` is given the records.
     stuck
         Seconds of lag without progress after which it gives up; 0 is for ever.
     """
@@ -79,6 +89,7 @@ class Fold:
         apply: Apply,
         *,
         max_batch: int = 2000,
+        prepare: Prepare | None = None,
         stuck: float = 300.0,
     ) -> None:
         self._group = group
@@ -86,6 +97,7 @@ class Fold:
         self._positions = positions
         self._apply = apply
         self._max_batch = max_batch
+        self._prepare = prepare
         self._consumer = backend.consumer(group, [topic.name], self)
         self._ours: list[Partition] = []
         self._next: dict[Partition, int] = {}
@@ -186,10 +198,10 @@ class Fold:
                 pause = min(pause * 2, _LONGEST_PAUSE)
                 continue
             # Nothing was awaited since poll took the records, so they are of this epoch.
-            batch = _Batch.of(self._epoch, batches)
+            batch = _Batch.of(self._epoch, batches, self._prepare)
             if pause != _FIRST_PAUSE or self._trouble == "starting":
                 pause, self._trouble = _FIRST_PAUSE, None
-            if batch.records:
+            if batch.size:
                 await queue.put(batch)
 
     async def _fold(self, queue: asyncio.Queue[_Batch]) -> None:
@@ -206,7 +218,7 @@ class Fold:
             if batch.epoch != self._epoch:
                 return True  # dropped: it will be fetched again, here or elsewhere
             try:
-                await self._apply(batch.records)
+                await self._apply(batch.work)
             except Unavailable as away:
                 self._trouble = f"waiting for {away.what}"
                 self._watchdog.progress()
@@ -217,7 +229,7 @@ class Fold:
                 return True
             self._trouble = None
             self._watchdog.progress()
-            self._folded.inc(len(batch.records))
+            self._folded.inc(batch.size)
             self._next.update(batch.ends)
             return True
 

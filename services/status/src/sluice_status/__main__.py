@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 
-from sluice_streaming.kafka import KafkaBackend
-
 from sluice_contracts.topics import JOBS_EVENTS
 from sluice_status.announcer import Announcer
 from sluice_status.folding import Folder
@@ -16,6 +14,7 @@ from sluice_status.store import PostgresLedger
 from sluice_storage.pool import open_pool
 from sluice_streaming.backend import Backend
 from sluice_streaming.fold import Fold
+from sluice_streaming.kafka import KafkaBackend
 from sluice_streaming.service import Context, run
 
 GROUP = "status"
@@ -34,7 +33,15 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
     ledger = PostgresLedger(pool)
     announcer = Announcer(ledger, producer, lambda: folder.partitions)
     folder = Folder(ledger, Pace(settings.state_interval, time.monotonic), announcer.wake)
-    fold = Fold(backend, GROUP, JOBS_EVENTS, folder.positions, folder.apply, max_batch=settings.batch)
+    fold = Fold(
+        backend,
+        GROUP,
+        JOBS_EVENTS,
+        folder.positions,
+        folder.apply,
+        prepare=folder.prepare,
+        max_batch=settings.batch,
+    )
     context.watch(fold.ready)
     try:
         await producer.start()

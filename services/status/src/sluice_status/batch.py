@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec.structs import replace
 
@@ -23,10 +23,12 @@ from sluice_contracts.events import (
     JobPlanned,
 )
 from sluice_contracts.progress import ItemRank
-from sluice_contracts.wire import MalformedMessageError, UnknownTypeError
+from sluice_contracts.wire import Decoder, MalformedMessageError, UnknownTypeError
 from sluice_status.ladder import RANKS, instant, order, row_of
 
 _JOB = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+# The one character that JSON can hold and Postgres cannot.
+_NUL = "a text with a NUL"
 _SKIPPED = int(ItemRank.SKIPPED)
 _CANCELLED = int(ItemRank.CANCELLED)
 
@@ -83,11 +85,6 @@ class News:
         if self.cancelled_at is None or at < self.cancelled_at:
             self.cancelled_at = at
 
-    def cancel_items(self, job: str, count: int, at: float) -> None:
-        """Count every item that has not ended as cancelled at `at`."""
-        for position in range(count):
-            self.lift(_CANCELLED, ItemCancelled(job=job, at=at, item=position))
-
     def lift(self, rank: int, event: ItemEvent) -> None:
         """Let `event` stand for its item if it is greater than what stood so far."""
         held = self.items.get(event.item)
@@ -106,76 +103,88 @@ def plan_order(event: JobPlanned) -> tuple[float, str, str, str, float, int]:
 
 @dataclass(slots=True)
 class Batch:
-    """A span of the log, folded. `next_offsets` is the first offset after it, per topic and partition."""
+    """A span of the log, folded.
+
+    `next_offsets` is the first offset after it, per topic and partition; `rows` are its items as a table, if
+    that has been made already (see `sluice_status.columns`).
+    """
 
     jobs: dict[str, News] = field(default_factory=dict)
     next_offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     dead: list[Dead] = field(default_factory=list)
-    types: Counter[type[Event]] = field(default_factory=Counter)
+    types: Counter[type[Any]] = field(default_factory=Counter)
     unknown: int = 0
     records: int = 0
+    rows: list[tuple[Any, ...]] | None = None
+
+    def cancel_items(self, job: str, count: int, at: float) -> None:
+        """Count every item of a job that has not ended as cancelled at `at`."""
+        self.rows = None
+        for position in range(count):
+            self.jobs[job].lift(_CANCELLED, ItemCancelled(job=job, at=at, item=position))
+
+    def take(self, record: LogRecord, event: Any) -> None:
+        """Take note of anything but an item's event, also of what is wrong with the record."""
+        if isinstance(event, UnknownTypeError):
+            self.unknown += 1
+        elif isinstance(event, MalformedMessageError):
+            self.dead.append(Dead.of(record, str(event)))
+        elif isinstance(event, JobPlanned):
+            if "\0" in event.client or "\0" in event.subject:
+                self.dead.append(Dead.of(record, _NUL))
+            elif news := self.about(record, event.job):
+                at, submitted = instant(event.at), instant(event.submitted_at)
+                news.plan(replace(event, at=at, submitted_at=submitted))
+        elif isinstance(event, JobCancelled) and (news := self.about(record, event.job)):
+            news.cancel(instant(event.at))
+
+    def about(self, record: LogRecord, job: str) -> News | None:
+        """Give what the batch says about a job, or None, and note the record, if that is no job's id."""
+        news = self.jobs.get(job)
+        if news is None:
+            if not _JOB.fullmatch(job):
+                self.dead.append(Dead.of(record, "a job that is no id"))
+                return None
+            news = self.jobs[job] = News(record.partition)
+        return news
 
 
-def read(records: Sequence[LogRecord], decode: Callable[[bytes], Event]) -> Batch:
+def read(records: Sequence[LogRecord], decoder: Decoder[Any]) -> Batch:
     """Fold records of one topic, in log order per partition, into a batch.
 
-    `decode` is the topic's decoder; what it does not know is counted, what it calls malformed is noted as
-    dead. Neither stops the rest.
+    What the topic's decoder does not know is counted, what it calls malformed is noted as dead. Neither stops
+    the rest. This loop runs for every event there is: it does little, and calls less.
     """
-    batch = Batch()
+    batch = Batch(records=len(records))
     jobs = batch.jobs
-    types: list[type[Event]] = []
-    last: dict[int, LogRecord] = {}
-    for record in records:
-        last[record.partition] = record
-        try:
-            event = decode(record.value or b"")
-            news = jobs.get(event.job)
-            if news is None:
-                news = _open(jobs, event.job, record.partition)
-            kind = type(event)
-            types.append(kind)
-            if not isinstance(event, ItemEvent):
-                _note(news, event)
+    rank_of = RANKS.get
+    events: list[Any] = decoder.decode_each([record.value or b"" for record in records])
+    for record, event in zip(records, events, strict=True):
+        kind = type(event)
+        rank = rank_of(kind)
+        if rank is None:
+            batch.take(record, event)
+            continue
+        news = jobs.get(event.job) or batch.about(record, event.job)
+        if news is None:
+            continue
+        if kind is DocumentAttached:
+            if "\0" in event.file:
+                batch.dead.append(Dead.of(record, _NUL))
                 continue
-            rank = RANKS[kind]
-            if isinstance(event, DocumentAttached):
-                _plain(event.file)
-                if event.outcome is FileOutcome.SKIPPED:
-                    rank = _SKIPPED
-            elif isinstance(event, ItemFailed | ItemRetrying):
-                _plain(event.code)
-            held = news.items.get(event.item)
-            if held is None or rank > held[0]:
-                news.items[event.item] = (rank, event)
-            elif rank == held[0]:
-                news.lift(rank, event)
-        except UnknownTypeError:
-            batch.unknown += 1
-        except MalformedMessageError as error:
-            batch.dead.append(Dead.of(record, str(error)))
-    batch.types = Counter(types)
-    batch.records = len(records)
+            if event.outcome is FileOutcome.SKIPPED:
+                rank = _SKIPPED
+        elif (kind is ItemFailed or kind is ItemRetrying) and "\0" in event.code:
+            batch.dead.append(Dead.of(record, _NUL))
+            continue
+        items = news.items
+        held = items.get(event.item)
+        if held is None or rank > held[0]:
+            items[event.item] = (rank, event)
+        elif rank == held[0]:
+            news.lift(rank, event)
+    batch.types = Counter(map(type, events))
+    del batch.types[UnknownTypeError], batch.types[MalformedMessageError]
+    last = {record.partition: record for record in records}
     batch.next_offsets = {(it.topic, it.partition): it.offset + 1 for it in last.values()}
     return batch
-
-
-def _open(jobs: dict[str, News], job: str, partition: int) -> News:
-    if not _JOB.fullmatch(job):
-        raise MalformedMessageError("a job that is no id")
-    return jobs.setdefault(job, News(partition))
-
-
-def _note(news: News, event: Event) -> None:
-    if isinstance(event, JobPlanned):
-        _plain(event.client)
-        _plain(event.subject)
-        news.plan(replace(event, at=instant(event.at), submitted_at=instant(event.submitted_at)))
-    elif isinstance(event, JobCancelled):
-        news.cancel(instant(event.at))
-
-
-def _plain(text: str) -> None:
-    # The one character JSON can hold and Postgres cannot.
-    if "\0" in text:
-        raise MalformedMessageError("a text with a NUL")

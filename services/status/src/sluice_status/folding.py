@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from sluice_contracts import wire
-from sluice_contracts.events import Event
 from sluice_contracts.topics import JOBS_EVENTS
 from sluice_status import metrics
 from sluice_status.batch import Batch, Dead, LogRecord, News, read
+from sluice_status.columns import table
 from sluice_status.jobs import FINISHED, Ending, Job, cancels, count, end, finished, learn, standing
 from sluice_status.ledger import Announcement, Ledger, RefusedError, Transaction
 from sluice_status.pace import Pace
@@ -20,11 +22,19 @@ from sluice_streaming.outcomes import Fenced
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Some records of the log and what they come to."""
+
+    records: Sequence[LogRecord]
+    batch: Batch
+
+
 class Folder:
     """Folds spans of the log into a ledger.
 
     One instance per process; the runtime calls it for the partitions that this process is assigned. It may
-    read a span while the one before is being written, but never writes two at a time.
+    prepare a span while the one before is being applied, but never applies two at a time.
 
     Parameters
     ----------
@@ -40,7 +50,7 @@ class Folder:
         self._ledger = ledger
         self._pace = pace
         self._wake = wake
-        self._decoder: wire.Decoder[Event] = wire.Decoder(JOBS_EVENTS.messages)
+        self._decoder: wire.Decoder[Any] = wire.Decoder(JOBS_EVENTS.messages)
         self._reached: dict[tuple[str, int], int] = {}
 
     @property
@@ -61,11 +71,13 @@ class Folder:
         self._wake()
         return found
 
-    def read(self, records: Sequence[LogRecord]) -> Batch:
-        """Make a span small. Pure: it neither waits nor changes anything."""
-        return read(records, self._decoder.decode)
+    def prepare(self, records: Sequence[LogRecord]) -> Span:
+        """Make a span small. Neither waits nor changes anything: it may be done while another is written."""
+        batch = read(records, self._decoder)
+        batch.rows = table(batch.jobs)
+        return Span(records, batch)
 
-    async def apply(self, records: Sequence[LogRecord]) -> None:
+    async def apply(self, span: Span) -> None:
         """Fold a span: when this returns, its rows and its offsets are committed together.
 
         Raises
@@ -75,21 +87,18 @@ class Folder:
         Unavailable
             The database is away: bring the same span again.
         """
-        await self.write(self.read(records), records)
-
-    async def write(self, batch: Batch, records: Sequence[LogRecord]) -> None:
-        """Write what `read` made of these records; otherwise as `apply`."""
+        records = span.records
         try:
-            await self._write(batch)
+            await self._write(span.batch)
         except RefusedError as error:
             if len(records) > 1:
                 # One record must not stop the rest: find it by halves.
                 middle = len(records) // 2
-                await self.apply(records[:middle])
-                await self.apply(records[middle:])
+                await self.apply(self.prepare(records[:middle]))
+                await self.apply(self.prepare(records[middle:]))
                 return
             log.error("the database refuses a record", reason=str(error), **_place(records[0]))  # noqa: TRY400
-            await self._write(_refused(records[0], batch))
+            await self._write(_refused(records[0], span.batch))
 
     async def _write(self, batch: Batch) -> None:
         started = time.perf_counter()
@@ -117,8 +126,8 @@ class Folder:
         for job, news in batch.jobs.items():
             row = jobs[job]
             if cancels(row, news):
-                news.cancel_items(job, row.items, row.cancelled_at or 0.0)
-        for job, tally in (await transaction.lift(batch.jobs)).items():
+                batch.cancel_items(job, row.items, row.cancelled_at or 0.0)
+        for job, tally in (await transaction.lift(batch)).items():
             jobs[job] = count(jobs[job], tally)
         jobs = await _ended(transaction, jobs)
         changed = [row for job, row in jobs.items() if row != held[job]]

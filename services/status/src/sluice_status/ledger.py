@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from sluice_status.batch import Dead, News
+from sluice_status.batch import Batch, Dead
 from sluice_status.jobs import Ending, Job, Tally
 
 Offsets = Mapping[tuple[str, int], int]
@@ -47,7 +47,7 @@ class Transaction(Protocol):
     async def lock(self, jobs: Collection[str]) -> dict[str, Job]:
         """Give these jobs as they stand, held until the end; jobs not known yet come into being."""
 
-    async def lift(self, news: Mapping[str, News]) -> dict[str, Tally]:
+    async def lift(self, batch: Batch) -> dict[str, Tally]:
         """Let the batch's items stand where they are greater than what is there.
 
         Gives, per job, how many items more (or fewer) are now in each final state. Items that do not change

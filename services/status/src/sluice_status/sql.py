@@ -28,11 +28,20 @@ LOCK = """
 SELECT job::text, kind, client, subject, state, outcome, items, attached, skipped, failed, cancelled,
     extract(epoch FROM submitted_at)::float8, extract(epoch FROM started_at)::float8,
     extract(epoch FROM cancelled_at)::float8, extract(epoch FROM finished_at)::float8
-FROM status.jobs WHERE job = ANY($1::text[]::uuid[]) ORDER BY status.jobs.job FOR UPDATE
+FROM status.jobs WHERE job = ANY($1::uuid[]) ORDER BY status.jobs.job FOR UPDATE
 """
 
 ADD = """
-INSERT INTO status.jobs (job) SELECT unnest($1::text[]::uuid[]) ON CONFLICT DO NOTHING
+INSERT INTO status.jobs (job) SELECT unnest($1::uuid[]) ON CONFLICT DO NOTHING
+"""
+
+# Where COPY puts a batch's items; it is the connection's own and empty after each transaction. The columns
+# are those of `sluice_status.columns`.
+GATHER = """
+CREATE TEMPORARY TABLE IF NOT EXISTS told (
+    job integer, item integer, rank smallint, at float8, size bigint, file text, file_outcome text,
+    stage text, code text, attempt integer, source_status integer
+) ON COMMIT DELETE ROWS
 """
 
 # `sluice_status.ladder.order` in SQL. An update keeps the rank it replaces, so that RETURNING gives both;
@@ -42,14 +51,9 @@ WITH changed AS (
     INSERT INTO status.job_items AS held (
         job, item, rank, updated_at, size, file, file_outcome, stage, code, attempt, source_status
     )
-    SELECT ($1::text[]::uuid[])[told.job], told.item, told.rank, to_timestamp(told.at), told.size, told.file,
-        told.file_outcome, told.stage, told.code, told.attempt, told.source_status
-    FROM unnest(
-        $2::int[], $3::int[], $4::smallint[], $5::float8[], $6::bigint[], $7::text[], $8::text[], $9::text[],
-        $10::text[], $11::int[], $12::int[]
-    ) AS told (
-        job, item, rank, at, size, file, file_outcome, stage, code, attempt, source_status
-    )
+    SELECT ($1::uuid[])[job], item, rank, to_timestamp(at), size, file, file_outcome, stage, code, attempt,
+        source_status
+    FROM pg_temp.told
     ON CONFLICT (job, item) DO UPDATE SET
         rank = excluded.rank, previous_rank = held.rank, updated_at = excluded.updated_at,
         size = excluded.size, file = excluded.file, file_outcome = excluded.file_outcome,
@@ -83,7 +87,7 @@ FROM changed GROUP BY job
 ENDINGS = """
 SELECT it.job::text, count(*) FILTER (WHERE it.rank >= 40 AND it.item < told.items) AS ended,
     extract(epoch FROM max(it.updated_at))::float8 AS at
-FROM unnest($1::text[]::uuid[], $2::int[]) AS told (job, items)
+FROM unnest($1::uuid[], $2::int[]) AS told (job, items)
 JOIN status.job_items AS it ON it.job = told.job
 GROUP BY it.job
 """
@@ -96,7 +100,7 @@ UPDATE status.jobs AS held SET
     started_at = to_timestamp(told.started_at), cancelled_at = to_timestamp(told.cancelled_at),
     finished_at = to_timestamp(told.finished_at)
 FROM unnest(
-    $1::text[]::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::int[],
+    $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::int[],
     $9::int[], $10::int[], $11::int[], $12::float8[], $13::float8[], $14::float8[], $15::float8[]
 ) AS told (
     job, kind, client, subject, state, outcome, items, attached, skipped, failed, cancelled, submitted_at,
@@ -108,7 +112,7 @@ WHERE held.job = told.job
 ANNOUNCE = """
 INSERT INTO status.outbox (partition, job, type, body)
 SELECT told.partition, told.job, told.type, told.body
-FROM unnest($1::int[], $2::text[]::uuid[], $3::text[], $4::bytea[]) WITH ORDINALITY
+FROM unnest($1::int[], $2::uuid[], $3::text[], $4::bytea[]) WITH ORDINALITY
     AS told (partition, job, type, body, number)
 ORDER BY told.number
 """
@@ -120,7 +124,7 @@ WHERE partition = ANY($1::int[]) ORDER BY seq LIMIT $2
 
 PUBLISHED = """
 WITH gone AS (DELETE FROM status.outbox WHERE seq = ANY($1::bigint[]))
-UPDATE status.jobs SET announced_at = coalesce(announced_at, now()) WHERE job = ANY($2::text[]::uuid[])
+UPDATE status.jobs SET announced_at = coalesce(announced_at, now()) WHERE job = ANY($2::uuid[])
 """
 
 BURY = """

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from dataclasses import astuple, fields
+from dataclasses import fields
 
 import asyncpg
 
 from sluice_status import sql
-from sluice_status.batch import Dead, News
-from sluice_status.columns import columns
+from sluice_status.batch import Batch, Dead
+from sluice_status.columns import COLUMNS, table
 from sluice_status.jobs import Ending, Job, Tally
 from sluice_status.ledger import Announced, Announcement, Offsets, RefusedError
 from sluice_storage.pool import TRANSIENT
@@ -113,12 +113,15 @@ class PostgresTransaction:
             rows = await self._connection.fetch(sql.LOCK, wanted)
         return {row["job"]: Job(*row) for row in rows}
 
-    async def lift(self, news: Mapping[str, News]) -> dict[str, Tally]:
+    async def lift(self, batch: Batch) -> dict[str, Tally]:
         """See `Transaction.lift`."""
-        rows = columns(news)
-        if not rows.item:
+        rows = table(batch.jobs) if batch.rows is None else batch.rows
+        if not rows:
             return {}
-        changed = await self._connection.fetch(sql.LIFT, list(news), *rows.arrays())
+        # COPY takes a row in a tenth of the time that arrays as arguments take to be encoded.
+        await self._connection.execute(sql.GATHER)
+        await self._connection.copy_records_to_table("told", records=rows, columns=COLUMNS)
+        changed = await self._connection.fetch(sql.LIFT, list(batch.jobs))
         return {row["job"]: Tally(*row[1:]) for row in changed}
 
     async def endings(self, jobs: Mapping[str, int]) -> dict[str, Ending]:
@@ -128,8 +131,8 @@ class PostgresTransaction:
 
     async def save(self, jobs: Sequence[Job]) -> None:
         """See `Transaction.save`."""
-        table = list(zip(*(astuple(job) for job in jobs), strict=True)) or [()] * len(fields(Job))
-        await self._connection.execute(sql.SAVE, *table)
+        names = [field.name for field in fields(Job)]
+        await self._connection.execute(sql.SAVE, *([getattr(job, name) for job in jobs] for name in names))
 
     async def announce(self, announcements: Sequence[Announcement]) -> None:
         """See `Transaction.announce`."""
