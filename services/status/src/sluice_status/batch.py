@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from sluice_contracts.events import (
     DocumentAttached,
-    Event,
     FileOutcome,
     ItemCancelled,
     ItemEvent,
