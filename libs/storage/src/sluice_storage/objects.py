@@ -176,7 +176,10 @@ class ObjectStore:
             raise ValueError("no such range")
         if end == start:
             return
-        wanted: GetOptions = {"range": {"offset": start} if end is None else (start, end)}
+        wanted: GetOptions = {}
+        if start or end is not None:
+            # An empty content has no range that a backend would accept.
+            wanted["range"] = {"offset": start} if end is None else (start, end)
         with translated():
             found = await obstore.get_async(self._backend, key(sha256), options=wanted)
             async for chunk in found.stream(_READ_AHEAD):
