@@ -80,6 +80,12 @@ def search_address(node: Node, references: Sequence[str], base: str) -> Address 
 @lru_cache(maxsize=1024)
 def _is_same(one: str, two: str) -> bool:
     try:
-        return URL(one.rstrip("/")) == URL(two.rstrip("/"))
+        left, right = URL(one), URL(two)
+        return _place(left) == _place(right)
     except ValueError:
         return False
+
+
+def _place(url: URL) -> tuple[str | None, ...]:
+    # A port left out is its scheme's; credentials in an address make it another one.
+    return (url.scheme, (url.host or "").lower(), str(url.port), url.path.rstrip("/"), url.user, url.password)
