@@ -1,0 +1,195 @@
+"""The service as a whole: a real database, a real source over HTTP, the log in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from aiohttp import web
+
+from sluice_contracts.commands import CancelDocumentImport, ImportItem, StartDocumentImport
+from sluice_contracts.events import DocumentFetched, ItemCancelled, ItemFailed, ItemRetrying, JobPlanned
+from sluice_contracts.topics import DOCUMENT_FETCH, DOCUMENT_SCRAPE, JOBS_DOCUMENT_IMPORT, JOBS_EVENTS
+from sluice_fetcher.__main__ import serve
+from sluice_fetcher.settings import Settings
+from sluice_fhir.source_store import SourceStore
+from sluice_fhir.sources import SourceDraft
+from sluice_storage.pool import open_pool
+from sluice_streaming.memory import MemoryBroker
+from sluice_streaming.messages import Message, Outgoing
+from sluice_streaming.service import Context
+from support.hostile import HttpSource, document, http_source
+from support.stack import Database
+
+SECRET = "ab" * 32
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[HttpSource]:
+    async with http_source() as running:
+        yield running
+
+
+@pytest.fixture
+async def source(database: Database, server: HttpSource) -> str:
+    pool = await open_pool(database.dsn_for("gateway"), wait=10)
+    try:
+        store = SourceStore(pool, bytes.fromhex(SECRET), loopback=True)
+        return (await store.create(SourceDraft(name="test", base_url=server.base))).id
+    finally:
+        await pool.close()
+
+
+@pytest.fixture
+async def rows(database: Database) -> AsyncIterator[asyncpg.Pool]:
+    opened = await open_pool(database.dsn, wait=10)
+    yield opened
+    await opened.close()
+
+
+@asynccontextmanager
+async def running(database: Database, broker: MemoryBroker) -> AsyncIterator[None]:
+    settings = Settings(
+        postgres=database.dsn_for("fetcher"), secret=SECRET, loopback_sources=True, source_answer=1.0
+    )
+    context = Context("fetcher")
+    service = asyncio.create_task(serve(context, settings, broker))
+    try:
+        yield
+    finally:
+        context.stop.set()
+        await service
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not true():  # noqa: ASYNC110 - what is waited for happens in the service, behind the log
+            await asyncio.sleep(0.02)
+
+
+def start(server: HttpSource, source: str, names: list[str]) -> StartDocumentImport:
+    return StartDocumentImport(
+        job=str(uuid4()),
+        client="c",
+        subject="s",
+        submitted_at=1_700_000_000.0,
+        items=tuple(
+            ImportItem(
+                reference=f"{server.base}/DocumentReference/{name}", source=source, project="o/p", folder="f"
+            )
+            for name in names
+        ),
+    )
+
+
+def events(broker: MemoryBroker) -> list[Any]:
+    return broker.bodies(JOBS_EVENTS)
+
+
+def ended(broker: MemoryBroker) -> int:
+    kinds = (DocumentFetched, ItemFailed, ItemCancelled)
+    return len({event.item for event in events(broker) if isinstance(event, kinds)})
+
+
+async def test_each_item_of_a_job_goes_on_or_ends_with_its_reason(
+    database: Database, server: HttpSource, source: str, rows: asyncpg.Pool
+) -> None:
+    names = [f"d{number}" for number in range(40)]
+    for name in names:
+        server.on(f"/fhir/DocumentReference/{name}", document(name))
+    server.status("/fhir/DocumentReference/gone", 410)
+    server.on("/fhir/DocumentReference/html", b"<html>canary</html>", Content_Type="text/html")
+    tries = Counter[str]()
+
+    async def second_time(request: web.Request) -> web.Response:
+        tries[request.path] += 1
+        return web.Response(status=503) if tries[request.path] == 1 else web.Response(body=document("busy"))
+
+    server.on("/fhir/DocumentReference/busy", second_time)
+    command = start(server, source, [*names, "gone", "html", "missing", "busy", "d0"])
+    broker = MemoryBroker()
+    async with running(database, broker):
+        await broker.publish(Message(JOBS_DOCUMENT_IMPORT, command.job, command))
+        await until(lambda: ended(broker) == 45)
+    failed = {
+        event.item: (event.code, event.source_status)
+        for event in events(broker)
+        if isinstance(event, ItemFailed)
+    }
+    assert failed == {
+        40: ("document_gone", 410),
+        41: ("not_json", 200),
+        42: ("document_not_found", 404),
+    }
+    assert [event.code for event in events(broker) if isinstance(event, ItemRetrying)] == [
+        "source_unavailable"
+    ]
+    assert len([event for event in events(broker) if isinstance(event, JobPlanned)]) == 1
+    scraped = {body.item for body in broker.bodies(DOCUMENT_SCRAPE)}
+    assert scraped == {*range(40), 43, 44}
+    kept = await rows.fetch("SELECT item, body, version FROM documents.fetched ORDER BY item")
+    assert {row["item"]: row["body"] for row in kept} == {
+        number: document((*names, "", "", "", "busy", "d0")[number]) for number in scraped
+    }
+    assert not any(b"canary" in (record.value or b"") for record in broker.records(JOBS_EVENTS.name))
+
+
+async def test_everything_delivered_twice_leaves_the_same(
+    database: Database, server: HttpSource, source: str, rows: asyncpg.Pool
+) -> None:
+    names = [f"d{number}" for number in range(10)]
+    for name in names:
+        server.on(f"/fhir/DocumentReference/{name}", document(name))
+    command = start(server, source, names)
+    broker = MemoryBroker()
+    async with running(database, broker):
+        await broker.publish(Message(JOBS_DOCUMENT_IMPORT, command.job, command))
+        await until(lambda: ended(broker) == 10)
+    before = await rows.fetch("SELECT * FROM documents.fetched ORDER BY item")
+    said = {repr(body) for body in broker.bodies(DOCUMENT_SCRAPE)}
+    again = MemoryBroker()
+    for topic in (JOBS_DOCUMENT_IMPORT, DOCUMENT_FETCH):
+        for record in broker.records(topic.name):
+            again.append(Outgoing(topic.name, record.key, record.value, record.headers))
+    async with running(database, again):
+        await until(lambda: ended(again) == 10 and len(again.records(DOCUMENT_SCRAPE.name)) == 20)
+    assert await rows.fetch("SELECT * FROM documents.fetched ORDER BY item") == before
+    assert {repr(body) for body in again.bodies(DOCUMENT_SCRAPE)} == said
+    assert len(server.asked) == 10
+
+
+async def test_a_cancelled_job_fetches_nothing_more(
+    database: Database, server: HttpSource, source: str
+) -> None:
+    command = start(server, source, ["d0", "d1"])
+    broker = MemoryBroker()
+    await broker.publish(
+        Message(JOBS_DOCUMENT_IMPORT, command.job, CancelDocumentImport(job=command.job)),
+        Message(JOBS_DOCUMENT_IMPORT, command.job, command),
+    )
+    async with running(database, broker):
+        await until(lambda: ended(broker) == 2)
+    assert all(isinstance(event, ItemCancelled) for event in events(broker) if hasattr(event, "item"))
+    assert server.asked == []
+
+
+async def test_poison_is_set_aside_and_its_item_ends(
+    database: Database, server: HttpSource, source: str
+) -> None:
+    server.on("/fhir/DocumentReference/d0", document("d0"))
+    command = start(server, source, ["d0"])
+    broker = MemoryBroker()
+    broker.append(Outgoing(DOCUMENT_FETCH.name, f"{command.job}/7".encode(), b"{poison"))
+    async with running(database, broker):
+        await broker.publish(Message(JOBS_DOCUMENT_IMPORT, command.job, command))
+        await until(lambda: ended(broker) == 2)
+    assert [(event.item, event.code) for event in events(broker) if isinstance(event, ItemFailed)] == [
+        (7, "internal")
+    ]
+    assert len(broker.records(DOCUMENT_FETCH.dead)) == 1
