@@ -34,7 +34,10 @@ class Producer(Protocol):
         """
 
     async def send(self, records: Sequence[Outgoing]) -> None:
-        """Publish bytes as they are; otherwise as `publish`."""
+        """Publish bytes as they are and wait for acknowledgement without end; otherwise as `publish`.
+
+        A record with neither key nor value gets an empty value.
+        """
 
 
 class Assignee(Protocol):

@@ -84,9 +84,9 @@ class KafkaProducer:
             self._heard = time.monotonic()
         try:
             for record in records:
-                future = await inner.send(
-                    record.topic, record.value, key=record.key, headers=[*record.headers]
-                )
+                # aiokafka insists on a key or a value; a record that came with neither is copied with none.
+                value = b"" if record.value is None and record.key is None else record.value
+                future = await inner.send(record.topic, value, key=record.key, headers=[*record.headers])
                 futures.append(future)
                 pending.add(future)
             for future in futures:

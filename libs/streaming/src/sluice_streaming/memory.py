@@ -85,7 +85,7 @@ class MemoryBroker:
             partition,
             len(log),
             record.key,
-            record.value,
+            b"" if record.value is None and record.key is None else record.value,
             record.headers,
             int(self.clock.now() * 1000),
         )
