@@ -20,6 +20,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from sluice_contracts import wire
 from sluice_contracts.commands import DocumentImportCommand
 from sluice_contracts.topics import JOBS_DOCUMENT_IMPORT
+from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.sources import Source, best_match
 from sluice_gateway.app import make_app
 from sluice_gateway.health import Health
@@ -45,6 +46,7 @@ FOLDER = "a" * 24
 ROOT = "b" * 24
 PROJECT = "ann/study"
 DOCUMENT = written().encode()
+SCHEMAS = SchemaSet.load()
 
 
 @dataclass
@@ -233,7 +235,7 @@ def error_shape(body: dict[str, Any]) -> ErrorBody:
 
 
 @asynccontextmanager
-async def memory_gateway(**settings: Any) -> AsyncIterator[Site]:
+async def memory_gateway(*, fhir: object = None, **settings: Any) -> AsyncIterator[Site]:
     """Run a gateway over memory."""
     now = Time()
     authority = LocalAuthority(now=now)
@@ -251,6 +253,8 @@ async def memory_gateway(**settings: Any) -> AsyncIterator[Site]:
         jobs=jobs,
         registry=MemoryRegistry(Source(id="one", name="One", base_url=BASE)),
         sources=cast("Any", None),
+        schemas=SCHEMAS,
+        fhir=cast("Any", fhir),
         catalogue=cast("Catalogue", catalogue),
         commands=commands,
         health=Health({}),

@@ -14,6 +14,8 @@ import asyncpg
 import structlog
 from aiohttp import web
 
+from sluice_fhir.client import FhirClient
+from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.source_store import SourceRegistry, SourceStore
 from sluice_gateway.app import make_app
 from sluice_gateway.health import Health, listening
@@ -26,6 +28,7 @@ from sluice_gateway.stores.keys import PostgresKeys
 from sluice_gateway.stores.quotas import PostgresQuotas
 from sluice_gateway.wiring import Gateway, Ports, assemble
 from sluice_security.authority import HttpAuthority
+from sluice_security.http import GuardedClient
 from sluice_security.tokens import TokenVerifier
 from sluice_storage.catalogue import Catalogue
 from sluice_storage.objects import ObjectStore
@@ -64,6 +67,7 @@ async def running(settings: Settings) -> AsyncIterator[tuple[Gateway, PostgresKe
         authority = HttpAuthority(session, settings.issuer_url or settings.issuer)
         verifier = TokenVerifier(authority, issuer=settings.issuer, audience=settings.public_url)
         await stack.enter_async_context(verifier)
+        http = await stack.enter_async_context(GuardedClient(loopback=settings.loopback_sources))
         commands = Commands(KafkaBackend(settings.kafka).producer())
         # Serving does not wait for Kafka: reading works without it, and imports are told to come back.
         connecting = asyncio.create_task(commands.connect(), name="connect to Kafka")
@@ -77,6 +81,8 @@ async def running(settings: Settings) -> AsyncIterator[tuple[Gateway, PostgresKe
             jobs=PostgresJobs(pool),
             registry=SourceRegistry(pool, secret, loopback=settings.loopback_sources),
             sources=SourceStore(pool, secret, loopback=settings.loopback_sources),
+            schemas=SchemaSet.load(settings.scrape_schemas),
+            fhir=FhirClient(http),
             catalogue=Catalogue(pool, ObjectStore.from_url(settings.objects)),
             commands=commands,
             health=_health(settings, pool, authority, commands),

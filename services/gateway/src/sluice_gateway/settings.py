@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -52,7 +54,7 @@ class Settings(BaseSettings):
     issuer_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
     secret: SecretStr
     loopback_sources: bool = False
-    scrape_schemas: str | None = None
+    scrape_schemas: Path | None = None
     body_limit: int = Field(default=2_000_000, ge=1024, le=4_000_000)
     bulk_limit: int = Field(default=1000, ge=1)
     pool: int = Field(default=8, ge=2, le=100)

@@ -7,6 +7,8 @@ import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sluice_fhir.client import FhirClient
+from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.source_store import SourceStore
 from sluice_gateway.authentication import Verifier
 from sluice_gateway.downloads import Tickets
@@ -20,6 +22,7 @@ from sluice_gateway.jobs import Jobs, JobStore
 from sluice_gateway.projects import Projects
 from sluice_gateway.publishing import Commands
 from sluice_gateway.quotas import Policy, Quotas, QuotaStore
+from sluice_gateway.scrape_trials import ScrapeTrials
 from sluice_gateway.settings import Settings
 from sluice_gateway.sources import Sources
 from sluice_gateway.submission import Submissions
@@ -37,6 +40,8 @@ class Ports:
     jobs: JobStore
     registry: SourceMatcher
     sources: SourceStore
+    schemas: SchemaSet
+    fhir: FhirClient
     catalogue: Catalogue
     commands: Commands
     health: Health
@@ -58,6 +63,7 @@ class Gateway:
     tickets: Tickets
     catalogue: Catalogue
     sources: Sources
+    trials: ScrapeTrials
     health: Health
     document: bytes
 
@@ -111,6 +117,7 @@ def assemble(
         tickets=Tickets(Seal(settings.secret_bytes, "downloads"), hrefs, now),
         catalogue=ports.catalogue,
         sources=Sources(ports.sources, hrefs),
+        trials=ScrapeTrials(ports.schemas, ports.registry, ports.fhir, quotas),
         health=ports.health,
         document=document,
     )

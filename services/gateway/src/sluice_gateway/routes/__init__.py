@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from sluice_gateway.routes import account, downloads, files, imports, members, operations, projects, sources
+from sluice_gateway.routes import (
+    account,
+    downloads,
+    files,
+    imports,
+    members,
+    operations,
+    projects,
+    schemas,
+    sources,
+)
 from sluice_gateway.routing import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -12,6 +22,7 @@ ROUTES: tuple[Route, ...] = (
     *files.ROUTES,
     *downloads.ROUTES,
     *sources.ROUTES,
+    *schemas.ROUTES,
     *account.ROUTES,
     *operations.ROUTES,
 )
