@@ -50,10 +50,14 @@ async def test_a_client_comes_back_as_it_was_put(store: Stores) -> None:
     async with store.begin() as work:
         assert await work.client("portal") == CLIENT
         assert await work.client("portal\0") is None
+    assert await store.client("portal") == CLIENT
+    assert await store.client("another") is None
 
 
 async def test_a_changed_client_comes_back_changed_and_a_removed_one_not_at_all(store: Stores) -> None:
-    changed = replace(CLIENT, name="New", keys=None, method=AuthMethod.BASIC, operator=False, details={})
+    changed = replace(
+        CLIENT, name="New", keys=None, keys_url="https://portal.test/jwks", operator=False, details={}
+    )
     async with store.begin() as work:
         await work.add_client(CLIENT)
         await work.change_client(changed, NOW + 1)

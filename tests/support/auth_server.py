@@ -16,6 +16,7 @@ from joserfc.jwk import ECKey, RSAKey
 
 from sluice_auth.assertion import ASSERTION_TYPE
 from sluice_auth.operator_clients import put_operator
+from sluice_auth.remote_keys import KeysUnreachableError
 from sluice_auth.settings import Settings
 from sluice_auth.wiring import Service, assemble
 from sluice_security.serving import QuietRunner
@@ -48,16 +49,34 @@ class QuietTestServer(TestServer):
         return QuietRunner(self.app, **kwargs)
 
 
+class Web:
+    """The key sets that clients publish: by address, the body and its `Cache-Control`."""
+
+    def __init__(self) -> None:
+        self.pages: dict[str, tuple[bytes, str]] = {}
+        self.asked: list[str] = []
+
+    def publish(self, url: str, *keys: dict[str, Any], cache: str = "max-age=60") -> None:
+        self.pages[url] = (json.dumps({"keys": keys}).encode(), cache)
+
+    async def fetch(self, url: str) -> tuple[bytes, str]:
+        self.asked.append(url)
+        if url not in self.pages:
+            raise KeysUnreachableError
+        return self.pages[url]
+
+
 class AuthServer:
     """A running server and what tests ask of it."""
 
     def __init__(
-        self, http: TestClient[Any, Any], service: Service, store: MemoryStore, clock: Clock
+        self, http: TestClient[Any, Any], service: Service, store: MemoryStore, clock: Clock, web: Web
     ) -> None:
         self.http = http
         self.service = service
         self.store = store
         self.clock = clock
+        self.web = web
 
     async def sign_up(self, status: int = 201, token: str | None = None, **metadata: Any) -> dict[str, Any]:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -109,12 +128,20 @@ def settings(**changes: Any) -> Settings:
 @asynccontextmanager
 async def auth_server(**changes: Any) -> AsyncIterator[AuthServer]:
     """Run the server; the arguments change its settings."""
-    store, clock = MemoryStore(), Clock()
-    service = assemble(settings(**changes), store, store, now=clock, monotonic=clock, away=(ConnectionError,))
+    store, clock, web = MemoryStore(), Clock(), Web()
+    service = assemble(
+        settings(**changes),
+        store,
+        store,
+        now=clock,
+        monotonic=clock,
+        fetch=web.fetch,
+        away=(ConnectionError,),
+    )
     await service.keyring.refresh()
     await put_operator(store, *OPERATOR, name="operator", now=clock())
     async with TestClient(QuietTestServer(service.app)) as http:
-        yield AuthServer(http, service, store, clock)
+        yield AuthServer(http, service, store, clock, web)
 
 
 class KeyClient:
@@ -133,9 +160,9 @@ class KeyClient:
         return dict(self.key.as_dict(private=False))
 
     async def sign_up(self, server: AuthServer, **metadata: Any) -> None:
-        registered = await server.sign_up(
-            token_endpoint_auth_method="private_key_jwt", jwks={"keys": [self.public]}, **metadata
-        )
+        if "jwks_uri" not in metadata:
+            metadata["jwks"] = {"keys": [self.public]}
+        registered = await server.sign_up(token_endpoint_auth_method="private_key_jwt", **metadata)
         self.id = registered["client_id"]
 
     def assertion(

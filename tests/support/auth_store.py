@@ -76,6 +76,11 @@ class MemoryStore:
             yield MemoryWork(state)
             self._state = state
 
+    async def client(self, client_id: str) -> Client | None:
+        if self.away:
+            raise ConnectionError("away")
+        return self._state.clients.get(client_id)
+
     async def revoked(self, now: float) -> dict[str, float]:
         if self.away:
             raise ConnectionError("away")

@@ -117,7 +117,12 @@ REFUSED: dict[str, Any] = {
     "coordinate not a text": {**BY_KEY, "jwks": {"keys": [ec(x=7)]}},
     "key for encryption": {**BY_KEY, "jwks": {"keys": [ec(use="enc")]}},
     "key for another algorithm": {**BY_KEY, "jwks": {"keys": [ec(alg="ES512")]}},
-    "keys by address": {**BY_KEY, "jwks_uri": "https://portal.test/jwks"},
+    "key address without TLS": {**BY_KEY, "jwks_uri": f"http://{CANARY}.test/jwks"},
+    "key address on this machine": {**BY_KEY, "jwks_uri": "https://127.0.0.1/jwks"},
+    "key address with a user": {**BY_KEY, "jwks_uri": f"https://{CANARY}@portal.test/jwks"},
+    "key address that is none": {**BY_KEY, "jwks_uri": CANARY},
+    "key address of a file": {**BY_KEY, "jwks_uri": "file:///etc/passwd"},
+    "key address for a secret's client": {"jwks_uri": "https://portal.test/jwks"},
     "keys both ways": {**BY_KEY, "jwks": {"keys": [ec()]}, "jwks_uri": "https://portal.test/jwks"},
     "keys for a secret's client": {
         "token_endpoint_auth_method": "client_secret_post",

@@ -20,6 +20,8 @@ Key = ECKey | RSAKey
 Claims = TypeVar("Claims")
 
 MAX_TOKEN = 8_192
+# Members of a JWK that only its owner may know (RFC 7518 section 6).
+PRIVATE = frozenset({"d", "k", "p", "q", "dp", "dq", "qi", "oth"})
 
 
 class RejectedError(Exception):
@@ -131,7 +133,7 @@ def import_public(data: dict[str, Any]) -> Key | None:
         It is broken, or holds private or secret parameters.
     """
     kind = data.get("kty")
-    if kind == OctKey.key_type or any(name in data for name in ("d", "k", "p", "q", "dp", "dq", "qi", "oth")):
+    if kind == OctKey.key_type or not PRIVATE.isdisjoint(data):
         raise RejectedError("private_key", "a key set must hold public keys only")
     if kind not in ("EC", "RSA"):
         return None

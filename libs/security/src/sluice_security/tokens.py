@@ -171,7 +171,7 @@ class TokenVerifier:
     authority
         Gives keys and revocations.
     issuer, audience
-        What `iss` and `aud` must be, exactly.
+        What `iss` and `aud` must be, exactly, but for a slash at the end of a configured address.
     size
         How many verified tokens to remember.
     now
@@ -194,8 +194,8 @@ class TokenVerifier:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._authority = authority
-        self._issuer = issuer
-        self._audiences = frozenset({audience})
+        self._issuer = issuer.rstrip("/")
+        self._audiences = frozenset({audience.rstrip("/")})
         self._refresh = refresh
         self._keys_refresh = keys_refresh
         self._patience = patience

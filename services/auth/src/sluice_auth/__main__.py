@@ -8,11 +8,13 @@ import time
 import structlog
 from aiohttp import web
 
+from sluice_auth.guarded_keys import LIMITS, fetching
 from sluice_auth.keyring import Keyring, KeysUnreadableError
 from sluice_auth.operator_clients import put_operator
 from sluice_auth.postgres import PostgresStore
 from sluice_auth.settings import Settings
 from sluice_auth.wiring import assemble
+from sluice_security.http import GuardedClient
 from sluice_security.serving import QuietRunner
 from sluice_storage.pool import TRANSIENT, open_pool
 from sluice_streaming.service import Context, run
@@ -63,7 +65,10 @@ class Upkeep:
 async def main(context: Context) -> None:
     """Serve until asked to stop."""
     settings = Settings()
-    async with await open_pool(settings.postgres, size=settings.pool, application="sluice auth") as pool:
+    async with (
+        GuardedClient(limits=LIMITS, loopback=settings.loopback_sources) as outgoing,
+        await open_pool(settings.postgres, size=settings.pool, application="sluice auth") as pool,
+    ):
         store = PostgresStore(pool)
         service = assemble(
             settings,
@@ -71,6 +76,7 @@ async def main(context: Context) -> None:
             store,
             now=time.time,
             monotonic=time.monotonic,
+            fetch=fetching(outgoing, loopback=settings.loopback_sources),
             ready=context.ready,
             away=TRANSIENT,
             trace=lambda header: bind(continued(header)),

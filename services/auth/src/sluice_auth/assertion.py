@@ -54,8 +54,8 @@ class Proof:
     forget_at: float
 
 
-def claimed_client(assertion: str) -> str:
-    """Give the client id that an assertion claims, to look its keys up. Nothing is verified yet.
+def claimed(assertion: str) -> tuple[str, str]:
+    """Give the client id and key id that an assertion claims, to look the key up. Nothing is verified yet.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def claimed_client(assertion: str) -> str:
         raise jose.RejectedError("bad_claims", "a claim is missing or of another type") from None
     if not claims.iss or claims.iss != claims.sub:
         raise jose.RejectedError("wrong_issuer", "iss and sub must both be the client id")
-    return claims.iss
+    return claims.iss, unverified.kid
 
 
 def select_key(keys: Sequence[dict[str, Any]], kid: str, key_type: str) -> jose.Key:

@@ -10,7 +10,7 @@ from sluice_auth import assertion
 from sluice_auth.client_secrets import matches
 from sluice_auth.errors import invalid_client, too_many
 from sluice_auth.model import AuthMethod, Client
-from sluice_auth.ports import Work
+from sluice_auth.ports import Store, Work
 from sluice_auth.throttle import Throttle
 from sluice_security.jose import RejectedError
 
@@ -34,19 +34,31 @@ class ByAssertion:
 Credentials = BySecret | ByAssertion
 
 
-class ClientKeys(Protocol):
-    """Finds the public keys a client signs its assertions with."""
+class FetchedKeys(Protocol):
+    """Gives the keys that clients registered by address."""
 
-    async def of(self, client: Client) -> Sequence[dict[str, Any]]:
-        """Give the client's JWKs."""
+    async def at(self, url: str, kid: str) -> Sequence[dict[str, Any]]:
+        """Give the keys at `url`, where one called `kid` is looked for.
+
+        Raises
+        ------
+        RejectedError
+            They cannot be read.
+        """
 
 
-class RegisteredKeys:
-    """The keys that a client registered by value."""
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who a caller says it is, and what there is to check that by.
 
-    async def of(self, client: Client) -> Sequence[dict[str, Any]]:
-        """Give the client's JWKs."""
-        return client.keys or ()
+    `keys` were fetched from `keys_url`, the client's when it was looked up.
+    """
+
+    client: str
+    credentials: Credentials
+    origin: str
+    keys_url: str | None = None
+    keys: Sequence[dict[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,66 +79,87 @@ class Limits:
 
 
 class Authenticator:
-    """Authenticates clients.
+    """Authenticates clients, in two steps: `admit` outside of the transaction, `authenticate` within it.
 
     Parameters
     ----------
+    store
+        Has the clients.
     token_url
         What an assertion's `aud` must be.
-    keys
-        Finds a client's keys.
+    fetched
+        Finds keys that were registered by address.
     limits
         How often one may fail. A client is not locked out by failures at another address.
     now
         Unix seconds.
     """
 
-    def __init__(self, *, token_url: str, keys: ClientKeys, limits: Limits, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        token_url: str,
+        fetched: FetchedKeys,
+        limits: Limits,
+        now: Callable[[], float],
+    ) -> None:
+        self._store = store
         self._token_url = token_url
-        self._keys = keys
+        self._fetched = fetched
         self._limits = limits
         self._now = now
 
-    def admit(self, credentials: Credentials, origin: str) -> str:
-        """Give the client id that is claimed, unless it failed too often.
+    async def admit(self, credentials: Credentials, origin: str) -> Claim:
+        """Find out which client is claimed, unless it failed too often, and fetch its keys if need be.
 
         Raises
         ------
         OAuthError
-            `temporarily_unavailable`, 429; `invalid_client` if no client is named.
+            `temporarily_unavailable`, 429; `invalid_client` if no client is named or its keys are away.
         """
-        wait = self._limits.address.wait(origin)
-        if wait > 0:
-            raise too_many(wait)
+        self._wait(self._limits.address.wait(origin))
         if isinstance(credentials, BySecret):
-            claimed = credentials.client_id
-        else:
-            try:
-                claimed = assertion.claimed_client(credentials.assertion)
-            except RejectedError as error:
-                self._limits.address.count(origin)
-                raise invalid_client(f"The assertion was refused: {error.text}.") from None
-        wait = self._limits.wait(claimed, origin)
-        if wait > 0:
-            raise too_many(wait)
-        return claimed
+            self._wait(self._limits.wait(credentials.client_id, origin))
+            return Claim(credentials.client_id, credentials, origin)
+        try:
+            claimed, kid = assertion.claimed(credentials.assertion)
+        except RejectedError as error:
+            self._limits.address.count(origin)
+            raise invalid_client(f"The assertion was refused: {error.text}.") from None
+        self._wait(self._limits.wait(claimed, origin))
+        client = await self._store.client(claimed)
+        if client is None or client.keys_url is None:
+            return Claim(claimed, credentials, origin)
+        try:
+            # Before the transaction: a slow client must not hold a connection to the database.
+            keys = await self._fetched.at(client.keys_url, kid)
+        except RejectedError as error:
+            self._limits.count(claimed, origin)
+            raise invalid_client(f"Client authentication failed: {error.text}.") from None
+        return Claim(claimed, credentials, origin, client.keys_url, keys)
 
-    async def authenticate(self, work: Work, claimed: str, credentials: Credentials, origin: str) -> Client:
-        """Give the client that `credentials` prove; `claimed` is what `admit` gave.
+    async def authenticate(self, work: Work, claim: Claim) -> Client:
+        """Give the client, if the claim is true.
 
         Raises
         ------
         OAuthError
             `invalid_client`.
         """
-        client = await work.client(claimed)
+        client = await work.client(claim.client)
         try:
-            if isinstance(credentials, BySecret):
-                return self._by_secret(client, credentials)
-            return await self._by_assertion(work, client, credentials)
+            if isinstance(claim.credentials, BySecret):
+                return self._by_secret(client, claim.credentials)
+            return await self._by_assertion(work, client, claim, claim.credentials)
         except RejectedError as error:
-            self._limits.count(claimed, origin)
+            self._limits.count(claim.client, claim.origin)
             raise invalid_client(f"Client authentication failed: {error.text}.") from None
+
+    @staticmethod
+    def _wait(seconds: float) -> None:
+        if seconds > 0:
+            raise too_many(seconds)
 
     def _by_secret(self, client: Client | None, credentials: BySecret) -> Client:
         # Compared also when there is no such client, so that both take the same time.
@@ -135,19 +168,22 @@ class Authenticator:
             raise RejectedError("wrong_secret", "unknown client or wrong secret")
         return client
 
-    async def _by_assertion(self, work: Work, client: Client | None, credentials: ByAssertion) -> Client:
+    async def _by_assertion(
+        self, work: Work, client: Client | None, claim: Claim, credentials: ByAssertion
+    ) -> Client:
         if client is None or client.method is not AuthMethod.PRIVATE_KEY_JWT:
             raise RejectedError("unknown_client", "no client with a registered key")
         if credentials.client_id not in (None, client.id):
             raise RejectedError("wrong_issuer", "client_id is not the assertion's issuer")
-        keys_url = client.details.get("jwks_uri")
+        # A client that has just changed its address is looked up again with its next assertion.
+        fetched = claim.keys if claim.keys_url == client.keys_url else ()
         proof = assertion.verify(
             credentials.assertion,
-            await self._keys.of(client),
+            fetched if client.keys_url is not None else client.keys or (),
             client=client.id,
             token_url=self._token_url,
             now=self._now(),
-            keys_url=keys_url if isinstance(keys_url, str) else None,
+            keys_url=client.keys_url,
         )
         if not await work.use_assertion(client.id, proof.jti, proof.forget_at):
             raise RejectedError("replayed", "the assertion was used before")

@@ -112,9 +112,9 @@ class TokenService:
         OAuthError
             The refusal of RFC 6749 section 5.2 or RFC 8707 section 2.
         """
-        claimed = self._authenticator.admit(credentials, origin)
+        claim = await self._authenticator.admit(credentials, origin)
         async with audited(self._store, Action.TOKEN, self._now()) as act:
-            client = await self._authenticator.authenticate(act.work, claimed, credentials, origin)
+            client = await self._authenticator.authenticate(act.work, claim)
             act.note(client=client.id)
             subject, scopes, audience = await self._granted(act.work, client, request)
             jti = self._new_id()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -18,10 +18,14 @@ from sluice_security.scopes import InvalidScopeError, Scopes
 
 _LONGEST_TEXT = 255
 _LONGEST_URI = 2_000
-_MOST_KEYS = 10
+MOST_KEYS = 10
 _MOST_CONTACTS = 10
 _RSA_BITS = range(2_048, 4_097)
 _RSA_EXPONENTS = range(65_537, 1 << 32)
+
+CheckAddress = Callable[[str], None]
+"""Raises ValueError, saying why, for an address that key sets are not fetched from."""
+Keys = tuple[dict[str, Any], ...] | str | None
 
 
 class KeySet(Struct):
@@ -125,55 +129,64 @@ def scopes(metadata: Metadata, most: Scopes) -> Scopes:
     return chosen
 
 
-def keys(metadata: Metadata, method: AuthMethod) -> tuple[dict[str, Any], ...] | None:
-    """Give the public keys of a client that authenticates with one; None for others.
+def keys(metadata: Metadata, method: AuthMethod, check_address: CheckAddress) -> Keys:
+    """Give the public keys of a client that authenticates with one, or their address; None for others.
 
     Raises
     ------
     OAuthError
         `invalid_client_metadata`: there are none, or one cannot serve or must not be shown.
     """
-    if metadata.jwks is not None and metadata.jwks_uri is not None:
-        raise invalid_metadata("jwks and jwks_uri exclude each other.")
-    if metadata.jwks_uri is not None:
-        raise invalid_metadata("Keys are registered by value here, in jwks.")
+    by_value, by_address = metadata.jwks is not None, metadata.jwks_uri is not None
     if method.by_secret:
-        if metadata.jwks is not None:
-            raise invalid_metadata("jwks is for clients that authenticate by private_key_jwt.")
+        if by_value or by_address:
+            raise invalid_metadata("Keys are for clients that authenticate by private_key_jwt.")
         return None
-    if metadata.jwks is None:
-        raise invalid_metadata("private_key_jwt needs jwks.")
-    return _checked_keys(metadata.jwks.keys)
+    if by_value == by_address:
+        raise invalid_metadata("private_key_jwt needs either jwks or jwks_uri.")
+    if metadata.jwks is not None:
+        return _checked_keys(metadata.jwks.keys)
+    address = _text("jwks_uri", metadata.jwks_uri or "", _LONGEST_URI)
+    try:
+        check_address(address)
+    except ValueError as error:
+        raise invalid_metadata(f"jwks_uri {error}.") from None
+    return address
 
 
 def _checked_keys(given: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
-    if not 0 < len(given) <= _MOST_KEYS:
-        raise invalid_metadata(f"jwks must hold 1 to {_MOST_KEYS} keys.")
+    if not 0 < len(given) <= MOST_KEYS:
+        raise invalid_metadata(f"jwks must hold 1 to {MOST_KEYS} keys.")
     names = set()
     for data in given:
         name = (data.get("kid"), data.get("kty"))
         if not isinstance(name[0], str) or not 0 < len(name[0]) <= _LONGEST_TEXT or name in names:
             raise invalid_metadata("Every key needs a kid of its own.")
         names.add(name)
-        _check_key(data)
+        if not jose.PRIVATE.isdisjoint(data):
+            raise invalid_metadata("jwks must hold public keys only.")
+        if not serves(data):
+            raise invalid_metadata(
+                "Keys must be RSA of 2048 to 4096 bits or EC on P-384, for signing with RS384 or ES384."
+            )
     return tuple(given)
 
 
-def _check_key(data: dict[str, Any]) -> None:
+def serves(data: dict[str, Any]) -> bool:
+    """Tell whether a JWK can verify an assertion."""
+    if data.get("use", "sig") != "sig" or data.get("alg", "RS384") not in ALGORITHMS:
+        return False
     try:
         key = jose.import_public(data)
-    except jose.RejectedError as error:
-        raise invalid_metadata(f"jwks is refused: {error.text}.") from None
-    if key is None or not (_sound_rsa(key) if key.key_type == "RSA" else data.get("crv") == "P-384"):
-        raise invalid_metadata("Keys must be RSA of 2048 to 4096 bits, or EC on P-384.")
-    if data.get("use", "sig") != "sig" or data.get("alg", "RS384") not in ALGORITHMS:
-        raise invalid_metadata("Keys must be for signing with RS384 or ES384.")
-
-
-def _sound_rsa(key: jose.Key) -> bool:
-    # A huge modulus or exponent would let its owner choose how long every verification takes.
-    if not isinstance(key, RSAKey):
+    except jose.RejectedError:
         return False
+    if isinstance(key, RSAKey):
+        return _sound_rsa(key)
+    return key is not None and data.get("crv") == "P-384"
+
+
+def _sound_rsa(key: RSAKey) -> bool:
+    # A huge modulus or exponent would let its owner choose how long every verification takes.
     exponent = key.public_key.public_numbers().e
     return key.public_key.key_size in _RSA_BITS and exponent in _RSA_EXPONENTS
 

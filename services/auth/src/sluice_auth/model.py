@@ -38,8 +38,8 @@ class Client:
         The most it may ask for.
     secret_hash, registration_hash
         Of its secret and its registration access token, by `sluice_auth.client_secrets.digest`.
-    keys
-        Its public JWKs, if it authenticates with one.
+    keys, keys_url
+        Its public JWKs, or where they are, if it authenticates with one.
     details
         What else it told about itself.
     operator
@@ -57,6 +57,7 @@ class Client:
     secret_hash: bytes | None = None
     registration_hash: bytes | None = None
     keys: tuple[dict[str, Any], ...] | None = None
+    keys_url: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
     operator: bool = False
 

@@ -20,8 +20,7 @@ async def put_operator(store: Store, client_id: str, secret: str, *, name: str, 
     bool
         Whether anything had to be changed.
     """
-    async with store.begin() as work:
-        present = await work.client(client_id)
+    present = await store.client(client_id)
     if present is not None and present.operator and matches(secret, present.secret_hash):
         return False
     client = Client(

@@ -43,6 +43,9 @@ class Store(Protocol):
     def begin(self) -> AbstractAsyncContextManager[Work]:
         """Open a transaction: committed at the end of the block, undone by an exception."""
 
+    async def client(self, client_id: str) -> Client | None:
+        """Give a client that was not removed, outside of any transaction."""
+
     async def revoked(self, now: float) -> dict[str, float]:
         """Give every revocation that may still matter: digest to Unix time issued up to."""
 

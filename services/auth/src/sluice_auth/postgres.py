@@ -22,7 +22,7 @@ _KEYS_LOCK = 0x51_1CE_5EA1
 # A caller is better told to come back than kept waiting for a connection.
 _PATIENCE = 5.0
 _COLUMNS = """name, auth_method, grant_types, scopes, secret_hash, registration_hash,
-    jwks::text, details::text, operator"""
+    jwks::text, jwks_uri, details::text, operator"""
 
 
 def _when(seconds: float) -> datetime:
@@ -50,12 +50,13 @@ class PostgresWork:
         """Add a client, or put back one of that id."""
         await self._connection.execute(
             """INSERT INTO auth.clients (client_id, name, auth_method, grant_types, scopes, secret_hash,
-                registration_hash, jwks, details, operator, created_at, updated_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8::json, $9::json, $10, $11, $11)
+                registration_hash, jwks, jwks_uri, details, operator, created_at, updated_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8::json, $9, $10::json, $11, $12, $12)
             ON CONFLICT (client_id) DO UPDATE SET name = excluded.name, auth_method = excluded.auth_method,
                 grant_types = excluded.grant_types, scopes = excluded.scopes,
                 secret_hash = excluded.secret_hash, registration_hash = excluded.registration_hash,
-                jwks = excluded.jwks, details = excluded.details, operator = excluded.operator,
+                jwks = excluded.jwks, jwks_uri = excluded.jwks_uri, details = excluded.details,
+                operator = excluded.operator,
                 updated_at = excluded.updated_at, removed_at = NULL""",
             client.id,
             *_values(client),
@@ -66,8 +67,8 @@ class PostgresWork:
         """Replace all that is known of a client."""
         await self._connection.execute(
             """UPDATE auth.clients SET name = $2, auth_method = $3, grant_types = $4, scopes = $5,
-                secret_hash = $6, registration_hash = $7, jwks = $8::json, details = $9::json,
-                operator = $10, updated_at = $11
+                secret_hash = $6, registration_hash = $7, jwks = $8::json, jwks_uri = $9,
+                details = $10::json, operator = $11, updated_at = $12
             WHERE client_id = $1""",
             client.id,
             *_values(client),
@@ -78,7 +79,7 @@ class PostgresWork:
         """Remove a client; its row stays for the audit trail."""
         await self._connection.execute(
             """UPDATE auth.clients SET removed_at = $2, secret_hash = NULL, registration_hash = NULL,
-                jwks = NULL WHERE client_id = $1""",
+                jwks = NULL, jwks_uri = NULL WHERE client_id = $1""",
             client_id,
             _when(at),
         )
@@ -142,6 +143,11 @@ class PostgresStore:
         async with self._pool.acquire(timeout=_PATIENCE) as connection, connection.transaction():
             yield PostgresWork(connection)
 
+    async def client(self, client_id: str) -> Client | None:
+        """Give a client that was not removed."""
+        async with self._pool.acquire(timeout=_PATIENCE) as connection:
+            return await PostgresWork(connection).client(client_id)
+
     async def revoked(self, now: float) -> dict[str, float]:
         """Give every revocation that may still matter."""
         rows = await self._pool.fetch(
@@ -191,6 +197,7 @@ def _values(client: Client) -> tuple[Any, ...]:
         client.secret_hash,
         client.registration_hash,
         None if client.keys is None else msgspec.json.encode(client.keys).decode(),
+        client.keys_url,
         msgspec.json.encode(client.details).decode(),
         client.operator,
     )
@@ -207,6 +214,7 @@ def _client(client_id: str, row: asyncpg.Record) -> Client:
         secret_hash=row["secret_hash"],
         registration_hash=row["registration_hash"],
         keys=None if row["jwks"] is None else tuple(msgspec.json.decode(row["jwks"])),
+        keys_url=row["jwks_uri"],
         details=msgspec.json.decode(row["details"]),
         operator=row["operator"],
     )

@@ -11,7 +11,7 @@ from uuid import uuid4
 from sluice_auth import metadata as read
 from sluice_auth.client_secrets import Draw, digest, draw, matches
 from sluice_auth.errors import OAuthError, invalid_metadata, invalid_registration_token, too_many
-from sluice_auth.metadata import Metadata
+from sluice_auth.metadata import CheckAddress, Metadata
 from sluice_auth.model import Action, Client
 from sluice_auth.ports import Store
 from sluice_auth.revocation import revoke_client
@@ -66,6 +66,8 @@ class RegistrationService:
     ----------
     attempts
         How often one address may sign up or show a wrong token.
+    check_address
+        Refuses an address that key sets are not fetched from.
     new_id, new_secret
         Make a client's id and secrets.
     """
@@ -76,6 +78,7 @@ class RegistrationService:
         policy: Policy,
         *,
         attempts: Throttle,
+        check_address: CheckAddress,
         now: Callable[[], float],
         new_id: Callable[[], str] = lambda: uuid4().hex,
         new_secret: Draw = draw,
@@ -83,6 +86,7 @@ class RegistrationService:
         self._store = store
         self._policy = policy
         self._attempts = attempts
+        self._check_address = check_address
         self._now = now
         self._new_id = new_id
         self._new_secret = new_secret
@@ -197,12 +201,14 @@ class RegistrationService:
         most = self._policy.scopes.without("ops")
         if client.operator:
             most = Scopes([*most, *client.scopes])
+        keys = read.keys(wish, client.method, self._check_address)
         return replace(
             client,
             name=read.name(wish),
             grants=read.grant_types(wish),
             scopes=read.scopes(wish, most),
-            keys=read.keys(wish, client.method),
+            keys=None if isinstance(keys, str) else keys,
+            keys_url=keys if isinstance(keys, str) else None,
             details=read.details(wish),
         )
 
@@ -222,6 +228,8 @@ def response(registered: Registered, issuer: str) -> dict[str, Any]:
     }
     if client.keys is not None:
         answer["jwks"] = {"keys": list(client.keys)}
+    if client.keys_url is not None:
+        answer["jwks_uri"] = client.keys_url
     if registered.secret is not None:
         answer["client_secret"] = registered.secret
         answer["client_secret_expires_at"] = 0

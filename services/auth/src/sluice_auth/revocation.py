@@ -56,9 +56,9 @@ class RevocationService:
         OAuthError
             `invalid_client`, or `invalid_grant` if it is another client's.
         """
-        claimed = self._authenticator.admit(credentials, origin)
+        claim = await self._authenticator.admit(credentials, origin)
         async with audited(self._store, Action.REVOKE, self._now()) as act:
-            client = await self._authenticator.authenticate(act.work, claimed, credentials, origin)
+            client = await self._authenticator.authenticate(act.work, claim)
             act.note(client=client.id)
             principal = self._judge.principal(token)
             if principal is None:
@@ -79,9 +79,9 @@ class RevocationService:
         OAuthError
             `invalid_client`.
         """
-        claimed = self._authenticator.admit(credentials, origin)
+        claim = await self._authenticator.admit(credentials, origin)
         async with audited(self._store, Action.INTROSPECT, self._now()) as act:
-            client = await self._authenticator.authenticate(act.work, claimed, credentials, origin)
+            client = await self._authenticator.authenticate(act.work, claim)
             act.note(client=client.id)
             principal = self._judge.principal(token)
             if principal is None or not (client.operator or principal.client == client.id):

@@ -65,6 +65,9 @@ class Settings(KeySettings):
     bootstrap_operator: SecretStr = Field(
         SecretStr(""), description="client_id:secret of an operator's client to have from the start"
     )
+    loopback_sources: bool = Field(
+        False, description="clients may have their key set on this machine, by http (development only)"
+    )
     trusted_proxies: int = Field(0, ge=0, le=8, description="proxies that append to X-Forwarded-For")
     client_failures: int = Field(10, ge=1, description="failed authentications per client, address, minute")
     address_failures: int = Field(100, ge=1, description="failed authentications per address and minute")

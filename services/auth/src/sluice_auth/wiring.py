@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 
 from sluice_auth.app import make_app
-from sluice_auth.authentication import Authenticator, ClientKeys, Limits, RegisteredKeys
+from sluice_auth.authentication import Authenticator, Limits
 from sluice_auth.client_secrets import digest
 from sluice_auth.grants import ClientCredentials, TokenService
+from sluice_auth.guarded_keys import check_address
 from sluice_auth.handlers.discovery import DiscoveryHandlers
 from sluice_auth.handlers.origins import Origins
 from sluice_auth.handlers.registration import RegistrationHandlers
@@ -19,6 +21,7 @@ from sluice_auth.keyring import PURPOSE, Keyring, Schedule
 from sluice_auth.model import GrantType
 from sluice_auth.ports import KeyStore, Store
 from sluice_auth.registration import Openness, Policy, RegistrationService
+from sluice_auth.remote_keys import Fetch, RemoteKeys
 from sluice_auth.revocation import Judge, RevocationService
 from sluice_auth.settings import KeySettings, Settings
 from sluice_auth.throttle import Throttle
@@ -50,10 +53,10 @@ def assemble(
     *,
     now: Callable[[], float],
     monotonic: Callable[[], float],
+    fetch: Fetch,
     ready: Callable[[], bool | str] = lambda: True,
     away: tuple[type[Exception], ...] = (),
     trace: Callable[[str | None], object] = lambda _: None,
-    client_keys: ClientKeys | None = None,
 ) -> Service:
     """Put the service together.
 
@@ -61,16 +64,17 @@ def assemble(
     ----------
     now, monotonic
         The wall clock (Unix seconds), and a clock for limits.
+    fetch
+        Reads a key set that a client registered by its address.
     ready, away, trace
         See `sluice_auth.app.make_app`.
-    client_keys
-        Finds the keys of clients that authenticate with one; by default those registered by value.
     """
     keyring = make_keyring(settings, keys, now=now)
     scopes = Scopes.parse(settings.client_scopes).without("ops")
     authenticator = Authenticator(
+        store,
         token_url=f"{settings.issuer}/oauth/token",
-        keys=client_keys or RegisteredKeys(),
+        fetched=RemoteKeys(fetch, monotonic=monotonic),
         limits=Limits(
             client=Throttle(settings.client_failures, 60.0, now=monotonic),
             address=Throttle(settings.address_failures, 60.0, now=monotonic),
@@ -97,6 +101,7 @@ def assemble(
             initial_token=digest(settings.registration_token.get_secret_value()),
         ),
         attempts=Throttle(settings.registrations, 3_600.0, now=monotonic),
+        check_address=partial(check_address, loopback=settings.loopback_sources),
         now=now,
     )
     origins = Origins(settings.trusted_proxies)

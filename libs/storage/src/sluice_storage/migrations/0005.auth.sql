@@ -12,6 +12,7 @@ CREATE TABLE auth.clients (
     secret_hash bytea,
     registration_hash bytea,
     jwks json, -- its public keys, when it authenticates with one
+    jwks_uri text, -- or where they are
     details json NOT NULL, -- what else it told about itself (RFC 7591 section 2)
     operator boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL,
