@@ -178,7 +178,8 @@ class Kafka:
 
     def _format_arguments(self) -> tuple[str, ...]:
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        return ("format", "--cluster-id", cluster, "--config", str(self._config), "--ignore-formatted")
+        # One word, because an id that begins with a dash would be taken for an option.
+        return ("format", f"--cluster-id={cluster}", "--config", str(self._config), "--ignore-formatted")
 
     def _format(self, command: list[str]) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603

@@ -6,6 +6,7 @@ import asyncio
 import base64
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -133,10 +134,12 @@ class DocumentFaults:
     async def _huge(self, request: web.BaseRequest, name: str) -> Reply:
         response = web.StreamResponse(headers={"Content-Type": FHIR_JSON})
         await response.prepare(request)
-        await response.write(msgspec.json.encode(self._document(name))[:-1] + b',"description":"')
-        for _ in range(_HUGE // _CHUNK):
-            await response.write(b"x" * _CHUNK)
-        await response.write(b'"}')
+        # Whoever reads it is expected to give up before its end.
+        with suppress(ConnectionError):
+            await response.write(msgspec.json.encode(self._document(name))[:-1] + b',"description":"')
+            for _ in range(_HUGE // _CHUNK):
+                await response.write(b"x" * _CHUNK)
+            await response.write(b'"}')
         return response
 
     async def _redirect_away(self, _request: web.BaseRequest, _name: str) -> Reply:
