@@ -107,8 +107,13 @@ class Attachment:
         while True:
             before = self._received
             try:
-                async for chunk in self._rest():
-                    yield chunk
+                response = self._response or await self._resume()
+                async for chunk in response.chunks():
+                    if fresh := self._counted(chunk):
+                        yield fresh
+                if self.content_length is None or self._received >= self.content_length:
+                    return
+                raise SourceFailure(ItemError.ATTACHMENT_TRUNCATED, self.status, retry=True)
             except SourceFailure as failure:
                 if not failure.retry or failure.code is ItemError.SOURCE_THROTTLED:
                     raise
@@ -116,26 +121,19 @@ class Attachment:
                 resumes += 1
                 if self._validator is None or resumes > _RESUMES or barren > _BARREN:
                     raise _truncated(failure) from None
-            else:
-                return
             await self._hang_up()
             await self._sleep(_FIRST_PAUSE * 2**barren)
 
-    async def _rest(self) -> AsyncIterator[bytes]:
-        response = self._response or await self._resume()
-        async for chunk in response.chunks():
-            if self._skip:
-                skipped = min(self._skip, len(chunk))
-                self._skip -= skipped
-                chunk = chunk[skipped:]
-                if not chunk:
-                    continue
-            self._received += len(chunk)
-            if self._received > self._limit:
-                raise SourceFailure(ItemError.ATTACHMENT_TOO_LARGE, self.status)
-            yield chunk
-        if self.content_length is not None and self._received < self.content_length:
-            raise SourceFailure(ItemError.ATTACHMENT_TRUNCATED, self.status, retry=True)
+    def _counted(self, chunk: bytes) -> bytes:
+        """Give what is new of a chunk, counting it against the limit."""
+        if self._skip:
+            skipped = min(self._skip, len(chunk))
+            self._skip -= skipped
+            chunk = chunk[skipped:]
+        self._received += len(chunk)
+        if self._received > self._limit:
+            raise SourceFailure(ItemError.ATTACHMENT_TOO_LARGE, self.status)
+        return chunk
 
     async def _resume(self) -> GuardedResponse:
         if self._validator is None:

@@ -74,6 +74,11 @@ class GuardedResponse:
         SourceFailure
             The body breaks off, stalls, trickles, is damaged or grows beyond the decompression ratio.
         """
+        body = self._arrived()
+        if body is not None:
+            if body:
+                yield body
+            return
         inflater = (
             Inflater(self.headers["Content-Encoding"], self._limits, self.status) if self.encoded else None
         )
