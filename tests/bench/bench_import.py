@@ -115,7 +115,7 @@ async def measure(stack: Stack, items: int, repeats: int) -> None:
                 limit, subject = await side_by_side(
                     repeats,
                     ("bare aiohttp loop", lambda: bare_loop(documents, scratch)),
-                    ("document import", lambda: whole_stack(portal, documents, f"run {next(number)}")),
+                    ("document import", lambda: whole_stack(portal, documents, f"run-{next(number)}")),
                     "items/s",
                 )
                 tenth = await whole_stack(portal, documents[: items // 10], "tenth")

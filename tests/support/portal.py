@@ -101,7 +101,7 @@ class Portal:
         return str(answer["id"])
 
     async def submit_all(self, references: Sequence[str], key: str) -> list[str]:
-        """Submit any number of documents, a hundred in each call."""
+        """Submit any number of documents, a hundred in each call; `key` is the start of each call's key."""
         starts = range(0, len(references), _PER_CALL)
         return [
             await self.submit(references[start : start + _PER_CALL], key=f"{key}-{start}") for start in starts
