@@ -1,0 +1,166 @@
+"""Calls to the service: tokens, JSON, pages; what the parts of the client are made with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+
+from sluice_client.errors import AuthenticationError, SluiceError
+from sluice_client.models import Credentials, Page
+from sluice_client.oauth import Authority, TokenKeeper
+from sluice_client.transport import Answer, Patience, Transport
+
+T = TypeVar("T")
+
+PAGE = 100
+"""The most entries the service gives on one page."""
+
+
+class Api:
+    """One service, called as one client; an asynchronous context manager.
+
+    Parameters
+    ----------
+    url
+        The gateway's address.
+    auth_url
+        The authorization server's address, if it is another.
+    credentials
+        A client's id and secret. Without them only `sign_up` can be called.
+    scopes
+        What tokens are asked for; None: all that the client has.
+    patience
+        How long to go on trying.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        auth_url: str | None = None,
+        credentials: Credentials | None = None,
+        scopes: Sequence[str] | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._auth_url = (auth_url or url).rstrip("/")
+        self._credentials = credentials
+        self._scopes = scopes
+        self._patience = patience or Patience()
+        self._session: aiohttp.ClientSession | None = None
+        self._parts: tuple[Transport, Authority, TokenKeeper] | None = None
+
+    async def __aenter__(self) -> Self:
+        timeout = aiohttp.ClientTimeout(total=120, sock_connect=10)
+        headers = {"User-Agent": "sluice-client"}
+        self._session = aiohttp.ClientSession(timeout=timeout, headers=headers)
+        transport = Transport(self._session, self._patience)
+        authority = Authority(transport, self._auth_url)
+        self._parts = transport, authority, TokenKeeper(authority, self._credentials, self._scopes)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+        self._session = self._parts = None
+
+    @property
+    def transport(self) -> Transport:
+        """Sends requests."""
+        return self._open()[0]
+
+    @property
+    def authority(self) -> Authority:
+        """The authorization server."""
+        return self._open()[1]
+
+    @property
+    def tokens(self) -> TokenKeeper:
+        """Keeps the access token."""
+        return self._open()[2]
+
+    def _open(self) -> tuple[Transport, Authority, TokenKeeper]:
+        if self._parts is None:
+            raise SluiceError("The client is not open.", "Use it in `async with`.")
+        return self._parts
+
+    async def pages(self, path: str, kind: type[T], query: Mapping[str, Any]) -> AsyncIterator[T]:
+        """Go through all entries of a list, page by page."""
+        offset = 0
+        while True:
+            page = await self.get(path, Page[kind], {**query, "limit": PAGE, "offset": offset})  # type: ignore[valid-type]
+            for item in page.items:
+                yield item
+            offset += len(page.items)
+            if len(page.items) < PAGE:
+                return
+
+    async def get(self, path: str, kind: type[T], query: Mapping[str, Any] | None = None) -> T:
+        """Get something."""
+        return await self.call("GET", path, kind, query=query)
+
+    async def call(self, method: str, path: str, kind: type[T], **more: Any) -> T:
+        """Send a request and read its answer as `kind`; `more` are the arguments of `send`."""
+        answer = await self.send(method, path, **more)
+        try:
+            return msgspec.json.decode(answer.body, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise SluiceError(
+                "The service's answer is not as expected.", "Check the address, or update this client."
+            ) from None
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool | None = None,
+    ) -> Answer:
+        """Send a request with a token; get a new one if that is refused.
+
+        `body` becomes JSON; what is None or empty in `query` is left out. See `Transport.send`.
+        """
+        fields = dict(headers or {})
+        data = None
+        if body is not None:
+            data = msgspec.json.encode(body)
+            fields["Content-Type"] = "application/json"
+        given = {key: value for key, value in (query or {}).items() if value not in (None, [])}
+        pairs = [(key, str(one)) for key, value in given.items() for one in _several(value)]
+        for last in (False, True):
+            token = await self.tokens.get()
+            fields["Authorization"] = f"Bearer {token}"
+            try:
+                return await self.transport.send(
+                    method,
+                    self.url + path,
+                    headers=fields,
+                    params=pairs or None,
+                    data=data,
+                    repeatable=repeatable,
+                )
+            except AuthenticationError as error:
+                # A token may be revoked, or its key replaced, before its time is over.
+                if last or error.status != 401:
+                    raise
+                self.tokens.drop(token)
+        raise AssertionError  # pragma: no cover - the loop ends by returning or raising
+
+
+def _several(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else (value,)
+
+
+def step(text: str) -> str:
+    """Write an id as one step of a path."""
+    return quote(text, safe="")

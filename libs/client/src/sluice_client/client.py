@@ -1,0 +1,95 @@
+"""The client: everything a portal does with Sluice, as typed calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from sluice_client.api import step
+from sluice_client.files import FileCalls
+from sluice_client.imports import ImportCalls
+from sluice_client.models import Credentials, Page, RateLimit, Source
+from sluice_client.oauth import IMPORT_SCOPES
+
+
+class _Rate(msgspec.Struct):
+    rate: RateLimit
+
+
+class SluiceClient(ImportCalls, FileCalls):
+    """Talks to one Sluice service; an asynchronous context manager.
+
+    Requests that may pass are repeated with growing pauses, as long as the service asks for (`Retry-After`).
+    Tokens are got and renewed by themselves.
+
+    Parameters
+    ----------
+    url
+        The gateway's address.
+    auth_url
+        The authorization server's address, if it is another.
+    credentials
+        A client's id and secret. Without them only `sign_up` can be called.
+    scopes
+        What tokens are asked for; None: all that the client has.
+    patience
+        How long to go on trying.
+
+    Examples
+    --------
+    >>> async with SluiceClient("https://sluice.example", credentials=credentials) as sluice:
+    ...     project = await sluice.create_project("Heart study")
+    ...     references = ["https://fhir.example/r4/DocumentReference/1"]
+    ...     jobs = await sluice.import_documents(references, project=project.id)
+    ...     for job in await sluice.wait_all([job.id for job in jobs]):
+    ...         print(job.counts.attached, "of", job.counts.total)
+    """
+
+    # -- who we are
+
+    async def sign_up(
+        self, name: str, *, scopes: Sequence[str] = IMPORT_SCOPES, initial_token: str | None = None
+    ) -> Credentials:
+        """Sign up as a client called `name` and use its credentials from now on.
+
+        Keep what it returns: the secret is shown once.
+
+        Raises
+        ------
+        ApiError
+            Sign-up is refused; where it is not open, operators give an `initial_token`.
+        """
+        credentials = await self.authority.sign_up(name, scopes, initial_token)
+        self.tokens.use(credentials)
+        return credentials
+
+    async def token(self) -> str:
+        """Give a valid access token, for calls of your own."""
+        return await self.tokens.get()
+
+    async def rate_limit(self) -> RateLimit:
+        """Give what is left of the quota of bulk requests."""
+        return (await self.get("/v2/rate_limit", _Rate)).rate
+
+    # -- sources (operators)
+
+    async def sources(self) -> list[Source]:
+        """List the FHIR servers that documents may be imported from; needs the scope `ops/sources`."""
+        return (await self.get("/v2/fhir/sources", Page[Source])).items
+
+    async def add_source(self, name: str, base_url: str, **settings: Any) -> Source:
+        """Register a FHIR server; `settings` are further fields of the API's request, such as `auth`.
+
+        Examples
+        --------
+        >>> auth = {"kind": "bearer", "token": token}
+        >>> await sluice.add_source("Ward 3", "https://fhir.example/r4", auth=auth)
+        """
+        body = {"name": name, "base_url": base_url, **settings}
+        return await self.call("POST", "/v2/fhir/sources", Source, body=body)
+
+    async def remove_source(self, source: str) -> None:
+        """Remove a source; items that are still to be read from it fail."""
+        await self.send("DELETE", f"/v2/fhir/sources/{step(source)}")

@@ -1,0 +1,86 @@
+"""What can go wrong, in words to show: every error says what happened and what to do about it."""
+
+from __future__ import annotations
+
+
+class SluiceError(Exception):
+    """Any failure of a call; `str(error)` is one line for people.
+
+    Parameters
+    ----------
+    message
+        What happened.
+    advice
+        What to do about it.
+    """
+
+    def __init__(self, message: str, advice: str = "") -> None:
+        super().__init__(f"{message} {advice}".strip())
+        self.message = message
+        self.advice = advice
+
+
+class ApiError(SluiceError):
+    """The service refused a request.
+
+    Parameters
+    ----------
+    status
+        The HTTP status.
+    code
+        The service's own word for it, stable, such as `not_found`.
+    """
+
+    def __init__(self, status: int, code: str, message: str, advice: str = "") -> None:
+        super().__init__(message, advice)
+        self.status = status
+        self.code = code
+
+
+class AuthenticationError(ApiError):
+    """Who you are was not accepted, or you may not do this (401, 403, or no token could be had)."""
+
+
+class NotFoundError(ApiError):
+    """There is no such thing, or it is not yours (404)."""
+
+
+class ThrottledError(ApiError):
+    """The service kept asking to slow down (429).
+
+    Parameters
+    ----------
+    after
+        Seconds until it makes sense to try again, if the service said so.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, advice: str = "", after: float | None = None
+    ) -> None:
+        super().__init__(status, code, message, advice)
+        self.after = after
+
+
+class UnreachableError(SluiceError):
+    """The service could not be reached, or broke off, after all attempts."""
+
+
+class DownloadError(SluiceError):
+    """A file's content is not what the service announced, or cannot be stored here."""
+
+
+class WaitTimeoutError(SluiceError):
+    """A job had not finished in the time given; it goes on all the same."""
+
+
+def api_error(
+    status: int, code: str, message: str, advice: str = "", *, after: float | None = None
+) -> ApiError:
+    """Give the error that fits an answer's status."""
+    if status in (401, 403):
+        return AuthenticationError(status, code, message, advice or "Check your credentials and scopes.")
+    if status == 404:
+        return NotFoundError(status, code, message, advice)
+    if status == 429:
+        return ThrottledError(status, code, message, advice or "Try again later.", after)
+    return ApiError(status, code, message, advice)

@@ -1,0 +1,171 @@
+"""Signing up and getting tokens (RFC 7591, RFC 6749 section 4.4), found by discovery (RFC 8414)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+from urllib.parse import quote_plus
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+
+from sluice_client.errors import AuthenticationError, SluiceError
+from sluice_client.models import Credentials
+from sluice_client.transport import Transport
+
+T = TypeVar("T")
+
+IMPORT_SCOPES = ("bulk/import", "files/read", "files/write")
+"""What a portal needs."""
+
+# A token is renewed this long before its end, or at half its life if that is shorter.
+_MARGIN = 30.0
+
+
+class _Metadata(Struct):
+    token_endpoint: str
+    registration_endpoint: str | None = None
+
+
+class _Registered(Struct):
+    client_id: str
+    client_secret: str | None = None
+    registration_access_token: str | None = None
+    registration_client_uri: str | None = None
+
+
+class _Token(Struct):
+    access_token: str
+    expires_in: float = 60.0
+    scope: str = ""
+
+
+class Authority:
+    """The authorization server.
+
+    Parameters
+    ----------
+    transport
+        How to reach it.
+    url
+        Its address (the issuer).
+    """
+
+    def __init__(self, transport: Transport, url: str) -> None:
+        self._transport = transport
+        self._url = url.rstrip("/")
+        self._metadata: _Metadata | None = None
+
+    async def sign_up(
+        self, name: str, scopes: Sequence[str] = IMPORT_SCOPES, initial_token: str | None = None
+    ) -> Credentials:
+        """Sign a client up.
+
+        `initial_token` is what operators hand out where sign-up is not open.
+
+        Raises
+        ------
+        ApiError
+            Sign-up is refused.
+        """
+        endpoint = (await self._found()).registration_endpoint
+        if endpoint is None:
+            raise SluiceError("Sign-up is closed here.", "Ask the operators for a client id and secret.")
+        wish = {
+            "client_name": name,
+            "grant_types": ["client_credentials"],
+            "token_endpoint_auth_method": "client_secret_basic",
+            "scope": " ".join(scopes),
+        }
+        headers = {"Content-Type": "application/json"}
+        if initial_token:
+            headers["Authorization"] = f"Bearer {initial_token}"
+        answer = await self._transport.send(
+            "POST", endpoint, headers=headers, data=msgspec.json.encode(wish), repeatable=False
+        )
+        made = _read(answer.body, _Registered)
+        return Credentials(
+            client_id=made.client_id,
+            client_secret=made.client_secret or "",
+            registration_token=made.registration_access_token,
+            registration_uri=made.registration_client_uri,
+        )
+
+    async def token(self, credentials: Credentials, scopes: Sequence[str] | None) -> _Token:
+        """Get an access token for `scopes`, or for all that the client has."""
+        form = {"grant_type": "client_credentials"}
+        if scopes:
+            form["scope"] = " ".join(scopes)
+        # RFC 6749 section 2.3.1: both parts are form-encoded before they become Basic.
+        auth = aiohttp.BasicAuth(quote_plus(credentials.client_id), quote_plus(credentials.client_secret))
+        endpoint = (await self._found()).token_endpoint
+        answer = await self._transport.send("POST", endpoint, data=form, auth=auth, repeatable=True)
+        return _read(answer.body, _Token)
+
+    async def _found(self) -> _Metadata:
+        if self._metadata is None:
+            url = f"{self._url}/.well-known/oauth-authorization-server"
+            self._metadata = _read((await self._transport.send("GET", url)).body, _Metadata)
+        return self._metadata
+
+
+def _read(body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise SluiceError("The authorization server's answer is none.", "Check its address.") from None
+
+
+class TokenKeeper:
+    """Keeps a valid access token, renewed shortly before its end; many calls share one renewal.
+
+    Parameters
+    ----------
+    clock
+        Gives seconds on a steady scale.
+    """
+
+    def __init__(
+        self,
+        authority: Authority,
+        credentials: Credentials | None,
+        scopes: Sequence[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._authority = authority
+        self._credentials = credentials
+        self._scopes = scopes
+        self._clock = clock
+        self._token = ""
+        self._renew_at = 0.0
+        self._lock = asyncio.Lock()
+
+    async def get(self) -> str:
+        """Give a token that is valid for a while yet.
+
+        Raises
+        ------
+        AuthenticationError
+            There are no credentials, or they are not accepted.
+        """
+        async with self._lock:
+            if not self._token or self._clock() >= self._renew_at:
+                if self._credentials is None:
+                    raise AuthenticationError(401, "no_credentials", "There are no credentials.", "Log in.")
+                got = await self._authority.token(self._credentials, self._scopes)
+                self._token = got.access_token
+                self._renew_at = self._clock() + got.expires_in - min(_MARGIN, got.expires_in / 2)
+            return self._token
+
+    def drop(self, token: str) -> None:
+        """Forget a token that was refused; the next call gets a new one."""
+        if token == self._token:
+            self._token = ""
+
+    def use(self, credentials: Credentials) -> None:
+        """Use other credentials from now on."""
+        self._credentials = credentials
+        self._token = ""
