@@ -56,7 +56,7 @@ END
 $$;
 
 -- Count one call at `at` (Unix seconds) unless the window is full. A slot counts until all of it has left, so
--- no `n * width` seconds ever see more than `most` calls.
+-- no `(n - 1) * width` seconds ever see more than `most` calls.
 CREATE FUNCTION gateway.take_quota(
     of_client text, of_quota text, most integer, n integer, width double precision, at double precision,
     OUT allowed boolean, OUT used integer, OUT frees double precision

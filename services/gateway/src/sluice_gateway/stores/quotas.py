@@ -20,7 +20,7 @@ class PostgresQuotas:
             client,
             policy.name,
             policy.most,
-            policy.slots,
+            policy.slots + 1,  # the newest is not full yet
             policy.width,
             at,
         )
@@ -33,7 +33,7 @@ class PostgresQuotas:
             "SELECT used, frees FROM gateway.read_quota($1, $2, $3, $4, $5)",
             client,
             policy.name,
-            policy.slots,
+            policy.slots + 1,  # the newest is not full yet
             policy.width,
             at,
         )

@@ -1,0 +1,182 @@
+"""The gateway on a real Postgres, with a log in memory unless another is given, and what the others would do.
+
+    async with real_gateway(database) as site:
+        project = await site.bench.project("ann")
+        await site.bench.file(project, "a.pdf", b"…")
+        await site.get("/v2/files?project=" + project.id, headers=site.bearer())
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+from aiohttp import ClientResponse, web
+from aiohttp.test_utils import TestClient, TestServer
+
+from sluice_contracts.commands import StartDocumentImport
+from sluice_fhir.source_store import SourceRegistry, SourceStore
+from sluice_gateway.app import make_app
+from sluice_gateway.health import Health
+from sluice_gateway.publishing import Commands
+from sluice_gateway.settings import Settings
+from sluice_gateway.stores.jobs import PostgresJobs
+from sluice_gateway.stores.keys import PostgresKeys
+from sluice_gateway.stores.quotas import PostgresQuotas
+from sluice_gateway.wiring import Gateway, Ports, assemble
+from sluice_storage.catalogue import Catalogue
+from sluice_storage.pool import open_pool
+from sluice_streaming.backend import Producer
+from sluice_streaming.memory import MemoryBroker
+from support.catalogue import Bench, open_bench
+from support.gateway_memory import ADVANCE, DOCUMENT, SCHEMAS, SECRET
+from support.stack import Database
+from support.tokens import AUDIENCE, LocalAuthority
+
+
+@dataclass
+class RealSite:
+    """A gateway that answers over HTTP, what is behind it, and the attacher's catalogue beside it."""
+
+    client: TestClient[Any, Any]
+    gateway: Gateway
+    authority: LocalAuthority
+    broker: MemoryBroker
+    bench: Bench
+    sources: SourceStore
+    admin: asyncpg.Pool
+
+    def bearer(self, **kwargs: Any) -> dict[str, str]:
+        """Headers with a token, by default of `ann` through the client `portal`, and advance access."""
+        return {**self.authority.bearer(**{"client": "portal", "subject": "ann", **kwargs}), **ADVANCE}
+
+    async def call(self, method: str, path: str, **kwargs: Any) -> ClientResponse:
+        return await self.client.request(method, path, **kwargs)
+
+    async def get(self, path: str, **kwargs: Any) -> ClientResponse:
+        return await self.call("GET", path, **kwargs)
+
+    async def post(self, path: str, **kwargs: Any) -> ClientResponse:
+        return await self.call("POST", path, **kwargs)
+
+    async def plan(self, start: StartDocumentImport) -> None:
+        """Do what the fetcher and the status service do with a job's first record."""
+        at = datetime.fromtimestamp(start.submitted_at, UTC)
+        await self.admin.execute(
+            "INSERT INTO documents.jobs (job, client, subject, conflict_resolution, tags, items, submitted_at)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            start.job,
+            start.client,
+            start.subject,
+            str(start.conflict_resolution),
+            list(start.tags),
+            len(start.items),
+            at,
+        )
+        await self.admin.executemany(
+            "INSERT INTO documents.items (job, item, reference, source, project, folder, name)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            [
+                (start.job, number, item.reference, item.source, item.project, item.folder, item.name)
+                for number, item in enumerate(start.items)
+            ],
+        )
+        await self.admin.execute(
+            "INSERT INTO status.jobs (job, kind, client, subject, state, items, submitted_at, started_at)"
+            " VALUES ($1, 'document-import', $2, $3, 'RUNNING', $4, $5, now())",
+            start.job,
+            start.client,
+            start.subject,
+            len(start.items),
+            at,
+        )
+
+    async def settle(self, job: str, items: Sequence[tuple[Any, ...]]) -> None:
+        """Record (item, rank, code, source status, file) of each item, and that the job has ended."""
+        await self.admin.executemany(
+            "INSERT INTO status.job_items (job, item, rank, code, source_status, file, updated_at)"
+            " VALUES ($1, $2, $3, $4, $5, $6, now())",
+            [(job, *item) for item in items],
+        )
+        await self.admin.execute(
+            "UPDATE status.jobs SET state = 'FINISHED', outcome = 'completed', finished_at = now()"
+            " WHERE job = $1",
+            job,
+        )
+
+
+def _nonces() -> Callable[[], int]:
+    numbers = itertools.count(1)
+    return lambda: next(numbers)
+
+
+@asynccontextmanager
+async def real_gateway(
+    database: Database,
+    *,
+    producer: Producer | None = None,
+    bench: Bench | None = None,
+    now: Callable[[], float] = time.time,
+    **settings: Any,
+) -> AsyncIterator[RealSite]:
+    """Run a gateway over the test's database; `bench` shares another gateway's files."""
+    broker = MemoryBroker()
+    authority = LocalAuthority()
+    async with AsyncExitStack() as stack:
+        bench = bench or await stack.enter_async_context(open_bench(database))
+        pool = await open_pool(database.dsn_for("gateway"), size=6)
+        stack.push_async_callback(pool.close)
+        admin = await open_pool(database.dsn, size=1)
+        stack.push_async_callback(admin.close)
+        commands = Commands(producer or broker.producer())
+        await commands.connect()
+        stack.push_async_callback(commands.close)
+        chosen = Settings(
+            postgres=database.dsn_for("gateway"),
+            secret=SECRET,
+            loopback_sources=True,
+            **{"public_url": AUDIENCE, **settings},
+        )
+        sources = SourceStore(pool, chosen.secret_bytes, loopback=True)
+        ports = Ports(
+            verifier=authority.verifier(),
+            quotas=PostgresQuotas(pool),
+            keys=PostgresKeys(pool),
+            jobs=PostgresJobs(pool),
+            registry=SourceRegistry(pool, chosen.secret_bytes, loopback=True),
+            sources=sources,
+            schemas=SCHEMAS,
+            fhir=None,  # type: ignore[arg-type] # nothing here reads from a source
+            catalogue=Catalogue(pool, bench.objects),
+            commands=commands,
+            health=Health({}),
+        )
+        gateway = assemble(chosen, ports, DOCUMENT, now=now, nonce=_nonces())
+        client = await stack.enter_async_context(TestClient(TestServer(make_app(gateway))))
+        yield RealSite(client, gateway, authority, broker, bench, sources, admin)
+
+
+@asynccontextmanager
+async def listening_gateway(database: Database) -> AsyncIterator[tuple[RealSite, str]]:
+    """Run a gateway whose public URL is where it really listens; for clients that follow its addresses."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    async with real_gateway(database, public_url=url) as site:
+        runner = web.AppRunner(make_app(site.gateway))
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        try:
+            yield site, url
+        finally:
+            await asyncio.wait_for(runner.cleanup(), 20)
