@@ -1,0 +1,158 @@
+"""`sluice import`, `sluice jobs` and `sluice job`."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sluice_client.cli.progress import JobsProgress, described, showing, total_of
+from sluice_client.cli.session import INCOMPLETE, Session, session_of, table
+from sluice_client.client import SluiceClient
+from sluice_client.importing import ImportFileError, parse
+from sluice_client.models import ConflictResolution, ImportRequest, ImportResult, Job, JobSummary
+
+_MOST_REASONS = 10
+
+
+def read_request(file: Path, project: str | None, parent: str | None) -> ImportRequest:
+    """Read what is to be imported from a file, or from standard input for `-`.
+
+    Raises
+    ------
+    ImportFileError
+        It cannot be read, or holds nothing that can be imported.
+    """
+    try:
+        data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise ImportFileError(f"{file} cannot be read: {error.strerror}.") from None
+    return parse(data, project=project, parent=parent)
+
+
+def import_(
+    context: typer.Context,
+    file: Annotated[
+        Path, typer.Argument(help="a request's JSON, or references as text, CSV or NDJSON; -: stdin")
+    ],
+    project: Annotated[str | None, typer.Option(help="owner/slug, for items that name no place")] = None,
+    parent: Annotated[str | None, typer.Option(help="a folder's id, for items that name no place")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="a label for every file; may be repeated")] = None,
+    conflict: Annotated[
+        ConflictResolution | None, typer.Option(help="what to do when a name is taken", case_sensitive=False)
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="run again with the same key: the same jobs")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="until all is imported, with progress")] = False,
+) -> None:
+    """Import documents into a project, in jobs of up to 100 items."""
+    session = session_of(context)
+
+    async def work(client: SluiceClient) -> tuple[list[Job], list[ImportResult]]:
+        request = read_request(file, project, parent)
+        accepted = await client.import_documents(
+            request.items,
+            conflict_resolution=conflict or request.conflict_resolution,
+            tags=[*(request.tags or ()), *(tag or ())] or None,
+            key=key,
+            accepted=None if session.as_json else lambda job: session.err.print(f"job {job.id}"),
+        )
+        ids = [job.id for job in accepted]
+        if wait:
+            return await follow(session, client, ids, len(request.items))
+        return [await client.job(job, results=0) for job in ids], []
+
+    jobs, failed = session.call(work)
+    session.show(outcome(jobs, failed), lambda: summary(jobs, failed))
+    if wait and any(job.counts.failed or job.counts.cancelled for job in jobs):
+        raise typer.Exit(INCOMPLETE)
+
+
+async def follow(
+    session: Session, client: SluiceClient, jobs: Sequence[str], expected: int = 0
+) -> tuple[list[Job], list[ImportResult]]:
+    """Show jobs' progress until they have finished; gives them and the results of items without a file."""
+    with showing(session.err, "importing", quiet=session.as_json) as display:
+        finished = await client.wait_all(jobs, on_change=JobsProgress(display, expected))
+    bad = [job.id for job in finished if job.counts.failed or job.counts.cancelled]
+    return finished, [result for job in bad async for result in client.results(job) if result.error]
+
+
+def outcome(jobs: Sequence[JobSummary], failed: Sequence[ImportResult]) -> dict[str, Any]:
+    """Give what `--json` prints of jobs."""
+    return {"jobs": list(jobs), "failed": list(failed)}
+
+
+def summary(jobs: Sequence[Job], failed: Sequence[ImportResult]) -> Any:
+    """Give the end of an import in words: counts, and why items have no file."""
+    if not all(job.finished for job in jobs):
+        return "\n".join(f"follow it: sluice job {job.id} --watch" for job in jobs)
+    counts = total_of(jobs)
+    text = f"{counts.total} items: {described(counts) or 'nothing to do'}"
+    reasons = Counter((it.error.code, it.error.message) for it in failed if it.error)
+    lines = [
+        f"  {number} x {message} ({code})" for (code, message), number in reasons.most_common(_MOST_REASONS)
+    ]
+    if lines:
+        lines.append("  each by itself: sluice job ID --failed")
+    return "\n".join([text, *lines])
+
+
+def jobs(context: typer.Context, limit: Annotated[int, typer.Option(help="the most to list")] = 20) -> None:
+    """List your import jobs, newest first."""
+    session = session_of(context)
+
+    async def work(client: SluiceClient) -> list[JobSummary]:
+        found: list[JobSummary] = []
+        async for job in client.jobs():
+            if len(found) >= limit:
+                break
+            found.append(job)
+        return found
+
+    found = session.call(work)
+    rows = [(job.id, job.outcome or job.state, *_counted(job), job.submitted_on) for job in found]
+    headings = ("job", "state", "items", "attached", "skipped", "failed", "submitted")
+    session.show(found, lambda: table(headings, rows, "No jobs yet."))
+
+
+def _counted(job: JobSummary) -> tuple[int, int, int, int]:
+    counts = job.counts
+    return counts.total, counts.attached, counts.skipped, counts.failed + counts.cancelled
+
+
+def job(
+    context: typer.Context,
+    id_: Annotated[str, typer.Argument(metavar="ID")],
+    watch: Annotated[bool, typer.Option("--watch", help="until it has finished, with progress")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="list the items without a file")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="stop what has not ended yet")] = False,
+) -> None:
+    """Show one job; follow it, list what failed, or cancel it."""
+    session = session_of(context)
+
+    async def work(client: SluiceClient) -> tuple[Job, list[ImportResult]]:
+        if cancel:
+            await client.cancel(id_)
+        if watch:
+            (finished,), bad = await follow(session, client, [id_])
+            return finished, bad
+        bad = [result async for result in client.results(id_) if result.error] if failed else []
+        return await client.job(id_, results=0), bad
+
+    found, bad = session.call(work)
+    if session.as_json or not failed:
+        session.show({"job": found, "failed": bad}, lambda: _shown(found, bad))
+        return
+    rows = [(it.item, it.error.code, it.error.message, it.fhir_document_reference) for it in bad if it.error]
+    session.out.print(table(("item", "code", "reason", "document"), rows, "Every item has its file so far."))
+
+
+def _shown(found: Job, bad: Sequence[ImportResult]) -> Any:
+    if found.finished:
+        return f"{found.outcome}: {summary([found], bad)}"
+    counts = found.counts
+    return f"{found.state}: {counts.ended} of {counts.total} items ended {described(counts)}".rstrip()

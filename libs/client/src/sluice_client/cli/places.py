@@ -1,0 +1,113 @@
+"""`sluice projects` and `sluice sources`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from sluice_client.cli.session import session_of, table
+from sluice_client.client import SluiceClient
+from sluice_client.errors import SluiceError
+from sluice_client.models import Project, Source
+
+projects = typer.Typer(help="Your projects.", no_args_is_help=True)
+sources = typer.Typer(help="FHIR servers to import from (operators).", no_args_is_help=True)
+
+
+@projects.command("list")
+def list_projects(
+    context: typer.Context, name: Annotated[str | None, typer.Option(help="part of the name")] = None
+) -> None:
+    """List your projects."""
+    session = session_of(context)
+
+    async def work(client: SluiceClient) -> list[Project]:
+        return [project async for project in client.projects(name)]
+
+    found = session.call(work)
+    rows = [(it.id, it.name, it.created_on) for it in found]
+    session.show(found, lambda: table(("id", "name", "created"), rows, "No projects yet."))
+
+
+@projects.command("create")
+def create_project(
+    context: typer.Context,
+    name: str,
+    description: Annotated[str, typer.Option(help="what it is about")] = "",
+    tag: Annotated[list[str] | None, typer.Option(help="a label; may be repeated")] = None,
+) -> None:
+    """Make a project; prints its id."""
+    session = session_of(context)
+    made = session.call(lambda client: client.create_project(name, description=description, tags=tag or ()))
+    session.show(made, lambda: made.id)
+
+
+@sources.command("list")
+def list_sources(context: typer.Context) -> None:
+    """List the registered servers."""
+    session = session_of(context)
+    found: list[Source] = session.call(lambda client: client.sources())
+    rows = [(it.id, it.name, it.base_url, it.auth.get("kind"), "yes" if it.enabled else "no") for it in found]
+    headings = ("id", "name", "base URL", "auth", "enabled")
+    session.show(found, lambda: table(headings, rows, "No sources yet."))
+
+
+@sources.command("add")
+def add_source(
+    context: typer.Context,
+    name: str,
+    base_url: str,
+    scrape_schema: Annotated[
+        str | None, typer.Option(help="which schema makes metadata; else matched")
+    ] = None,
+    concurrency: Annotated[int | None, typer.Option(help="most requests at once")] = None,
+    rate: Annotated[float | None, typer.Option(help="most requests a second")] = None,
+    attachment_prefix: Annotated[
+        list[str] | None, typer.Option(help="further place attachments may be read from; may be repeated")
+    ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(help="JSON with further fields of the request, such as auth with its secrets"),
+    ] = None,
+) -> None:
+    """Register a FHIR server; documents are imported from registered servers only."""
+    session = session_of(context)
+
+    async def work(client: SluiceClient) -> Source:
+        fields = _settings(settings)
+        fields |= {
+            key: value
+            for key, value in {
+                "scrape_schema": scrape_schema,
+                "max_concurrency": concurrency,
+                "max_requests_per_second": rate,
+                "attachment_prefixes": attachment_prefix,
+            }.items()
+            if value is not None
+        }
+        return await client.add_source(name, base_url, **fields)
+
+    made = session.call(work)
+    session.show(made, lambda: made.id)
+
+
+def _settings(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except OSError as error:
+        raise SluiceError(f"{path} cannot be read: {error.strerror}.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise SluiceError(f"{path} is no JSON object.") from None
+
+
+@sources.command("remove")
+def remove_source(context: typer.Context, id_: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """Remove a server; items still to be read from it fail."""
+    session = session_of(context)
+    session.call(lambda client: client.remove_source(id_))
+    session.show({"removed": id_}, lambda: "removed")
