@@ -134,7 +134,7 @@ class _Builder:
         found = focus.path if focus.path in self.unknown else model.type_of(path)
         # What a Resource is shows only in the data (`contained`, a Bundle's entries).
         return _Typed(
-            steps.then(focus.step, steps.element(key)), "elements", None if found == "Resource" else found
+            steps.then(focus.step, steps.Elements((key,))), "elements", None if found == "Resource" else found
         )
 
     def indexed(self, children: list[Node], focus: str | None) -> _Typed:

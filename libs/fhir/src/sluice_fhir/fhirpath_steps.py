@@ -24,37 +24,55 @@ def resource(items: list[Any]) -> list[Any]:
     return items
 
 
+class Elements:
+    """Selects elements by name, level by level: the step that nearly every expression begins with.
+
+    Beside `name` it selects the `_name` siblings that carry a primitive's extensions.
+
+    Parameters
+    ----------
+    names
+        The elements' names, from the top.
+    """
+
+    __slots__ = ("_fields", "names")
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+        self._fields = tuple((name, f"_{name}") for name in names)
+
+    def __call__(self, items: list[Any]) -> list[Any]:
+        """Select from `items`."""
+        for name, hidden in self._fields:
+            found: list[Any] = []
+            for item in items:
+                if type(item) is not dict:
+                    continue
+                value = item.get(name)
+                if value is not None:
+                    if type(value) is list:
+                        found.extend(value)
+                    else:
+                        found.append(value)
+                value = item.get(hidden)
+                if value is not None:
+                    if type(value) is list:
+                        found.extend(value)
+                    else:
+                        found.append(value)
+            if not found:
+                return found
+            items = found
+        return items
+
+
 def then(first: Step, second: Step) -> Step:
     """Join two steps."""
     if first is itself or first is resource:
         return second
+    if isinstance(first, Elements) and isinstance(second, Elements):
+        return Elements((*first.names, *second.names))
     return lambda items: second(first(items))
-
-
-def element(key: str) -> Step:
-    """Select the elements named `key`, and the `_key` siblings that carry a primitive's extensions."""
-    hidden = f"_{key}"
-
-    def step(items: list[Any]) -> list[Any]:
-        found: list[Any] = []
-        for item in items:
-            if type(item) is not dict:
-                continue
-            value = item.get(key)
-            if value is not None:
-                if type(value) is list:
-                    found.extend(value)
-                else:
-                    found.append(value)
-            value = item.get(hidden)
-            if value is not None:
-                if type(value) is list:
-                    found.extend(value)
-                else:
-                    found.append(value)
-        return found
-
-    return step
 
 
 def choice(fields: tuple[tuple[str, str], ...]) -> Step:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ import msgspec
 
 from sluice_fhir.scrape_addresses import Address, follow_address, search_address
 from sluice_fhir.scrape_cache import SharedReads
-from sluice_fhir.scrape_plan import Extract, Node, Plan
+from sluice_fhir.scrape_plan import Extract, Node, Plan, Recipe
 from sluice_fhir.scrape_schema import Scalar
 from sluice_fhir.scrape_values import age, distinct
 from sluice_security.failure import SourceFailure
@@ -227,26 +227,28 @@ class Run:
         metadata: dict[str, MetadataValue] = {}
         missing: list[str] = []
         for recipe in self.plan.recipes:
-            value: MetadataValue = recipe.default
-            if recipe.kind == "age":
-                born, at = (next(iter(self._values(*source)), None) for source in recipe.sources)
-                if born is not None and at is not None:
-                    made = age(str(born), str(at), recipe.unit)
-                    value = value if made is None else made
-            else:
-                for source in recipe.sources:
-                    if values := self._values(*source):
-                        one = recipe.kind == "one"
-                        value = values[0] if one else [str(item) for item in distinct(values)]
-                        break
+            value = self._value(recipe)
             if value is not None:
                 metadata[recipe.key] = value
             elif recipe.required:
                 missing.append(recipe.key)
         return Scraped(metadata, tuple(missing), self.plan.schema.ident, requests=self.requests or [])
 
-    def _values(self, node: int, slot: int) -> list[Scalar]:
-        return [value for extract in self.found[node] for value in extract.values.get(slot, ())]
+    def _value(self, recipe: Recipe) -> MetadataValue:
+        if recipe.kind == "age":
+            born, at = (next(iter(self._values(*source)), None) for source in recipe.sources)
+            made = age(str(born), str(at), recipe.unit) if born is not None and at is not None else None
+            return recipe.default if made is None else made
+        for node, slot in recipe.sources:
+            if self.found[node] and (values := self._values(node, slot)):
+                return values[0] if recipe.kind == "one" else [str(item) for item in distinct(values)]
+        return recipe.default
+
+    def _values(self, node: int, slot: int) -> Sequence[Scalar]:
+        extracts = self.found[node]
+        if len(extracts) == 1:
+            return extracts[0].values.get(slot, ())
+        return [value for extract in extracts for value in extract.values.get(slot, ())]
 
 
 def _entries(body: bytes) -> list[msgspec.Raw]:
