@@ -242,7 +242,7 @@ class Fold:
 
     async def _commit(self) -> None:
         ends = {partition: offset for partition, offset in self._next.items() if partition in self._ours}
-        if ends == self._hinted:
+        if not ends or ends == self._hinted:
             return
         with suppress(Fenced, Unavailable):
             await self._consumer.commit(ends)
