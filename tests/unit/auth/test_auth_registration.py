@@ -279,9 +279,9 @@ async def test_sign_up_is_limited_per_address() -> None:
     async with auth_server(registrations=3) as server:
         for _ in range(3):
             await server.sign_up()
-        await server.sign_up(429)
+        assert (await server.sign_up(429))["error"] == "temporarily_unavailable"
         server.clock.advance(3601)
-        await server.sign_up()
+        assert await server.sign_up()
 
 
 async def test_behind_a_proxy_limits_are_per_callers_address() -> None:

@@ -97,6 +97,11 @@ class Settings(KeySettings):
         return self
 
     @property
+    def scopes(self) -> Scopes:
+        """The most that whoever signs up may have; never an operator's."""
+        return Scopes.parse(self.client_scopes).without("ops")
+
+    @property
     def all_audiences(self) -> tuple[str, ...]:
         """Every resource server that tokens may be for; the gateway first."""
         return (self.public_url, *(text.rstrip("/") for text in self.audiences.split()))

@@ -25,11 +25,12 @@ from sluice_auth.remote_keys import Fetch, RemoteKeys
 from sluice_auth.revocation import Judge, RevocationService
 from sluice_auth.settings import KeySettings, Settings
 from sluice_auth.throttle import Throttle
-from sluice_security.scopes import Scopes
 from sluice_security.sealing import Seal
 
 # Two processes' clocks, and a request that is under way.
 _MARGIN = 120.0
+
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Service:
     keyring: Keyring
 
 
-def make_keyring(settings: KeySettings, keys: KeyStore, *, now: Callable[[], float]) -> Keyring:
+def make_keyring(settings: KeySettings, keys: KeyStore, *, now: Clock) -> Keyring:
     """Make the keyring, without reading it yet."""
     schedule = Schedule(period=settings.key_days * 86_400.0, lead=settings.key_lead, keep=300.0 + _MARGIN)
     return Keyring(keys, Seal(settings.secret_bytes, PURPOSE), schedule=schedule, now=now)
@@ -51,8 +52,8 @@ def assemble(
     store: Store,
     keys: KeyStore,
     *,
-    now: Callable[[], float],
-    monotonic: Callable[[], float],
+    now: Clock,
+    monotonic: Clock,
     fetch: Fetch,
     ready: Callable[[], bool | str] = lambda: True,
     away: tuple[type[Exception], ...] = (),
@@ -70,17 +71,7 @@ def assemble(
         See `sluice_auth.app.make_app`.
     """
     keyring = make_keyring(settings, keys, now=now)
-    scopes = Scopes.parse(settings.client_scopes).without("ops")
-    authenticator = Authenticator(
-        store,
-        token_url=f"{settings.issuer}/oauth/token",
-        fetched=RemoteKeys(fetch, monotonic=monotonic),
-        limits=Limits(
-            client=Throttle(settings.client_failures, 60.0, now=monotonic),
-            address=Throttle(settings.address_failures, 60.0, now=monotonic),
-        ),
-        now=now,
-    )
+    authenticator = _authenticator(settings, store, RemoteKeys(fetch, monotonic=monotonic), now, monotonic)
     tokens = TokenService(
         store,
         authenticator,
@@ -92,26 +83,14 @@ def assemble(
         now=now,
     )
     judge = Judge(keyring, settings.issuer, settings.all_audiences, now)
-    registration = RegistrationService(
-        store,
-        Policy(
-            openness=settings.registration,
-            scopes=scopes,
-            lifetime=float(settings.token_lifetime),
-            initial_token=digest(settings.registration_token.get_secret_value()),
-        ),
-        attempts=Throttle(settings.registrations, 3_600.0, now=monotonic),
-        check_address=partial(check_address, loopback=settings.loopback_sources),
-        now=now,
-    )
     origins = Origins(settings.trusted_proxies)
     app = make_app(
         TokenHandlers(tokens, RevocationService(store, authenticator, judge, now=now), origins),
-        RegistrationHandlers(registration, origins, settings.issuer),
+        RegistrationHandlers(_registration(settings, store, now, monotonic), origins, settings.issuer),
         DiscoveryHandlers(
             keyring,
             settings.issuer,
-            scopes,
+            settings.scopes,
             registration=settings.registration is not Openness.CLOSED,
         ),
         ready=ready,
@@ -119,3 +98,31 @@ def assemble(
         trace=trace,
     )
     return Service(app, keyring)
+
+
+def _authenticator(
+    settings: Settings, store: Store, keys: RemoteKeys, now: Clock, monotonic: Clock
+) -> Authenticator:
+    limits = Limits(
+        client=Throttle(settings.client_failures, 60.0, now=monotonic),
+        address=Throttle(settings.address_failures, 60.0, now=monotonic),
+    )
+    return Authenticator(
+        store, token_url=f"{settings.issuer}/oauth/token", fetched=keys, limits=limits, now=now
+    )
+
+
+def _registration(settings: Settings, store: Store, now: Clock, monotonic: Clock) -> RegistrationService:
+    policy = Policy(
+        openness=settings.registration,
+        scopes=settings.scopes,
+        lifetime=float(settings.token_lifetime),
+        initial_token=digest(settings.registration_token.get_secret_value()),
+    )
+    return RegistrationService(
+        store,
+        policy,
+        attempts=Throttle(settings.registrations, 3_600.0, now=monotonic),
+        check_address=partial(check_address, loopback=settings.loopback_sources),
+        now=now,
+    )
