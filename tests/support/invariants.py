@@ -66,7 +66,8 @@ def check_contents_are_stored(stack: Stack, jobs: Sequence[str]) -> None:
         "JOIN files.blobs b USING (sha256) WHERE e.origin_job = ANY(%s::uuid[])",
         list(jobs),
     )
-    stored = {path.name: path.stat().st_size for path in _objects(stack.layout.home.objects)}
+    # Kept as sha256/<two digits>/<the others>.
+    stored = {path.parent.name + path.name: path.stat().st_size for path in _objects(stack.layout.home.objects)}
     for row in wanted:
         assert stored.get(row["digest"]) == row["size"], row["digest"]
 
