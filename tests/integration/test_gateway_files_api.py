@@ -78,8 +78,10 @@ async def test_members_see_and_may_do_what_they_are_permitted(site: RealSite) ->
     folder = {"name": "f", "type": "folder", "project": project["id"]}
     assert (await site.post("/v2/files", json=folder, headers=site.bearer(**BOB))).status == 403
     changed = await site.call(
-        "PATCH", member["href"].removeprefix("https://api.test") + "/permissions",
-        json={"write": True}, headers=site.bearer(),
+        "PATCH",
+        member["href"].removeprefix("https://api.test") + "/permissions",
+        json={"write": True},
+        headers=site.bearer(),
     )
     assert (await changed.json())["permissions"]["write"]
     assert (await site.post("/v2/files", json=folder, headers=site.bearer(**BOB))).status == 201

@@ -1,9 +1,9 @@
 """The gateway on a real Postgres, with a log in memory unless another is given, and what the others would do.
 
-    async with real_gateway(database) as site:
-        project = await site.bench.project("ann")
-        await site.bench.file(project, "a.pdf", b"…")
-        await site.get("/v2/files?project=" + project.id, headers=site.bearer())
+async with real_gateway(database) as site:
+    project = await site.bench.project("ann")
+    await site.bench.file(project, "a.pdf", b"…")
+    await site.get("/v2/files?project=" + project.id, headers=site.bearer())
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ ProjectName = Annotated[str, AfterValidator(clean_tag), Field(description="At mo
 
 
 class Project(AnswerModel):
-    """A project."""
+    """A project. It has no billing group, not even null: the official client takes only a UUID there."""
 
     href: str
     id: str
@@ -22,7 +22,6 @@ class Project(AnswerModel):
     tags: list[str]
     type: str = "v2"
     root_folder: str
-    billing_group: str | None = Field(None, description="Always null: nothing is billed.")
     settings: dict[str, Any] = Field(default_factory=dict)
     permissions: dict[str, bool]
     created_by: str
