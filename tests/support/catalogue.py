@@ -37,9 +37,9 @@ class Bench:
         slug = f"{owner}/p{next(self.numbers)}"
         return await self.catalogue.projects.create(owner, slug, name=slug)
 
-    async def job(self, items: int = 1) -> str:
+    async def job(self, items: int = 1, job: str | None = None) -> str:
         """Plan a job without items of its own."""
-        job = str(uuid4())
+        job = job or str(uuid4())
         await self.fetcher.execute(
             """
             INSERT INTO documents.jobs (job, client, subject, conflict_resolution, tags, items, submitted_at)

@@ -232,10 +232,12 @@ class Entries:
     async def _place(self, connection: Connection, found: Entry, parent: str | None, name: str) -> None:
         if parent is None or found.parent is None:
             raise InvalidMoveError
+        folders = {found.parent, parent}
         if found.kind is EntryKind.FOLDER:
             await lock_structure(connection, found.project)
             await _need_no_cycle(connection, found.id, parent)
-        folders = {found.parent, parent}
+            # Its own row changes too, and must be locked in its place in the order.
+            folders.add(found.id)
         if set(await lock_folders(connection, folders)) != folders:
             raise NotFoundError
         await _need_free(connection, parent, name, but=found.id)
