@@ -30,7 +30,7 @@ DOCUMENT = document(
 
 async def test_a_dry_run_of_a_reference_reads_the_document_first() -> None:
     source = MemorySource(DOCUMENT, {"resourceType": "Patient", "id": "p1", "gender": "male"})
-    for reference in ("DocumentReference/d1", f"{BASE}/DocumentReference/d1"):
+    for reference in ("DocumentReference/d1", f"{BASE}/DocumentReference/d1".replace("fhir.", "FHIR.", 1)):
         result = await dry_run(PLAN, source, BASE + "/", reference, metadata={"own": 1})
         assert result.metadata == {"status": "current", "gender": "male", "own": 1}
         assert result.schema == "test@1.0.0"

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from sluice_fhir.fhirpath import evaluate_fully
 from sluice_fhir.fhirpath_parse import parse
+from sluice_fhir.scrape import Scraper, open_document
 from sluice_fhir.scrape_match import SchemaSet, schema_folder
 from sluice_fhir.scrape_plan import Plan
 from sluice_fhir.scrape_resolve import split_resolve
 from sluice_fhir.scrape_schema import SchemaError
-from support.scrape_source import SCHEMAS, plan_of
+from support.scrape_source import BASE, SCHEMAS, MemorySource, bundle, document, plan_of
 
 SHIPPED = SchemaSet.load(SCHEMAS)
 PLANS = {name: SHIPPED.get(name) for name in ("generic-r4", "synthea", "ncpi-research")}
@@ -240,3 +241,32 @@ def test_resolve_is_split_where_it_is_called_on_the_path_itself(
     path: str, split: tuple[str, str | None, str] | None
 ) -> None:
     assert split_resolve(path) == split
+
+
+def _documented() -> list[str]:
+    text = (SCHEMAS.parents[1] / "docs" / "scrape-schemas.md").read_text()
+    return [block.partition("```")[0] for block in text.split("```json\n")[1:]]
+
+
+async def test_the_documented_example_yields_what_is_documented() -> None:
+    schema, made = (json.loads(block) for block in _documented())
+    schema.pop("$schema")
+    source = MemorySource(
+        {
+            "resourceType": "Patient",
+            "id": "7",
+            "gender": "female",
+            "birthDate": "1980-01-02",
+            "identifier": [{"system": "urn:biobank:case", "value": "C-7"}],
+        }
+    )
+    specimens = [
+        {"resourceType": "Specimen", "id": str(number), "identifier": [{"value": f"S-{number}"}]}
+        for number in (1, 2)
+    ]
+    source.put("Specimen?subject=Patient/7&_count=10", bundle(*specimens))
+    given = document(type={"text": "Pathology report"}, subject={"reference": "Patient/7"}, date="2021-06-01")
+    plan = plan_of(schema)
+    opened = open_document(plan, json.dumps(given).encode())
+    scraped = await Scraper().scrape(plan, opened, source, BASE, scope="job")
+    assert scraped.metadata == made

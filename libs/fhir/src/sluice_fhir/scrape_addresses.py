@@ -56,7 +56,7 @@ def follow_address(node: Node, text: str, base: str) -> Address | None:
         found = parse_reference(text)
     except InvalidReferenceError:
         return None
-    if found.type not in node.types or (found.base is not None and not _is_same(found.base, base)):
+    if found.type not in node.types or (found.base is not None and not is_same_base(found.base, base)):
         return None
     current = Reference(None, found.type, found.id).path
     return Address(f"{base}/{found.path}", found.type, current)
@@ -78,7 +78,8 @@ def search_address(node: Node, references: Sequence[str], base: str) -> Address 
 
 
 @lru_cache(maxsize=1024)
-def _is_same(one: str, two: str) -> bool:
+def is_same_base(one: str, two: str) -> bool:
+    """Tell whether two base URLs are the same but for spelling (case of the host, a port left out)."""
     try:
         left, right = URL(one), URL(two)
         return _place(left) == _place(right)

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from sluice_fhir.references import InvalidReferenceError, parse_reference
 from sluice_fhir.scrape import MetadataValue, Reader, Request, Scraped, Scraper, open_document, with_callers
+from sluice_fhir.scrape_addresses import is_same_base
 from sluice_fhir.scrape_plan import DOCUMENT_TYPE, Plan
 from sluice_security.failure import SourceFailure
 
@@ -109,7 +110,7 @@ def _document_url(reference: str, base_url: str) -> str:
         found = parse_reference(reference, DOCUMENT_TYPE)
     except InvalidReferenceError as error:
         raise NotADocumentError(f"the reference {error}") from None
-    if found.base not in (None, base):
+    if found.base is not None and not is_same_base(found.base, base):
         raise NotADocumentError("the reference is not on this source")
     return f"{base}/{found.path}"
 
