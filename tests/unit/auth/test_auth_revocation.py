@@ -208,3 +208,17 @@ async def test_liveness_and_readiness_are_told() -> None:
         for path in ("/livez", "/readyz"):
             async with server.http.get(path) as answer:
                 assert answer.status == 200
+
+
+async def test_metrics_name_routes_and_nothing_that_a_caller_chose() -> None:
+    async with auth_server() as server:
+        client = await server.sign_up()
+        await server.token(client)
+        await server.http.get(f"/{CANARY}")
+        await server.http.request(CANARY.upper(), "/oauth/token")
+        await server.http.get(f"/oauth/register/{CANARY}")
+        async with server.http.get("/metrics") as answer:
+            text = await answer.text()
+        assert 'sluice_auth_requests_total{method="POST",route="/oauth/token",status="200"}' in text
+        assert CANARY not in text.lower()
+        assert client["client_id"] not in text

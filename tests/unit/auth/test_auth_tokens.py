@@ -1,12 +1,14 @@
 """The token endpoint: what a client gets for its secret, and every way in which it gets nothing."""
 
 import base64
+import hmac
 from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
 from aiohttp import encode_basic_auth
 
+from sluice_auth import client_secrets
 from sluice_auth.model import Action
 from sluice_auth.operator_clients import put_operator
 from sluice_security.authority import HttpAuthority
@@ -332,3 +334,21 @@ async def test_a_verifier_over_http_accepts_what_the_server_issued() -> None:
         authority = HttpAuthority(server.http.session, str(server.http.make_url("/")))
         verifier = TokenVerifier(authority, issuer=ISSUER, audience=GATEWAY, now=server.clock)
         assert (await verifier.verify(token)).client == client["client_id"]
+
+
+async def test_secrets_are_compared_in_constant_time_also_for_an_unknown_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared = []
+
+    def compare(one: bytes, two: bytes) -> bool:
+        compared.append((len(one), len(two)))
+        return hmac.compare_digest(one, two)
+
+    monkeypatch.setattr(client_secrets, "compare_digest", compare)
+    async with auth_server() as server:
+        client = await server.sign_up()
+        await server.token({**client, "client_secret": "x"}, 401)
+        await server.token({"client_id": CANARY, "client_secret": "x" * 1000}, 401)
+        await server.token(client)
+    assert compared[-3:] == [(32, 32)] * 3

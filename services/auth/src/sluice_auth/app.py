@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -10,6 +11,7 @@ from aiohttp import web
 from sluice_auth.errors import OAuthError, invalid_request
 from sluice_auth.handlers.discovery import DiscoveryHandlers
 from sluice_auth.handlers.forms import answer, refusal
+from sluice_auth.handlers.operations import OperationHandlers, observe, route_of
 from sluice_auth.handlers.registration import RegistrationHandlers
 from sluice_auth.handlers.token import TokenHandlers
 from sluice_auth.keyring import NoKeyError
@@ -25,8 +27,8 @@ def make_app(
     tokens: TokenHandlers,
     registration: RegistrationHandlers,
     discovery: DiscoveryHandlers,
+    operations: OperationHandlers,
     *,
-    ready: Callable[[], bool | str],
     away: tuple[type[Exception], ...],
     trace: Callable[[str | None], object] = lambda _: None,
 ) -> web.Application:
@@ -34,8 +36,6 @@ def make_app(
 
     Parameters
     ----------
-    ready
-        True, or why the service cannot do its work now.
     away
         The exceptions that mean that the store is away, which is answered with 503.
     trace
@@ -44,23 +44,16 @@ def make_app(
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        began = time.perf_counter()
         trace(request.headers.get("traceparent"))
         response = await _guarded(request, handler, away)
         response.headers["X-Content-Type-Options"] = "nosniff"
+        observe(request, response.status, began)
         return response
 
-    async def livez(_request: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def readyz(_request: web.Request) -> web.Response:
-        state = ready()
-        if state is True:
-            return web.Response(text="ready\n")
-        return web.Response(status=503, text=f"{state or 'not ready'}\n")
-
     app = web.Application(middlewares=[guard], client_max_size=MAX_BODY)
-    app.add_routes([*tokens.routes(), *registration.routes(), *discovery.routes()])
-    app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz)])
+    for part in (tokens, registration, discovery, operations):
+        app.add_routes(part.routes())
     return app
 
 
@@ -81,8 +74,7 @@ async def _guarded(
         if isinstance(error, (*away, NoKeyError)):
             log.warning("the store is away", error=type(error).__name__)
             return refusal(OAuthError("temporarily_unavailable", "Try again soon.", 503, retry_after=0))
-        resource = request.match_info.route.resource
-        log.exception("a request failed", route=resource.canonical if resource else "")
+        log.exception("a request failed", route=route_of(request))
         return refusal(OAuthError("server_error", "The request failed on the server's side.", 500))
 
 

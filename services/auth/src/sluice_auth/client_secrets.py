@@ -7,9 +7,9 @@ gives nothing away and costs a microsecond at every token request (`docs/adr/001
 from __future__ import annotations
 
 import hashlib
-import hmac
 import re
 from collections.abc import Callable
+from hmac import compare_digest
 from secrets import token_urlsafe
 
 Draw = Callable[[], str]
@@ -33,7 +33,7 @@ def digest(secret: str) -> bytes:
 
 def matches(secret: str, stored: bytes | None) -> bool:
     """Tell whether `stored` is of this secret, in a time that depends on neither."""
-    same = hmac.compare_digest(digest(secret), stored if stored is not None else _NOTHING)
+    same = compare_digest(digest(secret), stored if stored is not None else _NOTHING)
     return same and stored is not None
 
 

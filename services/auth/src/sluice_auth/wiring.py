@@ -14,6 +14,7 @@ from sluice_auth.client_secrets import digest
 from sluice_auth.grants import ClientCredentials, TokenService
 from sluice_auth.guarded_keys import check_address
 from sluice_auth.handlers.discovery import DiscoveryHandlers
+from sluice_auth.handlers.operations import OperationHandlers
 from sluice_auth.handlers.origins import Origins
 from sluice_auth.handlers.registration import RegistrationHandlers
 from sluice_auth.handlers.token import TokenHandlers
@@ -67,7 +68,9 @@ def assemble(
         The wall clock (Unix seconds), and a clock for limits.
     fetch
         Reads a key set that a client registered by its address.
-    ready, away, trace
+    ready
+        True, or why the service cannot do its work now.
+    away, trace
         See `sluice_auth.app.make_app`.
     """
     keyring = make_keyring(settings, keys, now=now)
@@ -93,7 +96,7 @@ def assemble(
             settings.scopes,
             registration=settings.registration is not Openness.CLOSED,
         ),
-        ready=ready,
+        OperationHandlers(ready),
         away=away,
         trace=trace,
     )
