@@ -172,6 +172,9 @@ class _MortalProducer:
     async def stop(self) -> None:
         await self._inner.stop()
 
+    def ready(self) -> bool | str:
+        return self._inner.ready()
+
     async def publish(self, messages: Sequence[Message]) -> None:
         await self._owner.reach("publish")
         await self._inner.publish(messages)

@@ -20,6 +20,9 @@ class Producer(Protocol):
     async def stop(self) -> None:
         """Wait for what is under way, within a few seconds, and disconnect."""
 
+    def ready(self) -> bool | str:
+        """Say whether what is published is acknowledged: True, or what it waits for."""
+
     async def publish(self, messages: Sequence[Message]) -> None:
         """Publish messages and return when all of them are acknowledged by every in-sync replica.
 

@@ -16,7 +16,7 @@ import structlog
 from sluice_streaming import metrics
 from sluice_streaming.backend import Producer
 from sluice_streaming.clock import Clock
-from sluice_streaming.handling import DEAD, SKIPPED, Handling, Settlement
+from sluice_streaming.handling import DEAD, DONE, RETRIED, SKIPPED, Handling, Settlement
 from sluice_streaming.lane import Lane
 from sluice_streaming.letters import LetterCap
 from sluice_streaming.limits import Limits
@@ -71,8 +71,13 @@ class Dispatcher:
         self._holding = 0
         self._open = True
         self._fenced = metrics.FENCED.labels(group)
-        self._in_flight = metrics.IN_FLIGHT.labels(group)
+        metrics.IN_FLIGHT.labels(group).set_function(lambda: len(self._tasks))
         self._seconds = {topic: metrics.SECONDS.labels(topic) for topic in handlings}
+        self._handled = {
+            (topic, outcome): metrics.HANDLED.labels(topic, outcome)
+            for topic in handlings
+            for outcome in (DONE, RETRIED, DEAD, SKIPPED)
+        }
         self.settled = 0
         self._broken = asyncio.Event()
         self._error: BaseException | None = None
@@ -150,7 +155,6 @@ class Dispatcher:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         lane = self._tasks.pop(task)
-        self._in_flight.set(len(self._tasks))
         if not task.cancelled() and (error := task.exception()) is not None:
             # Nothing in a delivery may raise. If it does all the same the record is not done, and only a
             # new process will deliver it again.
@@ -175,7 +179,7 @@ class Dispatcher:
             return
         lane.finish(record)
         self.settled += 1
-        metrics.HANDLED.labels(record.topic, settlement.outcome).inc()
+        self._handled[record.topic, settlement.outcome].inc()
 
     async def _handle(self, handling: Handling[object], record: Record) -> Settlement:
         pause = _FIRST_PAUSE
@@ -213,7 +217,8 @@ class Dispatcher:
     async def _admit_letter(self, record: Record) -> None:
         """Wait until the cap lets one more dead letter through; nothing new begins meanwhile."""
         while (wait := self._cap.wait(self._clock.now())) > 0:
-            log.error("too many dead letters: paused", topic=record.topic, seconds=round(wait, 1))
+            if not self._holding:
+                log.error("too many dead letters: paused", topic=record.topic, seconds=round(wait, 1))
             self._holding += 1
             try:
                 await self._clock.sleep(wait)

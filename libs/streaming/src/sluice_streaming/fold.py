@@ -20,6 +20,7 @@ from sluice_streaming import metrics
 from sluice_streaming.backend import Backend
 from sluice_streaming.messages import Partition, Record
 from sluice_streaming.outcomes import Fenced, Unavailable
+from sluice_streaming.starting import unless
 from sluice_streaming.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
@@ -106,12 +107,13 @@ class Fold:
         self._applying = asyncio.Lock()
         self._watchdog = Watchdog(stuck)
         self._trouble: str | None = "starting"
+        self._away: str | None = None
         self._folded = metrics.FOLDED.labels(group)
         self._lag = metrics.LAG.labels(group, topic.name)
 
     def ready(self) -> bool | str:
         """Say whether records flow: True, or what they wait for."""
-        return self._trouble or True
+        return self._trouble or self._away or True
 
     async def run(self, stop: asyncio.Event) -> None:
         """Fold until `stop` is set; the batch being applied is finished.
@@ -121,7 +123,8 @@ class Fold:
         Stuck
             There was lag and no progress for too long; end the process, so that another takes over.
         """
-        await self._consumer.start()
+        if not await unless(stop, self._consumer.start()):
+            return
         log.info("folding", group=self._group, topic=self._topic.name)
         queue: asyncio.Queue[_Batch] = asyncio.Queue(1)
         loops: list[asyncio.Task[Any]] = [
@@ -253,8 +256,10 @@ class Fold:
             await asyncio.sleep(_LAG_EVERY)
             try:
                 lag = sum((await self._consumer.lag()).values())
-            except Unavailable:
+            except Unavailable as away:
+                self._away = f"waiting for {away.what}"
                 self._watchdog.progress()  # a log that is away is not a consumer that sleeps
                 continue
+            self._away = None
             self._lag.set(lag)
             self._watchdog.check(lag, busy=int(self._applying.locked()))

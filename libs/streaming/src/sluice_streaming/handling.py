@@ -85,13 +85,17 @@ class Handling(Generic[C]):
             return Settlement(DONE, tuple([outgoing(message) for message in messages]))
         except Unavailable:
             raise
+        except asyncio.CancelledError as error:
+            if _being_cancelled():
+                raise
+            # Something the handler waited for was cancelled, not the delivery.
+            return self._fault(delivery, history, error)
         except Retry as outcome:
             return self._again(delivery, history, outcome.code, outcome.after)
         except Reject as outcome:
             return self._dead(delivery, record, history, outcome.code, capped=True)
         except Exception as error:
-            log.error("handler failed", **_place(record), attempt=history.attempt, **describe(error))  # noqa: TRY400
-            return self._again(delivery, history, INTERNAL, None)
+            return self._fault(delivery, history, error)
 
     def refuse(self, record: Record, code: str) -> Settlement:
         """Give the settlement of a record whose results cannot be published, without its value."""
@@ -110,6 +114,10 @@ class Handling(Generic[C]):
             if scope.expired():
                 raise Retry(TIME_LIMIT) from None
             raise
+
+    def _fault(self, delivery: Delivery[C], history: History, error: BaseException) -> Settlement:
+        log.error("handler failed", **_place(delivery.record), attempt=history.attempt, **describe(error))
+        return self._again(delivery, history, INTERNAL, None)
 
     def _again(self, delivery: Delivery[C], history: History, code: str, after: float | None) -> Settlement:
         step, now = self._step, self._clock.now()
@@ -145,6 +153,11 @@ class Handling(Generic[C]):
             # The letter must be written all the same: losing it too would help nobody.
             log.error("announcing a failure failed", topic=self._step.topic.name, **describe(error))  # noqa: TRY400
             return ()
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _place(record: Record) -> dict[str, Any]:

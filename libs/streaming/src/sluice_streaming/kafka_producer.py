@@ -27,7 +27,7 @@ MAX_BYTES = 4 * 1024 * 1024
 _BATCH_BYTES = 256 * 1024
 _REQUEST_MS = 20_000
 _SLOW_SECONDS = 5.0
-_STOP_SECONDS = 5.0
+_STOP_SECONDS = 3.0
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 

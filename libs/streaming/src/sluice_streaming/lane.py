@@ -48,6 +48,7 @@ class Lane:
         # Keys being handled, each with the records that wait for it (ordered topics only).
         self._busy: dict[bytes | None, deque[Record]] = {}
         self._freed: deque[Record] = deque()
+        self._aside = 0
 
     def add(self, records: Iterable[Record]) -> None:
         """Append records just read, in offset order."""
@@ -58,21 +59,24 @@ class Lane:
     def take(self, now: float) -> Record | None:
         """Give the next record that may be handled at `now` (Unix seconds); call `finish` when it is done."""
         if self._freed:
-            return self._freed.popleft()
+            record = self._freed.popleft()
+            self._aside -= 1
+            self._bytes -= len(record.value or b"")
+            return record
         while self._queue and self._mark.span < WINDOW:
             record = self._queue[0]
             if self._delay is not None and retries.due(record, self._delay) > now:
                 return None
             self._queue.popleft()
-            self._bytes -= len(record.value or b"")
             self._mark.start(record.offset)
-            if not self._ordered:
-                return record
-            waiting = self._busy.get(record.key)
-            if waiting is None:
+            if self._ordered and record.key in self._busy:
+                self._busy[record.key].append(record)
+                self._aside += 1
+                continue
+            if self._ordered:
                 self._busy[record.key] = deque()
-                return record
-            waiting.append(record)
+            self._bytes -= len(record.value or b"")
+            return record
         return None
 
     def finish(self, record: Record) -> None:
@@ -94,17 +98,17 @@ class Lane:
     @property
     def full(self) -> bool:
         """Whether reading on should pause."""
-        return len(self._queue) >= HIGH or self._bytes >= HIGH_BYTES
+        return self.waiting >= HIGH or self._bytes >= HIGH_BYTES
 
     @property
     def low(self) -> bool:
         """Whether reading should go on."""
-        return len(self._queue) <= LOW and self._bytes < HIGH_BYTES
+        return self.waiting <= LOW and self._bytes < HIGH_BYTES
 
     @property
     def waiting(self) -> int:
         """How many records were read and not begun."""
-        return len(self._queue) + len(self._freed)
+        return len(self._queue) + self._aside
 
     @property
     def uncommitted(self) -> int | None:

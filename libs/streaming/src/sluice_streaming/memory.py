@@ -160,6 +160,10 @@ class MemoryProducer:
     async def stop(self) -> None:
         """Do nothing: nothing is ever under way."""
 
+    def ready(self) -> bool | str:
+        """Say whether the log is there."""
+        return self._broker.available or "waiting for kafka"
+
     async def publish(self, messages: Sequence[Message]) -> None:
         """Publish messages; see `Producer`."""
         await self.send([outgoing(message) for message in messages])

@@ -24,6 +24,7 @@ from sluice_streaming.lane import Lane
 from sluice_streaming.limits import Limits
 from sluice_streaming.messages import Partition
 from sluice_streaming.outcomes import Fenced, Unavailable
+from sluice_streaming.starting import unless
 from sluice_streaming.step import Step
 from sluice_streaming.watchdog import Watchdog
 
@@ -31,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 _POLL_SECONDS = 0.5
 _POLL_RECORDS = 512
-_LAST_COMMIT_SECONDS = 3.0
+_LAST_COMMIT_SECONDS = 2.0
 _LEAVE_SECONDS = 3.0
 _LAG_EVERY = 5.0
 
@@ -84,10 +85,11 @@ class Worker:
         )
         self._watchdog = Watchdog(self._limits.stuck)
         self._trouble: str | None = "starting"
+        self._away: str | None = None
 
     def ready(self) -> bool | str:
         """Say whether deliveries flow: True, or what they wait for."""
-        return self._trouble or self._dispatcher.trouble() or True
+        return self._trouble or self._dispatcher.trouble() or self._away or self._producer.ready()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish or release what is in flight.
@@ -97,11 +99,12 @@ class Worker:
         Stuck
             There was lag and no progress for too long; end the process, so that another takes over.
         """
-        await self._producer.start()
+        if not await unless(stop, self._producer.start()):
+            return
         try:
-            await self._consumer.start()
-            log.info("working", group=self._group, topics=sorted(self._steps))
-            await self._work(stop)
+            if await unless(stop, self._consumer.start()):
+                log.info("working", group=self._group, topics=sorted(self._steps))
+                await self._work(stop)
         finally:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LEAVE_SECONDS):
@@ -212,9 +215,11 @@ class Worker:
                 self._watchdog.progress()
             try:
                 lag = await self._consumer.lag()
-            except Unavailable:
+            except Unavailable as away:
+                self._away = f"waiting for {away.what}"
                 self._watchdog.progress()  # a log that is away is not a consumer that sleeps
                 continue
+            self._away = None
             self._watchdog.check(self._report(lag), busy=self._dispatcher.busy)
 
     def _report(self, lag: Mapping[Partition, int]) -> int:
