@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import asyncpg
+import structlog
 
 from sluice_contracts.commands import ScrapeDocument
 from sluice_contracts.topics import DOCUMENT_SCRAPE
@@ -12,6 +13,7 @@ from sluice_fhir.client import FhirClient, FhirLimits
 from sluice_fhir.scrape import Scraper
 from sluice_fhir.scrape_cache import SharedReads
 from sluice_fhir.scrape_match import SchemaSet
+from sluice_fhir.scrape_schema import SchemaError
 from sluice_fhir.source_store import SourceRegistry
 from sluice_scraper.postgres import AvailableSources, PostgresItems
 from sluice_scraper.scraping import Scraping
@@ -25,6 +27,8 @@ from sluice_streaming.kafka import KafkaBackend
 from sluice_streaming.service import Context, run
 from sluice_streaming.step import Step
 from sluice_streaming.worker import Worker
+
+log = structlog.get_logger(__name__)
 
 GROUP = "scraper"
 
@@ -43,7 +47,7 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
     SchemaError
         A scrape schema cannot be used; the text says which, where, and what to do.
     """
-    schemas = SchemaSet.load(settings.scrape_schemas)
+    schemas = _schemas(settings)
     pool = await open_pool(settings.postgres, size=4, application="sluice-scraper")
     try:
         async with GuardedClient(limits=settings.http_limits, loopback=settings.loopback_sources) as http:
@@ -60,6 +64,16 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
                 await chooser.close()
     finally:
         await pool.close()
+
+
+def _schemas(settings: Settings) -> SchemaSet:
+    try:
+        return SchemaSet.load(settings.scrape_schemas)
+    except SchemaError as error:
+        # An author's text, not a patient's: it may be logged, and is what helps here.
+        problems = [f"{problem.pointer or '/'}: {problem.text}" for problem in error.problems]
+        log.error("unusable scrape schema", file=error.file, problems=problems)  # noqa: TRY400
+        raise
 
 
 def _step(
