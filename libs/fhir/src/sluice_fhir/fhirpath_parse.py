@@ -32,7 +32,7 @@ class FHIRPathError(ValueError):
 class _Strict(ErrorListener):  # type: ignore[misc]  # antlr4 has no types
     # antlr4 calls this with: recognizer, offending symbol, line, column, message, exception.
     def syntaxError(self, *about: Any) -> NoReturn:  # noqa: N802
-        raise FHIRPathError(f"syntax error at column {about[3] + 1}: {about[4]}")
+        raise FHIRPathError(f"syntax error at column {about[3] + 1}: {about[4].partition(' expecting ')[0]}")
 
 
 def parse(expression: str) -> Node:
