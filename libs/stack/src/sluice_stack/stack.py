@@ -121,7 +121,7 @@ class Stack:
         self._say(f"starting {', '.join(self.services)}")
         self._watch()
         self._wait_for_services(wait)
-        layout.home.announce(self._addresses())
+        layout.home.announce(self.addresses)
 
     def _migrate(self) -> None:
         with psycopg.connect(self.postgres.dsn(), autocommit=True) as connection:
@@ -155,7 +155,9 @@ class Stack:
                 )
             time.sleep(0.1)
 
-    def _addresses(self) -> Addresses:
+    @property
+    def addresses(self) -> Addresses:
+        """Where everything is."""
         layout = self.layout
         return Addresses(
             supervisor=os.getpid(),

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from sluice_stack.cli_profiles import Profiles
 from sluice_stack.home import Home
 from sluice_stack.jars import JarError
 from sluice_stack.layout import Layout, Ports
@@ -82,7 +83,9 @@ def show(stack: Stack) -> None:
         table.add_row("demo FHIR source", f"{layout.source_url}/synthea/fhir  (and /ncpi/fhir, /r4/fhir)")
     table.add_row("Kafka", stack.kafka.bootstrap)
     table.add_row("Postgres", stack.dsn())
-    table.add_row("operator's client", str(layout.home.secrets_file))
+    table.add_row(
+        "logins for the command line", f"SLUICE_CONFIG={Profiles(layout.home, stack.addresses).path}"
+    )
     table.add_row("logs", str(layout.home.logs))
     console.print(table)
     console.print("Ctrl-C stops everything; the data stays.")

@@ -1,0 +1,59 @@
+"""Logins for the `sluice` command line, kept with the stack: the operator's, and the demo portal's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sluice_client import Credentials
+from sluice_client.cli.config import DEFAULT, Config, ConfigError, Profile
+from sluice_stack.home import Addresses, Home
+
+OPERATOR = "operator"
+
+
+class Profiles:
+    """The profiles of one stack; `SLUICE_CONFIG` set to `path` makes the command line use them.
+
+    Parameters
+    ----------
+    home
+        The stack's folder.
+    addresses
+        Where the stack is.
+    """
+
+    def __init__(self, home: Home, addresses: Addresses) -> None:
+        self.path: Path = home.folder / "cli.json"
+        self._addresses = addresses
+        secrets = home.secrets()
+        self._operator = Credentials(client_id=secrets.operator_id, client_secret=secrets.operator_secret)
+        # Nothing of this process's own environment: it may speak for someone else.
+        self._config = Config({"SLUICE_CONFIG": str(self.path)})
+        self._keep(self._operator, OPERATOR)
+
+    def operator(self) -> Credentials:
+        """Give the operator's credentials."""
+        return self._operator
+
+    def portal(self) -> Credentials | None:
+        """Give the demo portal's credentials, None if it has not signed up."""
+        try:
+            kept = self._config.profile(DEFAULT)
+        except ConfigError:
+            return None
+        return Credentials(client_id=kept.client_id, client_secret=kept.client_secret)
+
+    def keep_portal(self, credentials: Credentials) -> None:
+        """Keep the demo portal's credentials."""
+        self._keep(credentials, DEFAULT)
+
+    def _keep(self, credentials: Credentials, name: str) -> None:
+        profile = Profile(
+            url=self._addresses.gateway,
+            auth_url=self._addresses.auth,
+            client_id=credentials.client_id,
+            client_secret=credentials.client_secret,
+            registration_token=credentials.registration_token,
+            registration_uri=credentials.registration_uri,
+        )
+        self._config.save(profile, name)

@@ -1,0 +1,157 @@
+"""`make demo`: a portal signs up and imports several hundred documents, end to end, on the real stack."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+
+from sluice_client import Credentials, ImportResult, Project, SluiceClient, SluiceError
+from sluice_stack.cli_profiles import Profiles
+from sluice_stack.demo_documents import SOURCES, documents
+from sluice_stack.demo_view import Board, further, metadata_table, result_table
+from sluice_stack.home import Addresses, Home
+from sluice_stack.jars import JarError
+from sluice_stack.layout import Layout
+from sluice_stack.processes import StackError
+from sluice_stack.stack import Stack
+from sluice_stack.up import HomeFolder, say, show, stop_on_terminate, watch
+
+T = TypeVar("T")
+console = Console(highlight=False)
+_PATIENCE = 170.0
+
+
+async def _register_sources(addresses: Addresses, operator: Credentials) -> None:
+    async with SluiceClient(
+        addresses.gateway, auth_url=addresses.auth, credentials=operator, scopes=("ops/sources",)
+    ) as client:
+        known = {source.base_url for source in await client.sources()}
+        for base, name in SOURCES.items():
+            url = f"{addresses.source}/{base}/fhir"
+            if url not in known:
+                await client.add_source(name, url)
+    say(f"an operator registered {len(SOURCES)} FHIR servers")
+
+
+async def _portal(client: SluiceClient, profiles: Profiles) -> Project:
+    if profiles.portal() is None:
+        profiles.keep_portal(await client.sign_up("demo portal"))
+        say("a portal signed up and got its credentials")
+    await client.token()
+    project = await client.create_project(f"Demo of {time.strftime('%Y-%m-%d %H:%M:%S')}")
+    say(f"it got a token and created the project {project.id}")
+    return project
+
+
+async def _import(addresses: Addresses, profiles: Profiles, config: Path, *, running: bool) -> None:
+    portal = profiles.portal()
+    async with SluiceClient(addresses.gateway, auth_url=addresses.auth, credentials=portal) as client:
+        project = await _portal(client, profiles)
+        wanted = documents(str(addresses.source), f"run-{time.time():.0f}")
+        board = Board(console, len(wanted))
+        began = time.monotonic()
+        jobs = [job.id for job in await client.import_documents(wanted, project=project.id, tags=["demo"])]
+        say(f"it submitted {len(wanted)} documents in {len(jobs)} calls")
+        with board.live:
+            await client.wait_all(jobs, timeout=_PATIENCE, on_change=board.changed)
+        seconds = time.monotonic() - began
+        results = [result for job in jobs async for result in client.results(job)]
+        console.print()
+        console.print(result_table(results, board.pace.rate, seconds))
+        await _show_metadata(client, results)
+        last = jobs[-1]
+        console.print()
+        console.print(
+            further(config, project.id, last, running=running, gateway=addresses.gateway), soft_wrap=True
+        )
+
+
+async def _show_metadata(client: SluiceClient, results: list[ImportResult]) -> None:
+    """Show the metadata of one file of each kind of server that has a schema of its own."""
+    for base in ("synthea", "ncpi"):
+        found = next(
+            each.resource
+            for each in results
+            if each.resource is not None and f"/{base}/" in each.fhir_document_reference
+        )
+        console.print()
+        console.print(metadata_table(f"{found.name}, from {SOURCES[base]}", await client.metadata(found.id)))
+
+
+async def _with_supervision(stack: Stack | None, work: Awaitable[T]) -> T:
+    """Do the work while what dies is started again."""
+
+    async def supervise(running: Stack) -> None:
+        while True:
+            running.poll()
+            await asyncio.sleep(0.3)
+
+    supervisor = asyncio.create_task(supervise(stack)) if stack is not None else None
+    try:
+        return await work
+    finally:
+        if supervisor is not None:
+            supervisor.cancel()
+
+
+def run(home: Home, *, keep: bool, say_line: Callable[[str], None] = say) -> None:
+    """Run the demo on the stack in `home`, starting it if it does not run.
+
+    Raises
+    ------
+    StackError, JarError
+        The stack cannot run.
+    SluiceError
+        The service refused something, or a job did not end in time.
+    """
+    with ExitStack() as cleanup:
+        addresses, stack = home.running(), None
+        if addresses is None:
+            stack = cleanup.enter_context(Stack(Layout(home, source=True), say_line))
+            addresses = stack.addresses
+        elif addresses.source is None:
+            raise StackError("the stack that runs here has no demo source: start it with --source")
+        profiles = Profiles(home, addresses)
+        running = keep or stack is None
+
+        async def work() -> None:
+            await _register_sources(addresses, profiles.operator())
+            await _import(addresses, profiles, profiles.path, running=running)
+
+        asyncio.run(_with_supervision(stack, work()))
+        if stack is not None and keep:
+            show(stack)
+            watch(stack)
+        elif stack is not None:
+            say_line("stopping; the data stays")
+
+
+def demo(
+    home: HomeFolder = Path(".sluice"),
+    keep: Annotated[bool, typer.Option(help="leave the stack running, until Ctrl-C")] = False,
+) -> None:
+    """Import documents from a demo source, end to end."""
+    stop_on_terminate()
+    try:
+        run(Home(home), keep=keep)
+    except KeyboardInterrupt:
+        say("stopped")
+    except (StackError, JarError, SluiceError) as error:
+        console.print(f"[red]the demo cannot go on:[/] {error}", soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+def main() -> None:
+    """Run the command line."""
+    typer.run(demo)
+
+
+if __name__ == "__main__":
+    main()
