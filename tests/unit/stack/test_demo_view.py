@@ -31,11 +31,11 @@ def test_the_last_table_counts_every_outcome_and_every_reason() -> None:
     results = [_result("ATTACHED")] * 3 + [_result("SKIPPED")] + [_result("FAILED", "Gone.")] * 2
     out = io.StringIO()
     Console(file=out, width=100).print(result_table(results, 12.3, 4.5))
-    rows = dict(
-        (cells[0].strip(), cells[1].strip())
+    rows = {
+        cells[0].strip(): cells[1].strip()
         for line in out.getvalue().splitlines()
         if len(cells := line.strip("│").split("│")) == 2
-    )
+    }
     assert rows["attached"] == "3"
     assert rows["failed"] == rows["Gone."] == "2"
     assert rows["content"] == "4.0 MB"

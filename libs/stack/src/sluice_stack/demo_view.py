@@ -100,7 +100,12 @@ def sum_of(counts: Sequence[ItemCounts]) -> ItemCounts:
 
 
 def _note(counts: ItemCounts) -> str:
-    return f"[green]{counts.attached}[/] attached  [yellow]{counts.skipped}[/] skipped  [red]{counts.failed}[/] failed"
+    shown = [
+        f"[green]{counts.attached}[/] attached",
+        f"[yellow]{counts.skipped}[/] skipped",
+        f"[red]{counts.failed}[/] failed",
+    ]
+    return "  ".join(shown)
 
 
 def result_table(results: Sequence[ImportResult], rate: float | None, seconds: float) -> Table:
@@ -134,9 +139,7 @@ def metadata_table(title: str, metadata: dict[str, object]) -> Table:
 
 def further(config: Path, project: str, job: str, *, running: bool, gateway: str) -> str:
     """Say what to do next."""
-    lines = (
-        [] if running else ["make up                                   # the same stack with the same data"]
-    )
+    lines = [] if running else ["make up   # the same stack with the same data; then, in another terminal:"]
     lines += [
         f"export SLUICE_CONFIG={config}",
         ".venv/bin/sluice jobs",
