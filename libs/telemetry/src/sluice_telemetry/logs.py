@@ -101,8 +101,10 @@ def configure_logging(service: str, level: int = logging.INFO) -> None:
             ],
         )
     )
-    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
-    logging.getLogger("sluice").setLevel(level)
-    for name in list(logging.root.manager.loggerDict):
-        if name.startswith("sluice_"):
-            logging.getLogger(name).setLevel(level)
+    # By name when they log, not by level now: most loggers come into being after this.
+    handler.addFilter(lambda record: record.levelno >= logging.WARNING or _is_ours(record.name))
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+
+
+def _is_ours(name: str) -> bool:
+    return name == "__main__" or name.startswith("sluice")
