@@ -70,7 +70,8 @@ class RealSite:
         """Do what the fetcher and the status service do with a job's first record."""
         at = datetime.fromtimestamp(start.submitted_at, UTC)
         await self.admin.execute(
-            "INSERT INTO documents.jobs (job, client, subject, conflict_resolution, tags, items, submitted_at)"
+            "INSERT INTO documents.jobs"
+            " (job, client, subject, conflict_resolution, tags, items, submitted_at)"
             " VALUES ($1, $2, $3, $4, $5, $6, $7)",
             start.job,
             start.client,
@@ -122,15 +123,14 @@ async def real_gateway(
     database: Database,
     *,
     producer: Producer | None = None,
-    bench: Bench | None = None,
     now: Callable[[], float] = time.time,
     **settings: Any,
 ) -> AsyncIterator[RealSite]:
-    """Run a gateway over the test's database; `bench` shares another gateway's files."""
+    """Run a gateway over the test's database."""
     broker = MemoryBroker()
     authority = LocalAuthority()
     async with AsyncExitStack() as stack:
-        bench = bench or await stack.enter_async_context(open_bench(database))
+        bench = await stack.enter_async_context(open_bench(database))
         pool = await open_pool(database.dsn_for("gateway"), size=6)
         stack.push_async_callback(pool.close)
         admin = await open_pool(database.dsn, size=1)

@@ -59,6 +59,12 @@ class Settings(BaseSettings):
     bulk_limit: int = Field(default=1000, ge=1)
     pool: int = Field(default=8, ge=2, le=100)
 
+    @field_validator("public_url", "issuer", "issuer_url")
+    @classmethod
+    def _without_slash(cls, value: str | None) -> str | None:
+        # Tokens name both exactly, without a slash at the end.
+        return value.rstrip("/") if value is not None else None
+
     @field_validator("secret")
     @classmethod
     def _long_enough(cls, value: SecretStr) -> SecretStr:
