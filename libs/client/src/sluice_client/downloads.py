@@ -62,7 +62,8 @@ class Downloader:
     async def save(self, target: Path, progress: Progress | None = None) -> Downloaded:
         """Save the content as `target`, replacing what is there only when all of it is here and right.
 
-        What a broken download left beside the target is taken up again, if the content is still the same.
+        What a broken download left beside the target is taken up again, if the content is still the same. A
+        target that holds the content already stays as it is.
 
         Raises
         ------
@@ -72,6 +73,8 @@ class Downloader:
             It cannot be had.
         """
         content = await self._head()
+        if content.sha256 is not None and await asyncio.to_thread(_is, target, content):
+            return Downloaded(path=str(target), size=content.size, sha256=content.sha256)
         part = target.with_name(f".{target.name[:100]}.{(content.sha256 or 'whole')[:16]}.part")
         try:
             await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
@@ -142,6 +145,10 @@ def _size(part: Path) -> int:
 def _digest(part: Path) -> str:
     with part.open("rb") as had:
         return hashlib.file_digest(had, "sha256").hexdigest()
+
+
+def _is(target: Path, content: _Content) -> bool:
+    return target.is_file() and _size(target) == content.size and _digest(target) == content.sha256
 
 
 def _usable(part: Path, content: _Content) -> int:

@@ -100,9 +100,13 @@ class Authority:
         if scopes:
             form["scope"] = " ".join(scopes)
         # RFC 6749 section 2.3.1: both parts are form-encoded before they become Basic.
-        auth = aiohttp.BasicAuth(quote_plus(credentials.client_id), quote_plus(credentials.client_secret))
+        basic = aiohttp.encode_basic_auth(
+            quote_plus(credentials.client_id), quote_plus(credentials.client_secret)
+        )
         endpoint = (await self._found()).token_endpoint
-        answer = await self._transport.send("POST", endpoint, data=form, auth=auth, repeatable=True)
+        answer = await self._transport.send(
+            "POST", endpoint, data=form, headers={"Authorization": basic}, repeatable=True
+        )
         return _read(answer.body, _Token)
 
     async def _found(self) -> _Metadata:

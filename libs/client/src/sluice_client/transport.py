@@ -83,7 +83,6 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         params: Any = None,
         data: Any = None,
-        auth: aiohttp.BasicAuth | None = None,
         repeatable: bool | None = None,
     ) -> Answer:
         """Send a request, as often as that may help.
@@ -107,7 +106,7 @@ class Transport:
             last = attempt == self.patience.attempts
             try:
                 async with self.session.request(
-                    method, url, headers=headers, params=params, data=data, auth=auth, allow_redirects=False
+                    method, url, headers=headers, params=params, data=data, allow_redirects=False
                 ) as response:
                     body = await response.read()
                     status, fields = response.status, response.headers

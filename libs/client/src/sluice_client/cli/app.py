@@ -107,13 +107,18 @@ app.add_typer(sources, name="sources")
 
 def main() -> None:
     """Run the command line, with the commands that other packages add (`up`, when the stack is installed)."""
+    arguments = json_first(sys.argv[1:])
+    named = any(not it.startswith("-") for it in arguments)
     for found in entry_points(group=EXTENSIONS):
+        # Loading them takes time that other commands need not wait for.
+        if named and found.name not in arguments:
+            continue
         added = found.load()
         if isinstance(added, typer.Typer):
             app.add_typer(added, name=found.name)
         else:
             app.command(found.name)(added)
-    app(json_first(sys.argv[1:]))
+    app(arguments)
 
 
 def json_first(arguments: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ import typer
 from sluice_client.cli.progress import Display, showing
 from sluice_client.cli.session import Session, session_of, table
 from sluice_client.client import SluiceClient
-from sluice_client.downloads import safe_name
+from sluice_client.downloads import Progress, safe_name
 from sluice_client.errors import SluiceError
 from sluice_client.models import Downloaded, File
 
@@ -55,7 +55,12 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _card(it: File) -> object:
-    facts = [("name", it.name), ("type", it.type), ("bytes", it.size), ("project", it.project)]
+    facts: list[tuple[str, object]] = [
+        ("name", it.name),
+        ("type", it.type),
+        ("bytes", it.size),
+        ("project", it.project),
+    ]
     facts += [("tags", ", ".join(it.tags)), ("created", it.created_on)]
     rows = [*facts, *((f"metadata.{key}", value) for key, value in sorted(it.metadata.items()))]
     return table(("what", it.id), rows, "")
@@ -89,7 +94,7 @@ async def _downloads(
             yield await client.download(file.id, folder / safe_name(file.name), _told(display))
 
 
-def _told(display: Display) -> object:
+def _told(display: Display) -> Progress:
     def told(have: int, size: int) -> None:
         display.update(have, size, "")
 

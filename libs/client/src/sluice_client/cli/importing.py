@@ -36,9 +36,7 @@ def read_request(file: Path, project: str | None, parent: str | None) -> ImportR
 
 def import_(
     context: typer.Context,
-    file: Annotated[
-        Path, typer.Argument(help="a request's JSON, or references as text, CSV or NDJSON; -: stdin")
-    ],
+    file: Annotated[Path, typer.Argument(help="request JSON, or references as text, CSV, NDJSON; -: stdin")],
     project: Annotated[str | None, typer.Option(help="owner/slug, for items that name no place")] = None,
     parent: Annotated[str | None, typer.Option(help="a folder's id, for items that name no place")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="a label for every file; may be repeated")] = None,
@@ -91,11 +89,11 @@ def summary(jobs: Sequence[Job], failed: Sequence[ImportResult]) -> Any:
     if not all(job.finished for job in jobs):
         return "\n".join(f"follow it: sluice job {job.id} --watch" for job in jobs)
     counts = total_of(jobs)
-    text = f"{counts.total} items: {described(counts) or 'nothing to do'}"
+    items = "1 item" if counts.total == 1 else f"{counts.total} items"
+    text = f"{items}: {described(counts) or 'nothing to do'}"
     reasons = Counter((it.error.code, it.error.message) for it in failed if it.error)
-    lines = [
-        f"  {number} x {message} ({code})" for (code, message), number in reasons.most_common(_MOST_REASONS)
-    ]
+    common = reasons.most_common(_MOST_REASONS)
+    lines = [f"  {number} x {message} ({code})" for (code, message), number in common]
     if lines:
         lines.append("  each by itself: sluice job ID --failed")
     return "\n".join([text, *lines])

@@ -60,9 +60,7 @@ def add_source(
     context: typer.Context,
     name: str,
     base_url: str,
-    scrape_schema: Annotated[
-        str | None, typer.Option(help="which schema makes metadata; else matched")
-    ] = None,
+    scrape_schema: Annotated[str | None, typer.Option(help="what makes metadata; else matched")] = None,
     concurrency: Annotated[int | None, typer.Option(help="most requests at once")] = None,
     rate: Annotated[float | None, typer.Option(help="most requests a second")] = None,
     attachment_prefix: Annotated[
@@ -70,7 +68,7 @@ def add_source(
     ] = None,
     settings: Annotated[
         Path | None,
-        typer.Option(help="JSON with further fields of the request, such as auth with its secrets"),
+        typer.Option(help="JSON with further fields of the request, such as auth"),
     ] = None,
 ) -> None:
     """Register a FHIR server; documents are imported from registered servers only."""

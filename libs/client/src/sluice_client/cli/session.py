@@ -90,7 +90,7 @@ def exit_code(error: SluiceError) -> int:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> Table | str:
-    """Give rows as a table, or a sentence when there are none. Texts are shown as they are, never as markup."""
+    """Give rows as a table, or a sentence when there are none; texts are shown as they are, not as markup."""
     if not rows:
         return empty
     made = Table(box=None, pad_edge=False, header_style="bold")
