@@ -23,6 +23,7 @@ from sluice_storage.objects import ObjectStore
 from sluice_storage.pool import open_pool
 from sluice_streaming.backend import Backend
 from sluice_streaming.kafka import KafkaBackend
+from sluice_streaming.limits import Limits
 from sluice_streaming.service import Context, run
 from sluice_streaming.step import Step
 from sluice_streaming.worker import Worker
@@ -36,7 +37,7 @@ async def main(context: Context) -> None:
     await serve(context, settings, KafkaBackend(settings.kafka))
 
 
-async def serve(context: Context, settings: Settings, backend: Backend) -> None:
+async def serve(context: Context, settings: Settings, backend: Backend, limits: Limits | None = None) -> None:
     """Run the service over `backend` until `context.stop` is set."""
     objects = ObjectStore.from_url(settings.objects)
     pool = await open_pool(settings.postgres, size=6, application="sluice-attacher")
@@ -47,7 +48,7 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
         try:
             async with GuardedClient(limits=settings.http_limits, loopback=settings.loopback_sources) as http:
                 step = _step(settings, pool, catalogue, objects, http)
-                worker = Worker(backend, GROUP, (step,), concurrency=settings.concurrency)
+                worker = Worker(backend, GROUP, (step,), concurrency=settings.concurrency, limits=limits)
                 context.watch(worker.ready)
                 await worker.run(context.stop)
         finally:
