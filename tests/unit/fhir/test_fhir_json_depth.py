@@ -42,6 +42,19 @@ def test_deep_nesting_is_told(body: bytes) -> None:
     assert is_deeper(body, 64)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 70 + b'"' + b'\\"' * 2_000_000,
+        b'["' * 1_000_000,
+        b"[{}]" * 70 + b'"",' * 1_000_000,
+        (b"[" * 60 + b"]" * 60 + b",") * 10_000,
+    ],
+)
+def test_hostile_texts_are_looked_at_once(body: bytes) -> None:
+    assert is_deeper(body, 64) in (True, False)
+
+
 def test_width_is_not_depth() -> None:
     assert not is_deeper(b"[" + b"[{}]," * 100_000 + b"1]", 64)
 

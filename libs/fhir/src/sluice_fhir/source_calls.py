@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from time import perf_counter
 from types import TracebackType
 
 from yarl import URL
 
 from sluice_contracts.errors import ItemError
+from sluice_fhir import metrics
 from sluice_fhir.outcomes import Asked, retry_after, status_failure
 from sluice_fhir.source_tokens import SourceTokens
 from sluice_fhir.sources import Source
@@ -147,10 +149,16 @@ class Call:
         SourceFailure
             The source is held back, could not be asked, or answered with anything but a success.
         """
-        throttle = self._channel.throttle
-        self._began = await throttle.enter()
+        channel = self._channel
+        throttle = channel.throttle
         status: int | None = None
         after: float | None = None
+        try:
+            self._began = await throttle.enter()
+        except SourceFailure as failure:
+            metrics.ANSWERS.labels(channel.source.id, failure.code).inc()
+            raise
+        begun = perf_counter()
         try:
             response, after = await self._calls.send(self._channel, self._url, self._headers, self._asked)
             status = response.status
@@ -159,9 +167,13 @@ class Call:
                 await response.drain()
                 response.close()
                 raise status_failure(status, self._asked, after)
-        except BaseException:
+        except BaseException as error:
             throttle.leave(self._began, status, after)
+            outcome = error.code if isinstance(error, SourceFailure) else "abandoned"
+            metrics.ANSWERS.labels(channel.source.id, outcome).inc()
             raise
+        metrics.ANSWERS.labels(channel.source.id, "ok").inc()
+        metrics.SECONDS.labels(channel.source.id).observe(perf_counter() - begun)
         self._response = response
         return response
 

@@ -120,6 +120,11 @@ class SourceTokens:
         error = done.exception()
         if error is None:
             self._failures.pop(key, None)
+            # Tokens of what the source's credentials were before are of no use any more.
+            source = key.rpartition("/")[0]
+            self._tokens = {
+                other: token for other, token in self._tokens.items() if other.rpartition("/")[0] != source
+            }
             self._tokens[key] = done.result()
         elif isinstance(error, SourceFailure):
             self._failures[key] = (self._clock(), error)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from sluice_security.http_limits import MIB, HttpLimits
+from sluice_security.sealing import read_secret
 from sluice_streaming.settings import StreamSettings
 
 
@@ -51,6 +52,12 @@ class Settings(StreamSettings):
     source_rate: float = Field(default=1000.0, ge=0)
     source_rate_window: float = Field(default=60.0, gt=0)
     source_ratio: float = Field(default=100.0, ge=1)
+
+    @field_validator("secret")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        read_secret(text)
+        return text
 
     @property
     def keep(self) -> timedelta:
