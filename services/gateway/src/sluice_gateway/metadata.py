@@ -22,6 +22,8 @@ _MOST_LISTED = 20
 
 
 def _text_problem(value: str) -> str | None:
+    if len(value) <= VALUE_BYTES and value.isascii() and value.isprintable():
+        return None  # most values: nothing more to look at
     if len(value) > VALUE_BYTES or len(value.encode(errors="surrogatepass")) > VALUE_BYTES:
         return f"must be at most {VALUE_BYTES} bytes in UTF-8"
     # Line breaks and tabs are part of ordinary text; other control characters are not.

@@ -34,21 +34,26 @@ def checked_reference(uri: str) -> str:
     """
     if len(uri) > LONGEST:
         raise ValueError(f"must be at most {LONGEST} characters")
-    if not _ABSOLUTE.match(uri):
-        raise ValueError("must be an absolute http or https URI")
-    if _USERINFO.match(uri):
-        raise ValueError("must not carry a user name or password")
-    if "?" in uri or "#" in uri:
-        raise ValueError("must not have a query or fragment")
     match = _REFERENCE.fullmatch(uri)
     if match is None:
-        raise ValueError("must end in DocumentReference/{id} or DocumentReference/{id}/_history/{version}")
-    segments = [*match["base"].split("/"), match["id"], match["version"]]
+        raise ValueError(_broken_rule(uri))
+    segments = [*match["base"].split("/"), match["id"], match["version"]] if "/." in uri else ()
     if any(segment in {".", ".."} for segment in segments):
         raise ValueError("must not have dot segments")
     if match["port"] is not None and not 0 < int(match["port"]) < 65536:
         raise ValueError("must have a port from 1 to 65535")
     return uri
+
+
+def _broken_rule(uri: str) -> str:
+    """Say what is wrong with an address that does not have the form."""
+    if not _ABSOLUTE.match(uri):
+        return "must be an absolute http or https URI"
+    if _USERINFO.match(uri):
+        return "must not carry a user name or password"
+    if "?" in uri or "#" in uri:
+        return "must not have a query or fragment"
+    return "must end in DocumentReference/{id} or DocumentReference/{id}/_history/{version}"
 
 
 DocumentReferenceUri = Annotated[
