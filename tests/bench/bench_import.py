@@ -99,6 +99,26 @@ def peaks(stack: Stack) -> Iterator[Mapping[str, float]]:
         thread.join()
 
 
+def processor_seconds(stack: Stack) -> dict[str, float]:
+    """Give the processor time that each part of the stack has used so far."""
+    roots = {name: service.process.pid for name, service in stack.services.items()}
+    roots |= {"kafka": stack.kafka.process.pid, "postgres": stack.postgres.process.pid}
+    used = {}
+    for name, pid in roots.items():
+        root = psutil.Process(pid)
+        family = [root, *root.children(recursive=True)]
+        times = [each.cpu_times() for each in family if each.is_running()]
+        used[name] = sum(each.user + each.system for each in times)
+    return used
+
+
+def shown_shares(before: Mapping[str, float], after: Mapping[str, float], items: int) -> str:
+    """Write what one item cost each part, in milliseconds of processor time, the dearest first."""
+    each = {name: (after[name] - before.get(name, 0.0)) / items * 1000 for name in after}
+    ordered = sorted(each.items(), key=lambda pair: -pair[1])
+    return f"{sum(each.values()):.2f} in all: " + ", ".join(f"{name} {cost:.2f}" for name, cost in ordered)
+
+
 def shown_peaks(highest: Mapping[str, float]) -> str:
     """Write the peaks on one line."""
     return ", ".join(f"{name} {value:.0f}" for name, value in sorted(highest.items()) if name != "source")
@@ -118,13 +138,16 @@ async def measure(stack: Stack, items: int, repeats: int) -> None:
                     ("document import", lambda: whole_stack(portal, documents, f"run-{next(number)}")),
                     "items/s",
                 )
+                before = processor_seconds(stack)
                 tenth = await whole_stack(portal, documents[: items // 10], "tenth")
+                shares = shown_shares(before, processor_seconds(stack), items // 10)
     growth = (items / subject.median) / (items / 10 / tenth)
     report(
         f"Document import, {items:,} items of 20 KB",
         [limit, subject],
         [
             f"time for {items:,} items is {growth:.1f} times the time for {items // 10:,}",
+            f"processor time of one item, ms: {shares}",
             f"highest memory, MiB: {shown_peaks(highest)}",
         ],
     )
