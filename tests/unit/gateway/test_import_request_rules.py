@@ -346,3 +346,39 @@ def test_numbers_outside_of_json_are_refused() -> None:
 
 def test_the_project_may_be_named_with_letters_of_any_script() -> None:
     assert not problems(one_item(project="jörg/étude"))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "items",
+                    "tags",
+                    "conflict_resolution",
+                    "fhir_document_reference",
+                    "project",
+                    "parent",
+                    "metadata",
+                ]
+            )
+            | st.text(max_size=4),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_whatever_json_is_sent_is_accepted_or_refused_and_never_a_crash(body: Any) -> None:
+    raw = json.dumps(body).encode()
+    assert refusal(raw) in ("not_json", "fields", "")
+
+
+@given(st.binary(max_size=60))
+def test_whatever_bytes_are_sent_are_refused_and_never_a_crash(raw: bytes) -> None:
+    assert refusal(raw) in ("not_json", "fields")

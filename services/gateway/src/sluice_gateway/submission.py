@@ -142,7 +142,7 @@ class Submissions:
             400 with every field that is wrong, 404, 403, 413, 422, 429, or 503; nothing was done then.
         """
         request, sources = await self._validated(who, raw)
-        request_digest = digest("POST /v2/bulk/fhir", raw)
+        request_digest = digest("POST /v2/bulk/fhir", raw) if idempotency_key is not None else b""
         found, kept = await self._looked_up(who, request, idempotency_key)
         if kept is not None and kept.request != request_digest:
             raise conflict()
