@@ -20,6 +20,7 @@ $(VENV)/bin/python:
 
 # The environment is rebuilt whenever the lock or a member's declaration is newer than the mark.
 $(VENV)/.installed: requirements.lock $(addsuffix /pyproject.toml,$(MEMBERS)) | $(VENV)/bin/python
+	@echo "setting up $(VENV)"
 	@$(UV) pip install -q --compile-bytecode --python $(VENV) --require-hashes -r requirements.lock
 	@$(UV) pip install -q --python $(VENV) --no-deps $(addprefix -e ,$(MEMBERS))
 	@touch $@

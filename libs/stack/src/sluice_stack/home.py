@@ -104,6 +104,12 @@ class Home:
             self._lock.close()
             self._lock = None
 
+    def protect(self) -> None:
+        """Make the folders that hold health information, or traces of it, the owner's alone."""
+        for folder in (self.objects, self.logs, self.folder / "kafka"):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)
+
     def secrets(self) -> Secrets:
         """Give the stack's secrets, made up the first time."""
         path = self.secrets_file

@@ -106,9 +106,10 @@ class Stack:
         layout = self.layout
         self._cleanup.enter_context(layout.home)
         layout.ports.check()
-        layout.home.objects.mkdir(parents=True, exist_ok=True)
+        first = "" if layout.home.secrets_file.exists() else " (the first time, Kafka is downloaded)"
+        layout.home.protect()
         secrets = layout.home.secrets()
-        self._say("starting Kafka and Postgres")
+        self._say(f"starting Kafka and Postgres{first}")
         self.kafka.launch()
         self.postgres.launch()
         self.postgres.wait()

@@ -40,8 +40,9 @@ def main(parent: str, number: str, user: str, *command: str) -> None:
         # The parent may have ended before the promise was made.
         if os.getppid() != int(parent):
             raise SystemExit(1)
-    # Python ignores these two for itself and its children would inherit that.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    # Python ignores these two for itself, and the program would inherit that.
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(ignored, signal.SIG_DFL)
     os.execvp(command[0], command)  # noqa: S606 - becoming the given program is what this file is for
 
 

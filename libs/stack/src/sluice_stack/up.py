@@ -62,12 +62,13 @@ def say(line: str) -> None:
 
 
 def stop_on_terminate() -> None:
-    """Let SIGTERM end this process as Ctrl-C does."""
+    """Let SIGTERM, and the end of the terminal, end this process as Ctrl-C does."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
 
 
 def show(stack: Stack) -> None:
