@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from pathlib import PurePath
 from typing import Any
 
@@ -19,6 +20,7 @@ from sluice_telemetry.trace import current
 
 Event = MutableMapping[str, Any]
 _DEPTH = 12  # frames of a traceback worth reading
+_LINES = 1000  # different lines whose repetition is noticed
 
 
 def describe(error: BaseException) -> dict[str, Any]:
@@ -58,6 +60,42 @@ def _strip_exception(_logger: Any, _method: str, event: Event) -> Event:
     return event
 
 
+class Repeats(logging.Filter):
+    """Lets a library's line pass once in `every` seconds, with the number of those left out since.
+
+    A client that cannot reach its server says so ten times a second, in the same words.
+
+    Parameters
+    ----------
+    every
+        Seconds.
+    monotonic
+        A clock that only rises, in seconds.
+    """
+
+    def __init__(self, every: float = 10.0, monotonic: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._every = every
+        self._monotonic = monotonic
+        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether the line passes; our own always do."""
+        if record.name.startswith("sluice_") or not isinstance(record.msg, str):
+            return True
+        line, now = (record.name, record.msg), self._monotonic()
+        last, left_out = self._seen.get(line, (-self._every, 0))
+        if now - last < self._every:
+            self._seen[line] = (last, left_out + 1)
+            return False
+        if len(self._seen) > _LINES:
+            self._seen.clear()
+        self._seen[line] = (now, 0)
+        if left_out:
+            record.msg = f"{record.msg} ({left_out} more like it)"
+        return True
+
+
 def configure_logging(service: str, level: int = logging.INFO) -> None:
     """Send this process's logs, its libraries' included, to stderr as JSON lines.
 
@@ -92,6 +130,7 @@ def configure_logging(service: str, level: int = logging.INFO) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(Repeats())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
