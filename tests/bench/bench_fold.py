@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import typer
@@ -47,7 +48,7 @@ async def produce(bootstrap: str, jobs: int) -> int:
 
 async def bare_loop(bootstrap: str, total: int) -> float:
     """Read the topic from its start and decode every record; give events a second."""
-    decode = wire.Decoder(JOBS_EVENTS.messages).decode
+    decoder: wire.Decoder[Any] = wire.Decoder(JOBS_EVENTS.messages)
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
     await consumer.start()
     partitions = [TopicPartition(JOBS_EVENTS.name, number) for number in range(JOBS_EVENTS.partitions)]
@@ -57,7 +58,7 @@ async def bare_loop(bootstrap: str, total: int) -> float:
     while seen < total:
         for records in (await consumer.getmany(timeout_ms=1000, max_records=10_000)).values():
             for record in records:
-                decode(record.value)
+                decoder.decode(record.value)
             seen += len(records)
         if not began and seen >= total * WARM:
             began, warm = time.perf_counter(), seen
