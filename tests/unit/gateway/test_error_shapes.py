@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from sluice_gateway import routing
 from sluice_gateway.idempotency import Kept
 from sluice_gateway.problems import FieldProblem, field_path, invalid
 from support.gateway_memory import Site, error_shape, memory_gateway, one_item
@@ -134,3 +136,49 @@ def test_a_long_list_of_problems_is_cut_and_says_so() -> None:
     problem = invalid([FieldProblem(f"items[{n}]", "is wrong") for n in range(150)])
     assert problem.message.endswith("; and 50 more")
     assert problem.message.count("is wrong") == 100
+
+
+async def raw(site: Site, request: bytes) -> bytes:
+    """Send bytes as they are and give what comes back within a moment."""
+    reader, writer = await asyncio.open_connection(site.client.host, site.client.port)
+    writer.write(request)
+    await writer.drain()
+    try:
+        async with asyncio.timeout(5):
+            return await reader.read(65_536)
+    finally:
+        writer.close()
+
+
+async def test_a_repeated_host_is_refused(site: Site) -> None:
+    answer = await raw(site, b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+    assert b" 400 " in answer.split(b"\r\n")[0]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        b"Content-Length: 5\r\nContent-Length: 6\r\n",
+        b"Transfer-Encoding: xchunked\r\n",
+        b"Content-Length: +5\r\n",
+        b"Transfer-Encoding : chunked\r\n",
+    ],
+)
+async def test_a_request_of_two_lengths_is_refused(site: Site, head: bytes) -> None:
+    answer = await raw(site, b"POST /v2/bulk/fhir HTTP/1.1\r\nHost: a\r\n" + head + b"\r\n0\r\n\r\n")
+    assert b" 400 " in answer.split(b"\r\n")[0]
+    assert b"Traceback" not in answer
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for_without_end(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routing, "BODY_SECONDS", 0.05)
+    token = site.authority.mint().encode()
+    head = (
+        b"POST /v2/projects HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 10\r\nAuthorization: Bearer " + token + b"\r\n\r\n{"
+    )
+    answer = await raw(site, head)
+    assert b" 408 " in answer.split(b"\r\n")[0]

@@ -137,7 +137,7 @@ def error_statuses(route: Route) -> list[int]:
     if route.scope:
         statuses.add(403)
     if route.body is not None:
-        statuses |= {400, 413, 415}
+        statuses |= {400, 408, 413, 415}
     if route.query is not None:
         statuses.add(400)
     if route.counted:

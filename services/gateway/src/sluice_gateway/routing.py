@@ -6,6 +6,7 @@ promises in its declaration (token, scope, header, body type, size) is enforced 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,9 @@ ADVANCE_HEADER = "X-SBG-Advance-Access"
 FAMILY_HEADER = "X-SBG-Auth-Token"
 JSON = "application/json"
 GATEWAY: web.AppKey[Gateway] = web.AppKey("gateway")
+BODY_SECONDS = 30.0
+"""How long a request's body may take to arrive."""
+_WORK_SECONDS = 30.0
 PRINCIPAL = web.RequestKey("principal", Principal)
 STREAMING = web.RequestKey("streaming", bool)
 """Set once a handler has begun to send its answer itself."""
@@ -114,6 +118,8 @@ class Route:
         Statuses beyond those that every route of its kind can answer with.
     media
         Content type of a success answer.
+    streams
+        The handler sends the answer itself, for as long as that takes.
     example
         A body for the document.
     """
@@ -133,6 +139,7 @@ class Route:
     counted: bool = False
     errors: tuple[int, ...] = ()
     media: str = JSON
+    streams: bool = False
     example: Any = None
 
     @property
@@ -154,7 +161,10 @@ def query_values(model: type[QueryModel], given: MultiMapping[str]) -> dict[str,
     return values
 
 
-def _refuse_unstorable(request: web.Request) -> None:
+def _refuse_unclear(request: web.Request) -> None:
+    # Two hosts in one request are two opinions on whom it is for (RFC 9112 section 3.2).
+    if len(request.headers.getall(hdrs.HOST, ())) > 1:
+        raise Problem(400, "repeated_host", "The header Host is repeated.", "Send it once.")
     # No text anywhere here may hold NUL or half a character: Postgres refuses both, long after this.
     if not all(map(_storable, request.match_info.values())):
         raise not_found()
@@ -179,9 +189,13 @@ async def _read(request: web.Request, limit: int) -> bytes:
     if (request.content_length or 0) > limit:
         raise too_large
     try:
-        return await request.read()
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise too_large from None
+    except TimeoutError:
+        text = f"The body did not arrive within {BODY_SECONDS:.0f} seconds."
+        raise Problem(408, "request_timeout", text, "Send it again.", {"Connection": "close"}) from None
 
 
 def _require_advance(request: web.Request) -> None:
@@ -233,11 +247,14 @@ def endpoint(route: Route, gateway: Gateway) -> Callable[[web.Request], Awaitabl
                 permit(who, route.scope)
         if route.advance:
             _require_advance(request)
-        _refuse_unstorable(request)
+        _refuse_unclear(request)
         query = _parsed_query(route.query, request) if route.query is not None else None
         raw = await _read(request, limit) if route.body is not None else b""
         body = parse(raw) if parse is not None else None
-        answer = await route.handler(Call(gateway, request, request.match_info, query, body, raw, who))
+        call = Call(gateway, request, request.match_info, query, body, raw, who)
+        # A download takes as long as its client reads; anything else that takes long is not coming.
+        async with asyncio.timeout(None if route.streams else _WORK_SECONDS):
+            answer = await route.handler(call)
         return as_response(answer) if isinstance(answer, Answer) else answer
 
     return serve

@@ -239,6 +239,8 @@ class Submissions:
             if kept.request != request_digest:
                 raise conflict()
             job, now = kept.job, kept.accepted_at.timestamp()
+            if kept.published:
+                return self._accepted(job)
         command = StartDocumentImport(
             job=job,
             client=who.client,

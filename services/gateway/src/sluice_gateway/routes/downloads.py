@@ -130,6 +130,7 @@ ROUTES = (
         query=TicketQuery,
         errors=(404, 416),
         media="application/octet-stream",
+        streams=True,
     ),
     Route(
         "HEAD",
