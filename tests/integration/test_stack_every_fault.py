@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import aiohttp
 import pytest
 
 from sluice_contracts.errors import ERROR_TEXTS
 from sluice_stack.source import rules
 from sluice_stack.source.faults import FAULTS
 from sluice_stack.stack import Stack
-from support.stack_api import Portal, portal
+from support.portal import Portal, new_portal, register_source
 
 # Those that take all retries or long time-outs have tests of their own beside the services.
 QUICK = [fault for fault in FAULTS if not fault.slow]
@@ -21,86 +20,119 @@ QUICK = [fault for fault in FAULTS if not fault.slow]
 
 @pytest.fixture
 async def client(stack: Stack) -> AsyncIterator[Portal]:
-    async with portal(stack) as made:
+    async with new_portal(stack) as made:
         yield made
 
 
-def _document(client: Portal, name: str, base: str = "r4") -> str:
-    return f"{client.source}/{base}/fhir/DocumentReference/{name}"
+def _document(stack: Stack, name: str, base: str = "r4") -> str:
+    return f"{stack.layout.source_url}/{base}/fhir/DocumentReference/{name}"
+
+
+async def _imported(client: Portal, documents: Sequence[str]) -> list[dict[str, Any]]:
+    ended = await client.finished([await client.submit(documents)])
+    results: list[dict[str, Any]] = ended[0]["result"]
+    return results
 
 
 async def _download(client: Portal, file: dict[str, Any]) -> bytes:
-    info = await client.call("GET", f"{file['href']}/download_info")
-    async with aiohttp.ClientSession() as http, http.get(info["url"]) as response:
+    status, info = await client.call("GET", f"/v2/files/{file['id']}/download_info")
+    assert status == 200
+    async with client.http.get(info["url"]) as response:
         assert response.status == 200
         return await response.read()
 
 
-async def test_every_fault_ends_its_item_as_the_table_says(client: Portal) -> None:
-    job = await client.submit([_document(client, fault.document("table")) for fault in QUICK])
-
-    shown = await client.finished(job)
+async def test_every_fault_ends_its_item_as_the_table_says(client: Portal, stack: Stack) -> None:
+    results = await _imported(client, [_document(stack, fault.document("table")) for fault in QUICK])
 
     got = {
         fault.kind: result["error"] and result["error"]["code"]
-        for fault, result in zip(QUICK, shown["result"], strict=True)
+        for fault, result in zip(QUICK, results, strict=True)
     }
     assert got == {fault.kind: fault.error and fault.error.value for fault in QUICK}
 
 
-async def test_a_failed_item_shows_the_status_of_its_source(client: Portal) -> None:
+async def test_a_failed_item_shows_the_status_of_its_source(client: Portal, stack: Stack) -> None:
     refused = [fault for fault in QUICK if fault.status and fault.status >= 400]
-    job = await client.submit([_document(client, fault.document("status")) for fault in refused])
-
-    shown = await client.finished(job)
-
-    assert [each["error"]["status"] for each in shown["result"]] == [fault.status for fault in refused]
+    results = await _imported(client, [_document(stack, fault.document("status")) for fault in refused])
+    assert [result["error"]["status"] for result in results] == [fault.status for fault in refused]
 
 
-async def test_what_a_source_said_is_in_no_error(client: Portal) -> None:
-    job = await client.submit([_document(client, fault.document("words")) for fault in QUICK])
-
-    shown = await client.finished(job)
-
-    errors = [result["error"] for result in shown["result"] if result["error"]]
+async def test_what_a_source_said_is_in_no_error(client: Portal, stack: Stack) -> None:
+    results = await _imported(client, [_document(stack, fault.document("words")) for fault in QUICK])
+    errors = [result["error"] for result in results if result["error"]]
     known = {(text.message, text.more_info) for text in ERROR_TEXTS.values()}
     assert {(error["message"], error["more_info"]) for error in errors} <= known
 
 
-async def test_a_fault_that_passes_leaves_the_whole_file(client: Portal) -> None:
+async def test_a_fault_that_passes_leaves_the_whole_file(client: Portal, stack: Stack) -> None:
     passing = [fault for fault in QUICK if fault.error is None]
-    job = await client.submit([_document(client, fault.document("whole")) for fault in passing])
-
-    shown = await client.finished(job)
-
-    bodies = [await _download(client, result["resource"]) for result in shown["result"]]
+    results = await _imported(client, [_document(stack, fault.document("whole")) for fault in passing])
+    bodies = [await _download(client, result["resource"]) for result in results]
     digest = hashlib.sha256(rules.bench_content(0)).hexdigest()
     assert {hashlib.sha256(body).hexdigest() for body in bodies} == {digest}
 
 
-async def test_one_bad_item_does_not_touch_its_neighbours(client: Portal) -> None:
+async def test_one_bad_item_does_not_touch_its_neighbours(client: Portal, stack: Stack) -> None:
     names = ["generic-000", "fault-not-found", "generic-001", "fault-html", "generic-002"]
-    shown = await client.finished(await client.submit([_document(client, name) for name in names]))
-    states = [result["state"] for result in shown["result"]]
+    results = await _imported(client, [_document(stack, name) for name in names])
+    states = [result["state"] for result in results]
     assert states == ["ATTACHED", "FAILED", "ATTACHED", "FAILED", "ATTACHED"]
 
 
-async def test_the_same_document_twice_in_a_job_gives_two_files_that_do_not_collide(client: Portal) -> None:
-    shown = await client.finished(await client.submit([_document(client, "generic-004")] * 2))
-    files = [result["resource"] for result in shown["result"]]
+async def test_the_same_document_twice_in_a_job_gives_two_files_that_do_not_collide(
+    client: Portal, stack: Stack
+) -> None:
+    files = [each["resource"] for each in await _imported(client, [_document(stack, "generic-004")] * 2)]
     assert len({file["id"] for file in files}) == len({file["name"] for file in files}) == 2
     assert await _download(client, files[0]) == await _download(client, files[1])
 
 
-async def test_the_same_document_in_a_second_job_is_skipped(client: Portal) -> None:
-    first = await client.finished(await client.submit([_document(client, "generic-006")]))
-    second = await client.finished(await client.submit([_document(client, "generic-006")]))
-    assert [job["result"][0]["state"] for job in (first, second)] == ["ATTACHED", "SKIPPED"]
-    assert len({job["result"][0]["resource"]["id"] for job in (first, second)}) == 1
+async def test_the_same_document_in_a_second_job_is_skipped(client: Portal, stack: Stack) -> None:
+    (first,) = await _imported(client, [_document(stack, "generic-006")])
+    (second,) = await _imported(client, [_document(stack, "generic-006")])
+    assert (first["state"], second["state"]) == ("ATTACHED", "SKIPPED")
+    assert first["resource"]["id"] == second["resource"]["id"]
 
 
-async def test_research_documents_carry_their_study_and_participant(client: Portal) -> None:
-    shown = await client.finished(await client.submit([_document(client, "GF-0001-0", "ncpi")]))
-    metadata = shown["result"][0]["resource"]["metadata"]
+async def test_research_documents_carry_their_study_and_participant(client: Portal, stack: Stack) -> None:
+    await register_source(stack, client.http, "ncpi")
+    (result,) = await _imported(client, [_document(stack, "GF-0001-0", "ncpi")])
+    metadata = result["resource"]["metadata"]
     assert "SD-001" in metadata.values()
     assert "PT-0001" in metadata.values()
+
+
+async def test_a_document_may_be_named_by_its_version(client: Portal, stack: Stack) -> None:
+    results = await _imported(
+        client,
+        [_document(stack, "generic-008/_history/1"), _document(stack, "generic-008/_history/7")],
+    )
+    assert [result["state"] for result in results] == ["ATTACHED", "FAILED"]
+
+
+async def test_protected_sources_are_read_with_their_own_credentials(client: Portal, stack: Stack) -> None:
+    secrets = stack.layout.home.secrets()
+    bearer = {"type": "bearer", "token": secrets.source_bearer}
+    await register_source(stack, client.http, "bearer", auth=bearer)
+    oauth = {
+        "type": "client_credentials",
+        "token_url": f"{stack.layout.source_url}/oauth/token",
+        "client_id": "sluice",
+        "client_secret": secrets.source_client_secret,
+    }
+    await register_source(stack, client.http, "oauth", auth=oauth)
+
+    documents = [_document(stack, "bench-000777", "bearer"), _document(stack, "bench-000778", "oauth")]
+    results = await _imported(client, documents)
+
+    assert [result["state"] for result in results] == ["ATTACHED", "ATTACHED"]
+
+
+async def test_a_protected_source_with_the_wrong_secret_refuses(client: Portal, stack: Stack) -> None:
+    # The same server under another spelling of its address is another source, with credentials of its own.
+    base = f"{stack.layout.source_url}/bearer/fhir".replace("127.0.0.1", "localhost")
+    wrong = {"type": "bearer", "token": "not the token of this source"}
+    await register_source(stack, client.http, "bearer wrong", base_url=base, auth=wrong)
+    (result,) = await _imported(client, [f"{base}/DocumentReference/generic-000"])
+    assert (result["error"]["code"], result["error"]["status"]) == ("source_refused", 401)
