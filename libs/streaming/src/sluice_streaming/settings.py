@@ -15,12 +15,16 @@ class StreamSettings(BaseSettings):
         `host:port`, several separated by commas.
     concurrency
         The most items in flight per process.
+    instance
+        A name that this process keeps over restarts and shares with no other of its service, for example
+        a pod's; see `KafkaBackend`. Without it a killed process's share waits for its session to end.
     """
 
     model_config = SettingsConfigDict(env_prefix="SLUICE_")
 
     kafka: str = Field(default="127.0.0.1:9092", min_length=1)
     concurrency: int = Field(default=32, ge=1, le=4096)
+    instance: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,100}$")
 
 
 class ProcessSettings(BaseSettings):
