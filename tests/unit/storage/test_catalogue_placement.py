@@ -17,7 +17,6 @@ from sluice_storage.catalogue.placement import (
     Unknown,
     Wanted,
     decide,
-    places_of,
 )
 
 FOLDER = "f"
@@ -26,7 +25,7 @@ FOLDER = "f"
 def settle(batch: list[Wanted], held: dict[Place, Occupant], highest: dict[Place, int]) -> list[Decision]:
     """Decide a batch, looking up what it asks for, as the store does."""
     known, rounds = Folders(), 0
-    wanted = places_of(batch)
+    wanted = frozenset((each.folder, each.name) for each in batch)
     while True:
         for place in wanted:
             known.held[place] = held.get(place)

@@ -59,7 +59,7 @@ class ObjectStore:
     backend
         Where objects are: a bucket with a prefix, or a folder.
     folder
-        The folder, when it is one: local calls are then made directly, because handing them to another
+        The folder, when it is one: small contents are then written directly, because handing them to another
         thread and back costs three times the work of writing 20 KB, and what a killed process left half
         written is looked for where the backend does not show it.
     small
@@ -90,7 +90,9 @@ class ObjectStore:
         """Store a content that is in memory; again, if it is already there."""
         stored = Stored(hashlib.sha256(data).digest(), len(data))
         with translated():
-            if self._direct:
+            if self._folder is not None:
+                _put_file(self._folder, key(stored.sha256), data)
+            elif self._direct:
                 obstore.put(self._backend, key(stored.sha256), data, use_multipart=False)
             else:
                 await obstore.put_async(self._backend, key(stored.sha256), data, use_multipart=False)
@@ -228,6 +230,33 @@ def _hash_of(path: str) -> bytes | None:
     except ValueError:
         return None
     return found if len(found) == hashlib.sha256().digest_size and not prefix else None
+
+
+def _put_file(folder: Path, target: str, data: bytes | bytearray) -> None:
+    """Put a small content into a folder: under `staging/` first, then in its place in one step.
+
+    Files made in one folder lie close together on the disk, those made in 256 do not: this takes 110 µs for
+    20 KB where the backend, which makes them in place, takes 270. What a killed process leaves is then also
+    where it is swept.
+    """
+    staged = folder / _STAGING / uuid4().hex
+    try:
+        try:
+            _write_and_move(staged, folder / target, data)
+        except FileNotFoundError:
+            # The first content there, or someone tidied up.
+            staged.parent.mkdir(parents=True, exist_ok=True)
+            (folder / target).parent.mkdir(parents=True, exist_ok=True)
+            _write_and_move(staged, folder / target, data)
+    except OSError:
+        staged.unlink(missing_ok=True)
+        raise
+
+
+def _write_and_move(staged: Path, target: Path, data: bytes | bytearray) -> None:
+    with staged.open("wb") as file:
+        file.write(data)
+    staged.rename(target)
 
 
 def _sweep_folder(folder: Path, before: datetime) -> int:

@@ -9,17 +9,17 @@ import asyncpg
 
 from sluice_contracts.events import FileOutcome
 from sluice_storage.catalogue.attaching_rows import (
+    Decided,
     delete_files,
+    file_all,
+    hold,
     hold_contents,
-    hold_jobs,
-    insert_files,
     look_up,
-    record,
-    recorded,
+    read,
 )
 from sluice_storage.catalogue.attachment import Attached, Attachment, Item, Refusal
-from sluice_storage.catalogue.placement import Decision, Folders, Unknown, Wanted, decide, places_of
-from sluice_storage.catalogue.rows import Connection, lock_folders, release_blobs
+from sluice_storage.catalogue.placement import Decision, Folders, Unknown, Wanted, decide
+from sluice_storage.catalogue.rows import Connection, release_blobs
 
 
 class Attaching:
@@ -71,9 +71,12 @@ class Attaching:
         # In one order everywhere; an item that was delivered twice into one batch counts once.
         rows = {(row.job, row.item): row for row in sorted(batch, key=lambda row: (row.job, row.item))}
         async with self._pool.acquire() as connection, connection.transaction():
-            live = await hold_jobs(connection, {row.job for row in batch})
-            projects = await lock_folders(connection, {row.folder for row in batch})
-            results: dict[Item, Attached | Refusal] = dict(await recorded(connection, list(rows)))
+            live, projects = await hold(connection, {row.job for row in batch}, {row.folder for row in batch})
+            folders = Folders()
+            places = {(row.folder, row.name) for row in batch}
+            results: dict[Item, Attached | Refusal] = dict(
+                await read(connection, list(rows), places, folders)
+            )
             due: list[Attachment] = []
             for item, row in rows.items():
                 if item in results:
@@ -83,20 +86,20 @@ class Attaching:
                     due.append(row)
                 else:
                     results[item] = refusal
-            results |= await self._write(connection, list(rows.values()), due, projects)
+            plan = await self._plan(connection, due, folders)
+            decided = list(zip(due, plan, strict=True))
+            results |= await self._write(connection, list(rows.values()), decided, projects)
         return results
 
     async def _write(
         self,
         connection: Connection,
         rows: list[Attachment],
-        due: list[Attachment],
+        decided: list[Decided],
         projects: dict[str, str],
     ) -> dict[Item, Attached]:
         now = self._now()
-        plan = await self._plan(connection, due)
-        replaced = {decision.replaces for decision in plan if decision.replaces}
-        decided = list(zip(due, plan, strict=True))
+        replaced = {decision.replaces for _, decision in decided if decision.replaces}
         # What a later item of this batch replaces at once never becomes a row.
         filed = [
             (row, decision)
@@ -109,8 +112,7 @@ class Attaching:
         if missing & used:
             raise _ContentGoneError(missing & used)
         if decided:
-            await insert_files(connection, filed, projects, now)
-            await record(connection, decided, now)
+            await file_all(connection, filed, decided, projects, now)
         # Contents that were brought for nothing, or whose last file was replaced.
         brought = {row.stored.sha256 for row in rows} | {stored.sha256 for stored in old}
         await release_blobs(connection, list(brought - used), now)
@@ -119,17 +121,11 @@ class Attaching:
             for row, decision in decided
         }
 
-    async def _plan(self, connection: Connection, due: list[Attachment]) -> list[Decision]:
+    async def _plan(self, connection: Connection, due: list[Attachment], folders: Folders) -> list[Decision]:
         wanted = [Wanted(row.job, row.folder, row.name, row.rule, self._new_id()) for row in due]
-        folders = Folders()
-        places = places_of(wanted)
-        while places:
-            await look_up(connection, places, folders)
-            plan = decide(wanted, folders)
-            if not isinstance(plan, Unknown):
-                return plan
-            places = plan.places
-        return []
+        while isinstance(plan := decide(wanted, folders), Unknown):
+            await look_up(connection, plan.places, folders)
+        return plan
 
 
 class _ContentGoneError(Exception):

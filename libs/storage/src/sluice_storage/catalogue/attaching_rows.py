@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 
+import msgspec
+
 from sluice_contracts.events import FileOutcome
 from sluice_storage.catalogue.attachment import Attached, Attachment, Item
 from sluice_storage.catalogue.model import EntryKind
@@ -14,55 +16,110 @@ from sluice_storage.objects import Stored
 
 Decided = tuple[Attachment, Decision]
 
+_Found = tuple[str, str, str | None, EntryKind | None, str | None, int]
+_Recorded = tuple[str, int, FileOutcome, str, int, int]
 
-async def hold_jobs(connection: Connection, jobs: Iterable[str]) -> set[str]:
-    """Hold off cancellation of these jobs until the transaction ends; give those that are not cancelled."""
-    rows = await connection.fetch(
-        "SELECT job::text FROM documents.hold_jobs($1) WHERE NOT cancelled", sorted(jobs)
+_decode_places = msgspec.json.Decoder(list[_Found]).decode
+_decode_recorded = msgspec.json.Decoder(list[_Recorded]).decode
+
+_HELD = """
+    SELECT coalesce(json_agg(json_build_array(asked.folder, asked.name, e.id, e.kind, e.origin_job, coalesce((
+        SELECT max(r.renamed_number) FROM files.entries r
+        WHERE r.parent = asked.folder AND r.renamed_from = asked.name AND r.renamed_number IS NOT NULL
+    ), 0))), '[]')::text
+    FROM unnest($1::text[], $2::text[]) AS asked (folder, name)
+    LEFT JOIN files.entries e ON e.parent = asked.folder AND e.name = asked.name
+"""
+_RECORDED = """
+    SELECT coalesce(json_agg(json_build_array(
+        i.job, i.item, i.outcome, i.entry, i.size, i.others)), '[]')::text
+    FROM files.imports i JOIN unnest($3::uuid[], $4::integer[]) AS asked (job, item)
+        ON (i.job, i.item) = (asked.job, asked.item)
+"""
+_READ = f"SELECT ({_HELD}) AS held, ({_RECORDED}) AS recorded"
+_FILE_ALL = """
+    WITH recorded AS (
+        INSERT INTO files.imports (job, item, outcome, entry, size, others, at)
+        SELECT i.*, $15 FROM unnest($16::uuid[], $17::integer[], $18::text[], $19::text[], $20::bigint[],
+            $21::integer[]) AS i
     )
-    return {row["job"] for row in rows}
+    INSERT INTO files.entries (id, project, parent, kind, name, size, sha256, content_type, metadata,
+        tags, origin_job, origin_item, origin_source, renamed_from, renamed_number,
+        created_on, modified_on)
+    SELECT f.id, f.project, f.parent, 'file', f.name, f.size, f.sha256, f.content_type, f.metadata::jsonb,
+        ARRAY(SELECT jsonb_array_elements_text(f.tags::jsonb)), f.job, f.item, f.source,
+        f.renamed_from, f.renamed_number, $15, $15
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bytea[], $7::text[],
+        $8::text[], $9::text[], $10::uuid[], $11::integer[], $12::text[], $13::text[], $14::integer[])
+    AS f (id, project, parent, name, size, sha256, content_type, metadata, tags, job, item, source,
+        renamed_from, renamed_number)
+"""
 
 
-async def recorded(connection: Connection, items: Sequence[Item]) -> dict[Item, Attached]:
-    """Give the outcomes of those of these items that took effect before."""
+async def hold(
+    connection: Connection, jobs: Iterable[str], folders: Iterable[str]
+) -> tuple[set[str], dict[str, str]]:
+    """Hold off cancellation of these jobs, then lock these folders, until the transaction ends.
+
+    One round trip: how many there are decides how long others wait for the folders. Gives the jobs that are
+    not cancelled, and the project of each folder that is there.
+    """
     rows = await connection.fetch(
         """
-        SELECT i.job::text, i.item, i.outcome, i.entry, i.size, i.others FROM files.imports i
-        JOIN unnest($1::uuid[], $2::integer[]) AS asked (job, item)
-            ON (i.job, i.item) = (asked.job, asked.item)
+        WITH held AS MATERIALIZED (SELECT job FROM documents.hold_jobs($1) WHERE NOT cancelled),
+        locked AS MATERIALIZED (
+            SELECT f.id, f.project FROM files.entries f JOIN files.projects p ON p.id = f.project
+            -- Never false; jobs come before folders in the order of locks, and this makes them.
+            WHERE (SELECT count(*) FROM held) >= 0 AND f.id = ANY($2) AND f.kind = 'folder'
+            ORDER BY p.id, f.id FOR KEY SHARE OF p FOR NO KEY UPDATE OF f
+        )
+        SELECT job::text, NULL AS folder, NULL AS project FROM held
+        UNION ALL SELECT NULL, id, project FROM locked
         """,
+        sorted(jobs),
+        list(folders),
+    )
+    live = {row["job"] for row in rows if row["job"] is not None}
+    return live, {row["folder"]: row["project"] for row in rows if row["folder"] is not None}
+
+
+async def read(
+    connection: Connection, items: Sequence[Item], places: Iterable[Place], folders: Folders
+) -> dict[Item, Attached]:
+    """Give the outcomes of those of these items that took effect before, and look up places as `look_up`."""
+    asked = sorted(places)
+    row = await connection.fetchrow(
+        _READ,
+        [folder for folder, _ in asked],
+        [name for _, name in asked],
         [job for job, _ in items],
         [item for _, item in items],
     )
+    assert row is not None  # noqa: S101 - two aggregates are always one row
+    for found in _decode_places(row["held"]):
+        _note(found, folders)
     return {
-        (row["job"], row["item"]): Attached(
-            FileOutcome(row["outcome"]), row["entry"], row["size"], row["others"]
-        )
-        for row in rows
+        (job, item): Attached(outcome, entry, size, others)
+        for job, item, outcome, entry, size, others in _decode_recorded(row["recorded"])
     }
 
 
 async def look_up(connection: Connection, places: Iterable[Place], folders: Folders) -> None:
     """Add to `folders` what these places hold, and how far files that wanted them have been renamed."""
     asked = sorted(places)
-    rows = await connection.fetch(
-        """
-        SELECT asked.folder, asked.name, e.id, e.kind, e.origin_job::text, (
-            SELECT max(r.renamed_number) FROM files.entries r
-            WHERE r.parent = asked.folder AND r.renamed_from = asked.name AND r.renamed_number IS NOT NULL
-        ) AS highest
-        FROM unnest($1::text[], $2::text[]) AS asked (folder, name)
-        LEFT JOIN files.entries e ON e.parent = asked.folder AND e.name = asked.name
-        """,
+    found = await connection.fetchval(
+        _HELD,
         [folder for folder, _ in asked],
         [name for _, name in asked],
     )
-    for row in rows:
-        place = (row["folder"], row["name"])
-        folders.held[place] = (
-            None if row["id"] is None else Occupant(row["id"], EntryKind(row["kind"]), row["origin_job"])
-        )
-        folders.highest[place] = row["highest"] or 0
+    for each in _decode_places(found):
+        _note(each, folders)
+
+
+def _note(found: _Found, folders: Folders) -> None:
+    folder, name, entry, kind, job, highest = found
+    folders.held[folder, name] = None if entry is None or kind is None else Occupant(entry, kind, job)
+    folders.highest[folder, name] = highest
 
 
 async def delete_files(connection: Connection, entries: Iterable[str]) -> list[Stored]:
@@ -112,25 +169,16 @@ async def hold_contents(
     return gone
 
 
-async def insert_files(
-    connection: Connection, files: Sequence[Decided], projects: dict[str, str], now: datetime
+async def file_all(
+    connection: Connection,
+    files: Sequence[Decided],
+    decided: Sequence[Decided],
+    projects: dict[str, str],
+    now: datetime,
 ) -> None:
-    """Insert these files."""
-    if not files:
-        return
+    """Insert the files, and record what became of every item that was decided, so that it happens once."""
     await connection.execute(
-        """
-        INSERT INTO files.entries (id, project, parent, kind, name, size, sha256, content_type, metadata,
-            tags, origin_job, origin_item, origin_source, renamed_from, renamed_number,
-            created_on, modified_on)
-        SELECT f.id, f.project, f.parent, 'file', f.name, f.size, f.sha256, f.content_type, f.metadata::jsonb,
-            ARRAY(SELECT jsonb_array_elements_text(f.tags::jsonb)), f.job, f.item, f.source,
-            f.renamed_from, f.renamed_number, $15, $15
-        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bytea[], $7::text[],
-            $8::text[], $9::text[], $10::uuid[], $11::integer[], $12::text[], $13::text[], $14::integer[])
-        AS f (id, project, parent, name, size, sha256, content_type, metadata, tags, job, item, source,
-            renamed_from, renamed_number)
-        """,
+        _FILE_ALL,
         [decision.entry for _, decision in files],
         [projects[row.folder] for row, _ in files],
         [row.folder for row, _ in files],
@@ -146,22 +194,10 @@ async def insert_files(
         [None if decision.number is None else row.name for row, decision in files],
         [decision.number for _, decision in files],
         now,
-    )
-
-
-async def record(connection: Connection, decided: Sequence[Decided], now: datetime) -> None:
-    """Record what became of these items, so that it happens once."""
-    await connection.execute(
-        """
-        INSERT INTO files.imports (job, item, outcome, entry, size, others, at)
-        SELECT i.*, $7 FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::bigint[],
-            $6::integer[]) AS i
-        """,
         [row.job for row, _ in decided],
         [row.item for row, _ in decided],
         [decision.outcome.value for _, decision in decided],
         [decision.entry for _, decision in decided],
         [row.stored.size for row, _ in decided],
         [row.others for row, _ in decided],
-        now,
     )

@@ -16,7 +16,7 @@ The rules, for a name that its folder already holds:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sluice_contracts.commands import ConflictResolution
@@ -127,8 +127,3 @@ class _Planner:
     def _take(self, at: Place, wanted: Wanted, decision: Decision) -> Decision:
         self._held[at] = Occupant(wanted.entry, EntryKind.FILE, wanted.job)
         return decision
-
-
-def places_of(batch: Iterable[Wanted]) -> frozenset[Place]:
-    """Give the places that a batch asks for: what is looked up first."""
-    return frozenset((wanted.folder, wanted.name) for wanted in batch)
