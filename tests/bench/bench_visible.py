@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ class Sent:
         return sum(map(len, self.waiting.values()))
 
 
-Watch = Callable[[Sent], Awaitable[None]]
+Watch = Callable[[Sent], Coroutine[None, None, None]]
 
 
 async def publish_steadily(
@@ -128,11 +128,11 @@ async def watch_log(bootstrap: str, sent: Sent) -> None:
 
 
 async def measure_delays(
-    bootstrap: str, told: Sequence[tuple[bytes, bytes]], rate: float, watch: object
+    bootstrap: str, told: Sequence[tuple[bytes, bytes]], rate: float, watch: Watch
 ) -> Sent:
     """Publish while `watch` looks; gives the delays."""
     sent = Sent()
-    watching = asyncio.ensure_future(watch(sent))
+    watching = asyncio.create_task(watch(sent))
     await asyncio.sleep(1)
     reached = await publish_steadily(bootstrap, told, rate, sent)
     deadline = time.perf_counter() + 30
