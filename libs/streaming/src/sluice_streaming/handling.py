@@ -11,6 +11,7 @@ import structlog
 from msgspec import Struct
 
 from sluice_contracts import wire
+from sluice_streaming.cancelling import being_cancelled
 from sluice_streaming.clock import Clock
 from sluice_streaming.letters import dead_letter
 from sluice_streaming.messages import Delivery, Message, Outgoing, Record, outgoing
@@ -86,7 +87,7 @@ class Handling(Generic[C]):
         except Unavailable:
             raise
         except asyncio.CancelledError as error:
-            if _being_cancelled():
+            if being_cancelled():
                 raise
             # Something the handler waited for was cancelled, not the delivery.
             return self._fault(delivery, history, error)
@@ -153,11 +154,6 @@ class Handling(Generic[C]):
             # The letter must be written all the same: losing it too would help nobody.
             log.error("announcing a failure failed", topic=self._step.topic.name, **describe(error))  # noqa: TRY400
             return ()
-
-
-def _being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _place(record: Record) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class KafkaTuning:
     """
 
     patience: float = 10.0
-    linger: float = 0.0
+    linger: float = 0.025
     session: float = 10.0
     rebalance: float = 30.0
     fetch_wait: float = 0.2

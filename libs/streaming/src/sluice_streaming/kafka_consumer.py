@@ -26,6 +26,7 @@ from aiokafka.errors import (
 )
 
 from sluice_streaming.backend import Assignee
+from sluice_streaming.cancelling import closed
 from sluice_streaming.messages import Partition, Record
 from sluice_streaming.outcomes import Fenced, Unavailable
 
@@ -73,11 +74,11 @@ class KafkaConsumer:
                 await inner.start()
             except (KafkaError, OSError) as error:
                 log.info("waiting for Kafka", error=type(error).__name__)
-                await self._close(inner)
+                await closed(inner.stop(), _STOP_SECONDS)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
             except BaseException:
-                await self._close(inner)
+                await closed(inner.stop(), _STOP_SECONDS)
                 raise
             else:
                 self._failing_since = None
@@ -87,7 +88,7 @@ class KafkaConsumer:
         """Leave the group."""
         inner, self._inner = self._inner, None
         if inner is not None:
-            await self._close(inner)
+            await closed(inner.stop(), _STOP_SECONDS)
 
     async def poll(self, timeout: float, limit: int) -> Mapping[Partition, Sequence[Record]]:
         """Give records; see `Consumer`."""
@@ -199,14 +200,8 @@ class KafkaConsumer:
         elif now - self._failing_since > _PATIENCE_SECONDS:
             inner = self._inner
             await self._listener.on_partitions_revoked(inner.assignment())
-            await self._close(inner)
+            await closed(inner.stop(), _STOP_SECONDS)
             await self.start()
-
-    @staticmethod
-    async def _close(inner: Any) -> None:
-        with suppress(KafkaError, OSError, TimeoutError):
-            async with asyncio.timeout(_STOP_SECONDS):
-                await inner.stop()
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -7,7 +7,6 @@ import random
 import time
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -19,6 +18,7 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
+from sluice_streaming.cancelling import closed
 from sluice_streaming.messages import Message, Outgoing, outgoing
 from sluice_streaming.outcomes import Unavailable
 
@@ -78,7 +78,7 @@ class KafkaProducer:
         self._users -= 1
         if self._users == 0 and self._inner is not None:
             inner, self._inner = self._inner, None
-            await _close(inner)
+            await closed(inner.stop(), _STOP_SECONDS)
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """Publish messages; see `Producer`."""
@@ -132,12 +132,12 @@ class KafkaProducer:
                 try:
                     await inner.start()
                 except (KafkaError, OSError) as error:
-                    await _close(inner)
+                    await closed(inner.stop(), _STOP_SECONDS)
                     log.info("waiting for Kafka", error=type(error).__name__)
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, 2.0)
                 except BaseException:
-                    await _close(inner)
+                    await closed(inner.stop(), _STOP_SECONDS)
                     raise
                 else:
                     self._inner = inner
@@ -152,15 +152,9 @@ class KafkaProducer:
         for future in self._pending:
             if not future.done():
                 future.set_exception(KafkaError("the producer was given up"))
-        task = asyncio.create_task(_close(inner))
+        task = asyncio.create_task(closed(inner.stop(), _STOP_SECONDS))
         _closing.add(task)
         task.add_done_callback(_closing.discard)
 
 
 _closing: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
-
-
-async def _close(inner: Any) -> None:
-    with suppress(TimeoutError, KafkaError):
-        async with asyncio.timeout(_STOP_SECONDS):
-            await inner.stop()

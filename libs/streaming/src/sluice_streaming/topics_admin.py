@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -85,6 +85,7 @@ async def create(bootstrap: str, topics: Iterable[Topic] = TOPICS, *, replicatio
                 _require((name, code) for name, code, *_ in answer.topic_errors)
                 changes.grown.append(topic.name)
         changes.altered = await _align(admin, there)
+        await _visible(admin, planned)
     return changes
 
 
@@ -123,6 +124,21 @@ async def _create(admin: Any, missing: Sequence[Planned], replication: int) -> l
     results = [(name, code) for name, code, *_ in answer.topic_errors]
     _require((name, code) for name, code in results if code != exists)
     return [name for name, code in results if code == 0]
+
+
+async def _visible(admin: Any, planned: Mapping[str, Planned], wait: float = 30.0) -> None:
+    """Wait until the brokers know what the controller decided, so that services may start."""
+    deadline = asyncio.get_running_loop().time() + wait
+    while True:
+        ready = {
+            topic["topic"]: sum(partition["leader"] >= 0 for partition in topic["partitions"])
+            for topic in await admin.describe_topics()
+        }
+        if all(ready.get(name, 0) >= topic.partitions for name, topic in planned.items()):
+            return
+        if asyncio.get_running_loop().time() > deadline:
+            raise Unavailable("kafka")
+        await asyncio.sleep(0.1)
 
 
 async def _align(admin: Any, topics: Sequence[Planned]) -> list[str]:

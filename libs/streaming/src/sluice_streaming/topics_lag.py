@@ -9,6 +9,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from sluice_contracts.topics import TOPICS, Topic
+from sluice_streaming.cancelling import closed
 from sluice_streaming.topics_admin import connected, plan
 
 
@@ -79,4 +80,4 @@ async def _bounds(
         consumer.assign(partitions)
         return await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
     finally:
-        await consumer.stop()
+        await closed(consumer.stop(), 5.0)
