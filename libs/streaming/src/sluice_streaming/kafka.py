@@ -25,7 +25,8 @@ class KafkaTuning:
     patience
         How long `publish` waits for acknowledgement before it raises Unavailable.
     linger
-        How long the producer waits for company before it sends a batch.
+        How long the producer waits for company before it sends a batch. At a few hundred messages a second
+        this makes a tenth as many requests, which the broker and every consumer notice.
     session
         After how long without a heartbeat a member's partitions go to others.
     rebalance

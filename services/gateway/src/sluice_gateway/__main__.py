@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -33,7 +34,7 @@ from sluice_security.tokens import TokenVerifier
 from sluice_storage.catalogue import Catalogue
 from sluice_storage.objects import ObjectStore
 from sluice_storage.pool import TRANSIENT, open_pool
-from sluice_streaming.kafka import KafkaBackend
+from sluice_streaming.kafka import KafkaBackend, KafkaTuning
 from sluice_streaming.service import Context, run
 
 log = structlog.get_logger(__name__)
@@ -68,7 +69,9 @@ async def running(settings: Settings) -> AsyncIterator[tuple[Gateway, PostgresKe
         verifier = TokenVerifier(authority, issuer=settings.issuer, audience=settings.public_url)
         await stack.enter_async_context(verifier)
         http = await stack.enter_async_context(GuardedClient(loopback=settings.loopback_sources))
-        commands = Commands(KafkaBackend(settings.kafka).producer())
+        # A portal waits for this record: it is not held back for company.
+        producer = KafkaBackend(settings.kafka, tuning=KafkaTuning(linger=0.0)).producer()
+        commands = Commands(producer)
         # Serving does not wait for Kafka: reading works without it, and imports are told to come back.
         connecting = asyncio.create_task(commands.connect(), name="connect to Kafka")
         stack.push_async_callback(commands.close)
@@ -113,6 +116,9 @@ async def main(context: Context) -> None:
     """Serve until asked to stop; then finish what is under way."""
     settings = Settings()
     async with running(settings) as (gateway, keys):
+        # What was made by now stays: leaving it out keeps collections short, and so the slowest answers fast.
+        gc.collect()
+        gc.freeze()
         runner = web.AppRunner(
             make_app(gateway), access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_SECONDS
         )
