@@ -31,12 +31,13 @@ class Client:
 
     resources: dict[str, Any] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    failure: SourceFailure = field(default_factory=lambda: SourceFailure(ItemError.DOCUMENT_NOT_FOUND, 404))
 
     async def get_json(self, _source: Source, url: str, *, expected: str) -> FetchedResource:
         self.asked.append(url)
         found = self.resources.get(url.removeprefix(BASE + "/"))
         if found is None:
-            raise SourceFailure(ItemError.DOCUMENT_NOT_FOUND, 404)
+            raise self.failure
         return FetchedResource(json.dumps(found).encode(), expected, found["id"], None, None)
 
 
@@ -91,10 +92,13 @@ async def test_a_trial_that_cannot_be_is_refused_and_nothing_is_read(
 
 
 async def test_a_document_that_the_source_does_not_give_is_said_so_in_the_words_of_an_item() -> None:
-    async with memory_gateway(fhir=Client()) as site:
-        answer = await site.post(URL + "/actions/dry-run", json=document(), headers=site.bearer())
-        body = await answer.json()
-    assert (answer.status, body["code"]) == (502, "document_not_found")
+    away = SourceFailure(ItemError.SOURCE_UNAVAILABLE, 503, retry=True)
+    absent = SourceFailure(ItemError.DOCUMENT_NOT_FOUND, 404)
+    for failure, status in ((absent, 422), (away, 502)):
+        async with memory_gateway(fhir=Client(failure=failure)) as site:
+            answer = await site.post(URL + "/actions/dry-run", json=document(), headers=site.bearer())
+            body = await answer.json()
+        assert (answer.status, body["code"]) == (status, failure.code)
 
 
 async def test_trials_count_as_bulk_requests() -> None:

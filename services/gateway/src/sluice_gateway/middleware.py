@@ -91,6 +91,7 @@ async def add_fields(request: web.Request, response: web.StreamResponse) -> None
     """Add what every answer carries, before its head is sent (a streamed one's is sent by its handler)."""
     if request_id := request.get(ID):
         response.headers[REQUEST_ID] = request_id
+    response.headers[hdrs.SERVER] = "sluice"  # whoever asks need not know with what it is made
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
 

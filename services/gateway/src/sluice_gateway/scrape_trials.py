@@ -72,8 +72,8 @@ class ScrapeTrials:
         Raises
         ------
         Problem
-            400: no such schema, or no registered source; 429; 502: the source did not give the document;
-            504: it took too long.
+            400: no such schema, or no registered source; 422: the source has no such document; 429; 502: it
+            cannot give it now; 504: it took too long.
         """
         await self._quotas.take(who.client)
         source = await self._sources.match(asked.fhir_document_reference)
@@ -86,7 +86,9 @@ class ScrapeTrials:
             raise Problem(504, "source_timeout", "The source took too long.", "Try again later.") from None
         except SourceFailure as failure:
             text = ERROR_TEXTS[failure.code]
-            raise Problem(502, failure.code.value, text.message, text.more_info) from None
+            # Only what may pass is a server's error: clients repeat those by themselves.
+            status = 502 if failure.retry else 422
+            raise Problem(status, failure.code.value, text.message, text.more_info) from None
 
     async def _try(self, source: Source, asked: TrialRequest) -> Trial:
         reader = _Reader(self._client, source)
@@ -97,7 +99,7 @@ class ScrapeTrials:
             )
         except NotADocumentError:
             raise Problem(
-                502, "wrong_resource", "What the source gave is no DocumentReference.", ""
+                422, "wrong_resource", "What the source gave is no DocumentReference.", ""
             ) from None
         return Trial.model_validate(msgspec.to_builtins(found))
 

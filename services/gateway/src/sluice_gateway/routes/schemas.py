@@ -36,6 +36,6 @@ ROUTES = (
         SCOPE,
         body=TrialRequest,
         counted=True,
-        errors=(502, 504),
+        errors=(422, 502, 504),
     ),
 )
