@@ -128,8 +128,16 @@ def test_a_second_stack_in_one_home_is_refused_in_one_line(tmp_path: Path) -> No
 
 
 def test_a_port_in_use_is_said_with_the_option_that_changes_it(kept_port: int) -> None:
-    with pytest.raises(StackError, match=f"^port {kept_port} is in use, and auth needs it: .*--auth-port$"):
+    with pytest.raises(
+        StackError, match=f"^port {kept_port} is in use, and auth needs it: .*SLUICE_AUTH_PORT$"
+    ):
         Ports(free_port(), kept_port, free_port(), 0, free_port()).check()
+
+
+def test_ports_come_from_the_environment_where_it_names_them() -> None:
+    assert Ports.from_environment({"SLUICE_AUTH_PORT": "18081"}) == Ports(auth=18081)
+    with pytest.raises(StackError, match="^SLUICE_KAFKA_PORT must be a port, not 'x'$"):
+        Ports.from_environment({"SLUICE_KAFKA_PORT": "x"})
 
 
 def test_each_process_has_a_port_and_a_log_of_its_own(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -14,18 +14,20 @@ from rich.console import Console
 
 from sluice_client import Credentials, ImportResult, Project, SluiceClient, SluiceError
 from sluice_stack.cli_profiles import Profiles
-from sluice_stack.demo_documents import SOURCES, documents
+from sluice_stack.demo_documents import SOURCES, SYNTHEA, documents
 from sluice_stack.demo_view import Board, further, metadata_table, result_table
 from sluice_stack.home import Addresses, Home
 from sluice_stack.jars import JarError
-from sluice_stack.layout import Layout
+from sluice_stack.layout import Layout, Ports
 from sluice_stack.processes import StackError
+from sluice_stack.source.server import SAMPLE
 from sluice_stack.stack import Stack
 from sluice_stack.up import HomeFolder, say, show, stop_on_terminate, watch
 
 T = TypeVar("T")
 console = Console(highlight=False)
-_PATIENCE = 170.0
+# Nothing here takes longer unless something is wrong: seconds in all, and for each document.
+_PATIENCE, _PATIENCE_EACH = 170.0, 0.1
 
 
 async def _register_sources(addresses: Addresses, operator: Credentials) -> None:
@@ -50,39 +52,36 @@ async def _portal(client: SluiceClient, profiles: Profiles) -> Project:
     return project
 
 
-async def _import(addresses: Addresses, profiles: Profiles, config: Path, *, running: bool) -> None:
+async def _import(addresses: Addresses, profiles: Profiles, wanted: Sequence[str], *, running: bool) -> None:
     portal = profiles.portal()
     async with SluiceClient(addresses.gateway, auth_url=addresses.auth, credentials=portal) as client:
         project = await _portal(client, profiles)
-        wanted = documents(str(addresses.source), f"run-{time.time():.0f}")
         board = Board(console, len(wanted))
         began = time.monotonic()
         jobs = [job.id for job in await client.import_documents(wanted, project=project.id, tags=["demo"])]
         say(f"it submitted {len(wanted)} documents in {len(jobs)} calls")
         with board.live:
-            await client.wait_all(jobs, timeout=_PATIENCE, on_change=board.changed)
+            await client.wait_all(
+                jobs, timeout=_PATIENCE + _PATIENCE_EACH * len(wanted), on_change=board.changed
+            )
         seconds = time.monotonic() - began
         results = [result for job in jobs async for result in client.results(job)]
         console.print()
         console.print(result_table(results, board.pace.rate, seconds))
         await _show_metadata(client, results)
-        last = jobs[-1]
-        console.print()
-        console.print(
-            further(config, project.id, last, running=running, gateway=addresses.gateway), soft_wrap=True
-        )
+        said = further(profiles.path, project.id, jobs[-1], running=running, gateway=addresses.gateway)
+        console.print(f"\n{said}", soft_wrap=True)
 
 
 async def _show_metadata(client: SluiceClient, results: list[ImportResult]) -> None:
     """Show the metadata of one file of each kind of server that has a schema of its own."""
     for base in ("synthea", "ncpi"):
-        found = next(
-            each.resource
-            for each in results
-            if each.resource is not None and f"/{base}/" in each.fhir_document_reference
-        )
-        console.print()
-        console.print(metadata_table(f"{found.name}, from {SOURCES[base]}", await client.metadata(found.id)))
+        files = (each.resource for each in results if f"/{base}/" in each.fhir_document_reference)
+        found = next((file for file in files if file is not None), None)
+        if found is not None:
+            title = f"{found.name}, from {SOURCES[base]}"
+            console.print()
+            console.print(metadata_table(title, await client.metadata(found.id)))
 
 
 async def _with_supervision(stack: Stack | None, work: Awaitable[T]) -> T:
@@ -101,8 +100,10 @@ async def _with_supervision(stack: Stack | None, work: Awaitable[T]) -> T:
             supervisor.cancel()
 
 
-def run(home: Home, *, keep: bool, say_line: Callable[[str], None] = say) -> None:
+def run(home: Home, choose: Callable[[str], list[str]], *, keep: bool) -> None:
     """Run the demo on the stack in `home`, starting it if it does not run.
+
+    `choose` gives the documents to import from the demo source at the address it is given.
 
     Raises
     ------
@@ -114,7 +115,7 @@ def run(home: Home, *, keep: bool, say_line: Callable[[str], None] = say) -> Non
     with ExitStack() as cleanup:
         addresses, stack = home.running(), None
         if addresses is None:
-            stack = cleanup.enter_context(Stack(Layout(home, source=True), say_line))
+            stack = cleanup.enter_context(Stack(Layout(home, Ports.from_environment(), source=True), say))
             addresses = stack.addresses
         elif addresses.source is None:
             raise StackError("the stack that runs here has no demo source: start it with --source")
@@ -123,24 +124,32 @@ def run(home: Home, *, keep: bool, say_line: Callable[[str], None] = say) -> Non
 
         async def work() -> None:
             await _register_sources(addresses, profiles.operator())
-            await _import(addresses, profiles, profiles.path, running=running)
+            await _import(addresses, profiles, choose(str(addresses.source)), running=running)
 
         asyncio.run(_with_supervision(stack, work()))
         if stack is not None and keep:
             show(stack)
             watch(stack)
         elif stack is not None:
-            say_line("stopping; the data stays")
+            say("stopping; the data stays")
 
 
 def demo(
     home: HomeFolder = Path(".sluice"),
     keep: Annotated[bool, typer.Option(help="leave the stack running, until Ctrl-C")] = False,
+    count: Annotated[int, typer.Option("--documents", help="how many of Synthea's documents")] = SYNTHEA,
+    synthea: Annotated[
+        Path, typer.Option(envvar="SLUICE_SOURCE_SYNTHEA", help="the folder with Synthea's files")
+    ] = SAMPLE,
 ) -> None:
     """Import documents from a demo source, end to end."""
     stop_on_terminate()
     try:
-        run(Home(home), keep=keep)
+        run(
+            Home(home),
+            lambda source: documents(source, f"run-{time.time():.0f}", synthea, count),
+            keep=keep,
+        )
     except KeyboardInterrupt:
         say("stopped")
     except (StackError, JarError, SluiceError) as error:

@@ -16,7 +16,7 @@ SOURCES = {
     "ncpi": "Research data (NCPI)",
     "r4": "Generic R4 server",
 }
-_SYNTHEA = 520
+SYNTHEA = 520
 _TWICE = 20
 _LARGE = ("big-5mb", "big-20mb")
 
@@ -25,15 +25,15 @@ class _Named(msgspec.Struct):
     id: str
 
 
-def documents(source: str, run: str, sample: Path = SAMPLE) -> list[str]:
+def documents(source: str, run: str, sample: Path = SAMPLE, count: int = SYNTHEA) -> list[str]:
     """List the addresses to import from the demo source at `source`, in the order they are submitted.
 
-    They are 520 of Synthea's documents with their text inline or by URL by turns, the research and the
+    They are `count` of Synthea's documents with their text inline or by URL by turns, the research and the
     generic data set, two large files, one document for every fault that does not take minutes to play, and
     the first twenty again, which conflict resolution will skip. `run` sets the faults of one run apart from
     another's.
     """
-    synthea = _addresses(source, "synthea", _synthea_ids(sample)[:_SYNTHEA])
+    synthea = _addresses(source, "synthea", _synthea_ids(sample)[:count])
     others = [
         *_addresses(source, "ncpi", research.load().names("DocumentReference")),
         *_addresses(source, "r4", generic.load().names("DocumentReference")),

@@ -14,6 +14,7 @@ from sluice_stack.processes import StackError, free_port, port_taken
 HTTP_SERVICES = ("auth", "gateway")
 WORKERS = ("fetcher", "scraper", "attacher", "status")
 SERVICES = (*WORKERS, *HTTP_SERVICES)
+_PORTS_END = 65536
 _SCHEMAS = Path(__file__).resolve().parents[4] / "schemas" / "scrape"
 
 
@@ -32,6 +33,25 @@ class Ports:
         """Choose ports that nothing uses now; `health` is 0, which has each worker choose one for itself."""
         return cls(gateway=free_port(), auth=free_port(), source=free_port(), health=0, kafka=free_port())
 
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Ports:
+        """Take ports from `SLUICE_GATEWAY_PORT` and the like, the usual ones where these say nothing.
+
+        Raises
+        ------
+        StackError
+            One of them is no port.
+        """
+        chosen = {}
+        for each in fields(cls):
+            name = f"SLUICE_{each.name.upper()}_PORT"
+            text = environment.get(name, "")
+            if text and not (text.isdigit() and 0 < int(text) < _PORTS_END):
+                raise StackError(f"{name} must be a port, not {text!r}")
+            if text:
+                chosen[each.name] = int(text)
+        return cls(**chosen)
+
     def check(self) -> None:
         """Make sure that nothing else listens on them.
 
@@ -45,7 +65,7 @@ class Ports:
             if port and port_taken(port):
                 raise StackError(
                     f"port {port} is in use, and {each.name} needs it: "
-                    f"stop what listens there, or choose another with --{each.name}-port"
+                    f"stop what listens there, or choose another with SLUICE_{each.name.upper()}_PORT"
                 )
 
 
@@ -118,6 +138,8 @@ class Layout:
                 port = self.ports.health + 10 * order + index if self.ports.health else free_port()
                 environment = self._environment(kafka, dsn[service], secrets)
                 environment["SLUICE_HEALTH"] = f"127.0.0.1:{port}"
+                # One that died takes its share of the work up again the moment it is back.
+                environment["SLUICE_INSTANCE"] = name
                 yield self._plan(name, f"sluice_{service}", environment, f"http://127.0.0.1:{port}")
         for service in HTTP_SERVICES:
             if service not in self.services:
