@@ -136,7 +136,7 @@ def test_a_port_in_use_is_said_with_the_option_that_changes_it(kept_port: int) -
 
 def test_ports_come_from_the_environment_where_it_names_them() -> None:
     assert Ports.from_environment({"SLUICE_AUTH_PORT": "18081"}) == Ports(auth=18081)
-    with pytest.raises(StackError, match="^SLUICE_KAFKA_PORT must be a port, not 'x'$"):
+    with pytest.raises(StackError, match=r"^SLUICE_KAFKA_PORT must be a port, not 'x'$"):
         Ports.from_environment({"SLUICE_KAFKA_PORT": "x"})
 
 

@@ -62,11 +62,23 @@ class Ports:
         """
         for each in fields(self):
             port = getattr(self, each.name)
-            if port and port_taken(port):
-                raise StackError(
-                    f"port {port} is in use, and {each.name} needs it: "
-                    f"stop what listens there, or choose another with SLUICE_{each.name.upper()}_PORT"
-                )
+            if port:
+                check_port(port, each.name, each.name)
+
+
+def check_port(port: int, user: str, setting: str) -> None:
+    """Make sure that nothing else listens on a port that `user` needs, and which `setting` chooses.
+
+    Raises
+    ------
+    StackError
+        Something does; the text says what to do.
+    """
+    if port_taken(port):
+        raise StackError(
+            f"port {port} is in use, and {user} needs it: "
+            f"stop what listens there, or choose another with SLUICE_{setting.upper()}_PORT"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +142,19 @@ class Layout:
         return f"http://127.0.0.1:{self.ports.source}"
 
     def plans(self, kafka: str, dsn: Mapping[str, str], secrets: Secrets) -> Iterator[Plan]:
-        """Give every process to run; `dsn` is Postgres's address by service."""
+        """Give every process to run; `dsn` is Postgres's address by service.
+
+        Raises
+        ------
+        StackError
+            A port that a worker answers health checks on is in use.
+        """
         for order, service in enumerate(WORKERS):
             count = self.scale.get(service, 1) if service in self.services else 0
             for index in range(count):
                 name = service if count == 1 else f"{service}-{index + 1}"
                 port = self.ports.health + 10 * order + index if self.ports.health else free_port()
+                check_port(port, name, "health")
                 environment = self._environment(kafka, dsn[service], secrets)
                 environment["SLUICE_HEALTH"] = f"127.0.0.1:{port}"
                 # One that died takes its share of the work up again the moment it is back.
