@@ -34,7 +34,7 @@ GROUP = "attacher"
 async def main(context: Context) -> None:
     """Wire the service to Kafka, Postgres and the object store and run it until it is asked to stop."""
     settings = Settings()
-    await serve(context, settings, KafkaBackend(settings.kafka))
+    await serve(context, settings, KafkaBackend(settings.kafka, instance=settings.instance))
 
 
 async def serve(context: Context, settings: Settings, backend: Backend, limits: Limits | None = None) -> None:

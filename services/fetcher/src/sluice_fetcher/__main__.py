@@ -34,7 +34,7 @@ GROUP = "fetcher"
 async def main(context: Context) -> None:
     """Wire the service to Kafka and Postgres and run it until it is asked to stop."""
     settings = Settings()
-    await serve(context, settings, KafkaBackend(settings.kafka))
+    await serve(context, settings, KafkaBackend(settings.kafka, instance=settings.instance))
 
 
 async def serve(context: Context, settings: Settings, backend: Backend) -> None:
