@@ -22,7 +22,7 @@ async def site() -> AsyncIterator[Site]:
         yield found
 
 
-async def refused(site: Site, status: int, code: str, **request: Any) -> dict[str, Any]:
+async def expect_refusal(site: Site, status: int, code: str, **request: Any) -> dict[str, Any]:
     """Send a request and check that it is refused like this and leaves nothing on the log."""
     answer = await site.post(URL, **{"headers": site.bearer(), "json": one_item(), **request})
     body: dict[str, Any] = await answer.json()
@@ -82,7 +82,7 @@ async def test_what_is_somebody_elses_is_answered_like_what_does_not_exist(site:
     absent = {"project": "bob/absent", "parent": "d" * 24}[field]
     site.catalogue.projects.writable["bob"] = {theirs: site.catalogue.projects.writable["ann"][ROOT]}
     answers = [
-        await refused(site, 404, "not_found", json=one_item(**{"project": None, field: place}))
+        await expect_refusal(site, 404, "not_found", json=one_item(**{"project": None, field: place}))
         for place in (theirs, absent)
     ]
     assert answers[0] == answers[1]
@@ -90,18 +90,18 @@ async def test_what_is_somebody_elses_is_answered_like_what_does_not_exist(site:
 
 async def test_a_project_that_may_only_be_read_is_forbidden(site: Site) -> None:
     site.catalogue.projects.readable["ann"] = {"bob/shared"}
-    await refused(site, 403, "forbidden", json=one_item(project="bob/shared"))
+    await expect_refusal(site, 403, "forbidden", json=one_item(project="bob/shared"))
 
 
 async def test_a_source_that_is_not_registered_is_refused_with_the_items_position(site: Site) -> None:
     request = {"items": [*one_item()["items"], *one_item()["items"]]}
     request["items"][1]["fhir_document_reference"] = "https://elsewhere.example/DocumentReference/1"
-    body = await refused(site, 400, "invalid_request", json=request)
+    body = await expect_refusal(site, 400, "invalid_request", json=request)
     assert body["message"].startswith("items[1].fhir_document_reference: must be on a registered source")
 
 
 async def test_a_neighbouring_path_of_a_registered_source_is_not_registered(site: Site) -> None:
-    await refused(
+    await expect_refusal(
         site,
         400,
         "invalid_request",
@@ -117,7 +117,7 @@ async def test_all_field_problems_are_in_one_answer_in_the_order_of_the_items(si
         ],
         "conflict_resolution": "MERGE",
     }
-    body = await refused(site, 400, "invalid_request", json=request)
+    body = await expect_refusal(site, 400, "invalid_request", json=request)
     assert [part.partition(":")[0] for part in body["message"].split("; ")] == [
         "conflict_resolution",
         "items[0].fhir_document_reference",
@@ -133,8 +133,8 @@ async def test_a_body_over_the_limit_is_refused_whether_its_length_is_announced_
             yield large
 
         headers = {**site.bearer(), "Content-Type": "application/json"}
-        await refused(site, 413, "too_large", json=None, data=large, headers=headers)
-        await refused(site, 413, "too_large", json=None, data=chunks(), headers=headers)
+        await expect_refusal(site, 413, "too_large", json=None, data=large, headers=headers)
+        await expect_refusal(site, 413, "too_large", json=None, data=chunks(), headers=headers)
 
 
 @pytest.mark.parametrize(
@@ -142,18 +142,18 @@ async def test_a_body_over_the_limit_is_refused_whether_its_length_is_announced_
 )
 async def test_another_content_type_is_refused(site: Site, kind: str) -> None:
     headers = {**site.bearer(), "Content-Type": kind} if kind else site.bearer()
-    await refused(site, 415, "unsupported_media_type", json=None, data=b"{}", headers=headers)
+    await expect_refusal(site, 415, "unsupported_media_type", json=None, data=b"{}", headers=headers)
 
 
 async def test_a_compressed_body_is_refused(site: Site) -> None:
     headers = {**site.bearer(), "Content-Type": "application/json", "Content-Encoding": "gzip"}
-    await refused(site, 415, "unsupported_encoding", json=None, data=b"x", headers=headers)
+    await expect_refusal(site, 415, "unsupported_encoding", json=None, data=b"x", headers=headers)
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"\xff", b"not json"])
 async def test_a_body_that_is_not_json_is_refused(site: Site, raw: bytes) -> None:
     headers = {**site.bearer(), "Content-Type": "application/json; charset=utf-8"}
-    await refused(site, 400, "not_json", json=None, data=raw, headers=headers)
+    await expect_refusal(site, 400, "not_json", json=None, data=raw, headers=headers)
 
 
 @pytest.mark.parametrize("value", [None, "", "No", "true"])
@@ -162,7 +162,7 @@ async def test_the_advance_access_header_is_required(site: Site, value: str | No
     del headers["X-SBG-Advance-Access"]
     if value is not None:
         headers["X-SBG-Advance-Access"] = value
-    await refused(site, 400, "advance_access_required", headers=headers)
+    await expect_refusal(site, 400, "advance_access_required", headers=headers)
 
 
 async def test_the_same_key_and_body_is_the_same_job_and_one_record(site: Site) -> None:
@@ -215,7 +215,9 @@ async def test_a_repeat_after_a_crash_before_publishing_publishes_the_same_job(s
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "x" * 256, "ä"])
 async def test_a_key_that_is_no_key_is_refused(site: Site, key: str) -> None:
-    await refused(site, 400, "invalid_idempotency_key", headers={**site.bearer(), "Idempotency-Key": key})
+    await expect_refusal(
+        site, 400, "invalid_idempotency_key", headers={**site.bearer(), "Idempotency-Key": key}
+    )
 
 
 async def test_with_kafka_away_the_answer_is_503_with_retry_after_and_the_job_is_withdrawn(
@@ -237,7 +239,7 @@ async def test_with_kafka_away_the_answer_is_503_with_retry_after_and_the_job_is
 
 async def test_a_job_too_large_for_one_record_is_refused(site: Site) -> None:
     site.broker.max_bytes = 100
-    await refused(site, 413, "too_large")
+    await expect_refusal(site, 413, "too_large")
 
 
 async def test_the_limit_counts_per_client_and_says_when_to_come_back() -> None:
