@@ -29,6 +29,8 @@ _JOB = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
 # The one character that JSON can hold and Postgres cannot.
 _NUL = "a text with a NUL"
 _SKIPPED = int(ItemRank.SKIPPED)
+# Looked up once: asking an enumeration's class for a member is a call.
+_LEFT_OUT = FileOutcome.SKIPPED
 _CANCELLED = int(ItemRank.CANCELLED)
 
 
@@ -171,7 +173,7 @@ def read(records: Sequence[LogRecord], decoder: Decoder[Any]) -> Batch:
             if "\0" in event.file:
                 batch.dead.append(Dead.of(record, _NUL))
                 continue
-            if event.outcome is FileOutcome.SKIPPED:
+            if event.outcome is _LEFT_OUT:
                 rank = _SKIPPED
         elif (kind is ItemFailed or kind is ItemRetrying) and "\0" in event.code:
             batch.dead.append(Dead.of(record, _NUL))

@@ -33,16 +33,13 @@ def table(news: Mapping[str, News]) -> list[Row]:
     for job, told in enumerate(news.values(), 1):
         for item, (rank, it) in told.items.items():
             if type(it) is DocumentAttached:
-                outcome = it.outcome.value
-                add((job, item, rank, it.at, it.size, it.file, outcome, None, None, None, None))
+                add((job, item, rank, it.at, it.size, it.file, it.outcome, None, None, None, None))
             elif type(it) is DocumentFetched:
                 add((job, item, rank, it.at, it.size, None, None, None, None, None, None))
             elif type(it) is ItemFailed:
-                stage, status = it.stage.value, it.source_status
-                add((job, item, rank, it.at, None, None, None, stage, it.code, None, status))
+                add((job, item, rank, it.at, None, None, None, it.stage, it.code, None, it.source_status))
             elif type(it) is ItemRetrying:
-                stage = it.stage.value
-                add((job, item, rank, it.at, None, None, None, stage, it.code, it.attempt, None))
+                add((job, item, rank, it.at, None, None, None, it.stage, it.code, it.attempt, None))
             else:
                 add((job, item, rank, it.at, None, None, None, None, None, None, None))
     return rows
