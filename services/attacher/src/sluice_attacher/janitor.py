@@ -17,7 +17,7 @@ _SHARDS = 256
 class Contents(Protocol):
     """What is swept; `sluice_storage.catalogue.blobs.Blobs` does it."""
 
-    async def sweep(self, limit: int = 500) -> int:
+    async def sweep(self, limit: int = 5000) -> int:
         """Remove marked contents; give how many."""
 
     async def mark_orphans(self, shard: int) -> int:

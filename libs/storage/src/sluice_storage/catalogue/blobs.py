@@ -9,6 +9,7 @@ object gone and brings it again (`sluice_storage.catalogue.attaching`).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
@@ -18,6 +19,8 @@ from sluice_storage.objects import ObjectStore
 
 # A tombstone outlives whoever may still believe that its object is there.
 _TOMBSTONE = timedelta(days=1)
+# Contents removed in one transaction, which holds whoever brings one of them.
+_BATCH = 100
 
 
 class Blobs:
@@ -46,9 +49,11 @@ class Blobs:
         ObjectStoreError
             The store failed; the marks stay, and so does what was not removed yet.
         """
-        return sum([await self._purge(sha256) for sha256 in sorted(set(hashes))])
+        distinct = sorted(set(hashes))
+        batches = [distinct[start : start + _BATCH] for start in range(0, len(distinct), _BATCH)]
+        return sum([await self._purge(batch) for batch in batches])
 
-    async def sweep(self, limit: int = 500) -> int:
+    async def sweep(self, limit: int = 5000) -> int:
         """Remove up to `limit` marked contents, whoever marked them, and forget old marks."""
         rows = await self._pool.fetch(
             """
@@ -88,19 +93,20 @@ class Blobs:
                 marked += len(found)
         return marked
 
-    async def _purge(self, sha256: bytes) -> bool:
+    async def _purge(self, batch: list[bytes]) -> int:
         async with self._pool.acquire() as connection, connection.transaction():
-            marked = await connection.fetchval(
+            rows = await connection.fetch(
                 """
-                SELECT true FROM files.blobs
-                WHERE sha256 = $1 AND removed_at IS NOT NULL AND purged_at IS NULL FOR UPDATE
+                SELECT sha256 FROM files.blobs
+                WHERE sha256 = ANY($1) AND removed_at IS NOT NULL AND purged_at IS NULL
+                ORDER BY sha256 FOR UPDATE
                 """,
-                sha256,
+                batch,
             )
-            if marked is None:
-                return False
-            await self._objects.remove(sha256)
-            await connection.execute(
-                "UPDATE files.blobs SET purged_at = $2 WHERE sha256 = $1", sha256, self._now()
-            )
-            return True
+            marked = [row["sha256"] for row in rows]
+            if marked:
+                await asyncio.gather(*(self._objects.remove(sha256) for sha256 in marked))
+                await connection.execute(
+                    "UPDATE files.blobs SET purged_at = $2 WHERE sha256 = ANY($1)", marked, self._now()
+                )
+            return len(marked)

@@ -23,6 +23,9 @@ from sluice_storage.objects import ObjectStoreError
 
 log = structlog.get_logger(__name__)
 
+# Contents that a deletion removes itself; beyond, it would keep its caller waiting, and the sweep does it.
+_AT_ONCE = 2000
+
 _TREE = """
     WITH RECURSIVE below AS (
         SELECT id FROM files.entries WHERE id = $1 AND kind = 'folder'
@@ -116,6 +119,6 @@ class Removal:
 
     async def _purge(self, dropped: list[bytes]) -> None:
         try:
-            await self._blobs.purge(dropped)
+            await self._blobs.purge(dropped[:_AT_ONCE])
         except (ObjectStoreError, asyncpg.PostgresError, OSError) as error:
             log.warning("contents wait for the next sweep", count=len(dropped), error=type(error).__name__)
