@@ -104,6 +104,7 @@ class Fold:
         self._next: dict[Partition, int] = {}
         self._hinted: dict[Partition, int] = {}
         self._epoch = 0
+        self._placed = False
         self._applying = asyncio.Lock()
         self._watchdog = Watchdog(stuck)
         self._trouble: str | None = "starting"
@@ -140,7 +141,7 @@ class Fold:
             self._trouble = "stopping"
             with suppress(TimeoutError):
                 async with asyncio.timeout(_STOP_SECONDS), self._applying:
-                    self._epoch += 1
+                    self._lose_place()
             for task in (*loops, stopping):
                 task.cancel()
             await asyncio.gather(*loops, stopping, return_exceptions=True)
@@ -154,39 +155,38 @@ class Fold:
     # -- assignments
 
     async def assigned(self, partitions: Collection[Partition]) -> None:
-        """Go on where the store says (called by the backend)."""
+        """Go on where the store says, once it was asked (called by the backend)."""
         self._watchdog.progress()
         self._ours = list(partitions)
-        await self._find_place()
+        self._lose_place()
         log.info("assigned", group=self._group, partitions=len(partitions))
 
     async def revoked(self, partitions: Collection[Partition]) -> None:
         """Let the batch under way finish and drop what was fetched (called by the backend)."""
         metrics.REBALANCES.labels(self._group).inc()
         async with self._applying:
-            self._epoch += 1
+            self._lose_place()
         await self._commit()
         log.info("revoked", group=self._group, partitions=len(partitions))
         self._ours = []
         self._next = {}
 
-    async def _find_place(self) -> None:
-        """Ask the store how far it is and read on from there."""
-        pause = _FIRST_PAUSE
-        ours = self._ours
-        while ours:
-            try:
-                stored = await self._positions([partition.partition for partition in ours])
-                break
-            except Unavailable as away:
-                self._trouble = f"waiting for {away.what}"
-                self._watchdog.progress()
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
-        # What was fetched until now is dropped, without a chance for anything to be fetched in between.
+    def _lose_place(self) -> None:
+        """Drop what was fetched until now; the store will be asked where to go on."""
+        self._placed = False
         self._epoch += 1
-        for partition in ours:
-            self._consumer.seek(partition, stored.get(partition.partition, 0))
+
+    async def _find_place(self) -> None:
+        """Ask the store how far it is and read on from there.
+
+        The reader does this, not the rebalance: the store may be away, and the group must not wait for it.
+        """
+        ours = self._ours
+        stored = await self._positions([partition.partition for partition in ours])
+        if ours is self._ours:
+            for partition in ours:
+                self._consumer.seek(partition, stored.get(partition.partition, 0))
+            self._placed = True
 
     # -- reading and applying
 
@@ -194,18 +194,20 @@ class Fold:
         pause = _FIRST_PAUSE
         while True:
             try:
+                if self._ours and not self._placed:
+                    await self._find_place()
                 batches = await self._consumer.poll(_POLL_SECONDS, self._max_batch)
             except Unavailable as away:
                 self._trouble = f"waiting for {away.what}"
+                self._watchdog.progress()
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
                 continue
-            # Nothing was awaited since poll took the records, so they are of this epoch.
-            batch = _Batch.of(self._epoch, batches, self._prepare)
             if pause != _FIRST_PAUSE or self._trouble == "starting":
                 pause, self._trouble = _FIRST_PAUSE, None
-            if batch.size:
-                await queue.put(batch)
+            if self._placed and batches:
+                # Nothing was awaited since poll took the records, so they are of this epoch.
+                await queue.put(_Batch.of(self._epoch, batches, self._prepare))
 
     async def _fold(self, queue: asyncio.Queue[_Batch]) -> None:
         while True:
@@ -228,7 +230,7 @@ class Fold:
                 return False
             except Fenced:
                 log.warning("the store is elsewhere: reading on from there", group=self._group)
-                await self._find_place()
+                self._lose_place()
                 return True
             self._trouble = None
             self._watchdog.progress()
