@@ -8,6 +8,9 @@ MEMBERS := $(sort $(wildcard libs/*) $(wildcard services/*))
 SOURCES := $(addsuffix /src,$(MEMBERS))
 BENCHES := $(basename $(notdir $(wildcard tests/bench/bench_*.py)))
 
+# The certificates of this machine, so that it works behind a proxy that brings its own.
+export UV_SYSTEM_CERTS ?= 1
+
 ARGS ?=
 
 .PHONY: help install demo up test lint format bench synthea lock lock-java clean
