@@ -105,15 +105,23 @@ class KafkaProducer:
             for future in futures:
                 await future
             self._heard = time.monotonic()
-        except _TOO_LARGE:
-            raise ValueError("a record is larger than Kafka accepts") from None
-        except UnknownTopicOrPartitionError:
-            raise Unavailable("a topic that does not exist") from None
-        except KafkaError as error:
-            self._give_up(inner, error)
-            raise Unavailable("kafka") from error
+        except BaseException as error:
+            for future in futures:
+                future.add_done_callback(_seen)
+            self._translate(inner, error)
+            raise
         finally:
             pending.difference_update(futures)
+
+    def _translate(self, inner: Any, error: BaseException) -> None:
+        """Raise what an error of aiokafka's means to the caller; do nothing about others."""
+        if isinstance(error, _TOO_LARGE):
+            raise ValueError("a record is larger than Kafka accepts") from None
+        if isinstance(error, UnknownTopicOrPartitionError):
+            raise Unavailable("a topic that does not exist") from None
+        if isinstance(error, KafkaError):
+            self._give_up(inner, error)
+            raise Unavailable("kafka") from error
 
     async def _ensure(self) -> Any:
         async with self._starting:
@@ -155,6 +163,12 @@ class KafkaProducer:
         task = asyncio.create_task(closed(inner.stop(), _STOP_SECONDS))
         _closing.add(task)
         task.add_done_callback(_closing.discard)
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    """Take note of an error nobody waits for any more, which asyncio would complain about."""
+    if not future.cancelled():
+        future.exception()
 
 
 _closing: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references

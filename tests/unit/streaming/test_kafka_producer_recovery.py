@@ -1,0 +1,175 @@
+"""The Kafka producer outlives the aiokafka producers it is made of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from aiokafka.errors import (
+    KafkaConnectionError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+    UnknownTopicOrPartitionError,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluice_contracts.topics import DOCUMENT_FETCH
+from sluice_streaming import kafka_producer
+from sluice_streaming.kafka_producer import KafkaProducer, partition_of
+from sluice_streaming.messages import Message, Outgoing
+from sluice_streaming.outcomes import Unavailable
+from support.streams import fetch, until
+
+RECORD = Outgoing("topic", b"k", b"v", (("h", b"1"),))
+
+
+class Inner:
+    """An aiokafka producer that does what the test says."""
+
+    made: list[Inner] = []
+    starts: list[Exception] = []
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+        self.futures: list[asyncio.Future[None]] = []
+        self.stopped = False
+        self.refusal: Exception | None = None
+        self.made.append(self)
+
+    async def start(self) -> None:
+        if self.starts:
+            raise self.starts.pop(0)
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    async def send(self, *_args: Any, **_options: Any) -> asyncio.Future[None]:
+        if self.refusal is not None:
+            raise self.refusal
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.futures.append(future)
+        return future
+
+
+@pytest.fixture
+def inners(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Inner]]:
+    monkeypatch.setattr(kafka_producer, "AIOKafkaProducer", Inner)
+    Inner.made, Inner.starts = [], []
+    yield Inner.made
+    Inner.made, Inner.starts = [], []
+
+
+def producer(patience: float = 10.0) -> KafkaProducer:
+    return KafkaProducer("broker:9092", patience=patience, linger=0.005)
+
+
+async def test_it_is_idempotent_and_waits_for_all_replicas(inners: list[Inner]) -> None:
+    await producer().start()
+    options = inners[0].options
+    assert (options["enable_idempotence"], options["acks"], options["linger_ms"]) == (True, "all", 5)
+
+
+async def test_starting_waits_for_a_broker(inners: list[Inner]) -> None:
+    Inner.starts = [KafkaConnectionError(), OSError()]
+    made = producer()
+    assert made.ready() == "waiting for kafka"
+    await made.start()
+    assert len(inners) == 3
+    assert [inner.stopped for inner in inners] == [True, True, False]
+    assert made.ready() is True
+
+
+async def test_it_lives_from_its_first_user_to_its_last(inners: list[Inner]) -> None:
+    shared = producer()
+    await asyncio.gather(shared.start(), shared.start())
+    await shared.stop()
+    assert [inner.stopped for inner in inners] == [False]
+    await shared.stop()
+    assert [inner.stopped for inner in inners] == [True]
+
+
+async def test_a_send_ends_when_everything_is_acknowledged(inners: list[Inner]) -> None:
+    made = producer()
+    await made.start()
+    sending = asyncio.create_task(made.send([RECORD, RECORD]))
+    await until(lambda: len(inners[0].futures) == 2)
+    inners[0].futures[0].set_result(None)
+    await asyncio.sleep(0)
+    assert not sending.done()
+    inners[0].futures[1].set_result(None)
+    await sending
+
+
+async def test_a_broken_producer_is_replaced_and_everyone_told_to_publish_again(inners: list[Inner]) -> None:
+    made = producer()
+    await made.start()
+    sends = [asyncio.create_task(made.send([RECORD])) for _ in range(3)]
+    await until(lambda: len(inners[0].futures) == 3)
+    inners[0].futures[1].set_exception(OutOfOrderSequenceNumber())
+    for outcome in await asyncio.gather(*sends, return_exceptions=True):
+        assert isinstance(outcome, Unavailable)
+    again = asyncio.create_task(made.send([RECORD]))
+    await until(lambda: len(inners) == 2 and bool(inners[1].futures))
+    inners[1].futures[0].set_result(None)
+    await again
+    assert inners[0].stopped
+
+
+async def test_publishing_is_given_up_when_patience_ends(inners: list[Inner]) -> None:
+    made = producer(patience=0.01)
+    await made.start()
+    await made.publish([])
+    with pytest.raises(Unavailable, match="kafka"):
+        await made.publish([Message(DOCUMENT_FETCH, "k", fetch(1))])
+    assert len(inners) == 1, "a slow broker is no reason for a new producer"
+
+
+async def test_silence_makes_it_unready(inners: list[Inner], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_producer, "_SLOW_SECONDS", 0.0)
+    made = producer()
+    await made.start()
+    sending = asyncio.create_task(made.send([RECORD]))
+    await until(lambda: made.ready() == "waiting for kafka")
+    inners[0].futures[0].set_result(None)
+    await sending
+    assert made.ready() is True
+
+
+async def test_what_is_too_large_or_has_no_topic_breaks_no_producer(inners: list[Inner]) -> None:
+    made = producer()
+    await made.start()
+    for refusal, outcome in (
+        (MessageSizeTooLargeError(), ValueError),
+        (UnknownTopicOrPartitionError(), Unavailable),
+    ):
+        inners[0].refusal = refusal
+        with pytest.raises(outcome):
+            await made.send([RECORD])
+    assert len(inners) == 1
+
+
+async def test_a_cancelled_send_leaves_the_others_alone(inners: list[Inner]) -> None:
+    made = producer()
+    await made.start()
+    first, second = (asyncio.create_task(made.send([RECORD])) for _ in range(2))
+    await until(lambda: len(inners[0].futures) == 2)
+    first.cancel()
+    await asyncio.sleep(0)
+    inners[0].futures[1].set_result(None)
+    await second
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+@given(st.binary(), st.integers(1, 64))
+def test_a_key_has_one_partition(key: bytes, count: int) -> None:
+    every = list(range(count))
+    assert partition_of(key, every, every) == partition_of(key, every, []) < count
+
+
+def test_records_without_a_key_go_to_a_partition_that_can_be_written() -> None:
+    assert partition_of(None, [0, 1, 2], [1]) == 1
+    assert partition_of(None, [0], []) == 0
