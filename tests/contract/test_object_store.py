@@ -10,25 +10,30 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from obstore.store import MemoryStore
 
 from sluice_storage.objects import MissingObjectError, ObjectStore, ObjectStoreError, Stored, key
 from sluice_storage.objects_upload import PART
+from support.s3_fake import fake_s3
 
 
-class _RemoteMemory(ObjectStore):
-    """A memory store that is called the way a cloud is: asynchronously."""
-
-    def __init__(self) -> None:
-        super().__init__(MemoryStore())
-        self._direct = False
-
-
-@pytest.fixture(params=["folder", "memory", "remote"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+@pytest.fixture(params=["folder", "memory", "s3"])
+async def store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[ObjectStore]:
     if request.param == "folder":
-        return ObjectStore.from_url(f"file://{tmp_path}/objects%20here")
-    return ObjectStore.from_url("memory:///") if request.param == "memory" else _RemoteMemory()
+        yield ObjectStore.from_url(f"file://{tmp_path}/objects%20here")
+    elif request.param == "memory":
+        yield ObjectStore.from_url("memory:///")
+    else:
+        async with fake_s3() as (fake, endpoint):
+            # As a deployment says where its S3 is.
+            monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+            monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+            monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+            monkeypatch.setenv("AWS_REGION", "us-east-1")
+            yield ObjectStore.from_url("s3://bucket/some/prefix")
+            assert fake.uploads == {}
 
 
 def stored_of(data: bytes) -> Stored:
@@ -68,10 +73,21 @@ async def test_writing_the_same_content_again_changes_nothing(store: ObjectStore
     assert await staged(store) == 0
 
 
+async def test_a_content_larger_than_s3_copies_is_moved_all_the_same(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluice_storage.objects._COPY_LIMIT", 1)
+    data = os.urandom(2 * PART + 7)
+    stored = await store.write(pieces(data))
+    assert stored == stored_of(data)
+    assert await whole(store.read(stored.sha256)) == data
+    assert await staged(store) == 0
+
+
 async def test_any_range_can_be_read(store: ObjectStore) -> None:
-    data = os.urandom(700_000)
+    data = os.urandom(5_000_000)
     sha256 = (await store.put(data)).sha256
-    for start, end in ((0, 1), (0, None), (699_999, None), (123, 654_321), (5, 5), (0, 700_000)):
+    for start, end in ((0, 1), (0, None), (4_999_999, None), (123, 4_654_321), (5, 5), (0, 5_000_000)):
         assert await whole(store.read(sha256, start, end)) == data[start:end]
     with pytest.raises(ValueError, match="no such range"):
         await whole(store.read(sha256, 5, 4))

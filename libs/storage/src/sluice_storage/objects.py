@@ -45,6 +45,7 @@ SMALL = 1024 * 1024
 # Bytes that are hashed and handed to the backend in one go: fewer hops between threads than network reads.
 _HAND_OVER = 512 * 1024
 _READ_AHEAD = 256 * 1024
+_WINDOW = 2 * 1024 * 1024
 _STAGING = "staging"
 _CONTENTS = "sha256"
 # S3 copies no larger object in one request; a larger one is read and written again.
@@ -147,9 +148,13 @@ class ObjectStore:
     async def _settle(self, staged: str, stored: Stored) -> None:
         target = key(stored.sha256)
         if stored.size > _COPY_LIMIT and not self._direct:
-            found = await obstore.get_async(self._backend, staged)
             await obstore.put_async(
-                self._backend, target, found.stream(PART), chunk_size=PART, max_concurrency=PARTS_AT_ONCE
+                self._backend,
+                target,
+                self._windows(staged, 0, stored.size),
+                use_multipart=True,
+                chunk_size=PART,
+                max_concurrency=PARTS_AT_ONCE,
             )
             await obstore.delete_async(self._backend, staged)
         else:
@@ -178,14 +183,27 @@ class ObjectStore:
             raise ValueError("no such range")
         if end == start:
             return
-        wanted: GetOptions = {}
-        if start or end is not None:
-            # An empty content has no range that a backend would accept.
-            wanted["range"] = {"offset": start} if end is None else (start, end)
+        path = key(sha256)
         with translated():
-            found = await obstore.get_async(self._backend, key(sha256), options=wanted)
+            if not self._direct:
+                stop = (await obstore.head_async(self._backend, path))["size"] if end is None else end
+                async for chunk in self._windows(path, start, stop):
+                    yield chunk
+                return
+            wanted: GetOptions = {}
+            if start or end is not None:
+                # An empty content has no range that a backend would accept.
+                wanted["range"] = {"offset": start} if end is None else (start, end)
+            found = await obstore.get_async(self._backend, path, options=wanted)
             async for chunk in found.stream(_READ_AHEAD):
                 yield bytes(chunk)
+
+    async def _windows(self, path: str, start: int, end: int) -> AsyncIterator[bytes]:
+        # A request of its own for each: a cloud's request ends after 30 s, however slow the reader is.
+        for at in range(start, end, _WINDOW):
+            yield bytes(
+                await obstore.get_range_async(self._backend, path, start=at, end=min(at + _WINDOW, end))
+            )
 
     async def remove(self, sha256: bytes) -> None:
         """Remove the content; that it is not there is no error."""
