@@ -251,3 +251,53 @@ async def test_a_crashed_member_is_replaced_and_commits_nothing_more() -> None:
         await until(lambda: sorted(handled) == list(range(12)))
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
+
+
+async def test_a_partition_that_moves_leaves_its_unfinished_deliveries_to_the_new_owner() -> None:
+    broker, cancelled, handled = MemoryBroker(), [], []
+
+    async def hang(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(delivery.command.item)
+            raise
+        return ()
+
+    async def handle(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+        handled.append(delivery.command.item)
+        return ()
+
+    await broker.publish(*[message(item) for item in range(12)])
+    limits = Limits(commit_every=0.01, drain=0.05, stop=0.05)
+    first = worker(broker, hang, limits=limits)
+    async with running(first):
+        await until(lambda: first._dispatcher.busy == 4)
+        async with running(worker(broker, handle, limits=limits)):
+            await until(lambda: bool(handled))
+        assert len(cancelled) >= 4, "the rebalance waited, then fenced"
+    async with running(worker(broker, handle)):
+        await until(lambda: set(handled) == set(range(12)))
+
+
+async def test_what_finishes_after_its_partition_moved_does_not_count() -> None:
+    broker, gate, started = MemoryBroker(partitions=1), asyncio.Event(), asyncio.Event()
+
+    async def stubborn(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+        started.set()
+        while not gate.is_set():
+            try:
+                await gate.wait()
+            except asyncio.CancelledError:
+                continue  # a handler that will not be cancelled
+        return (Message(DOCUMENT_FETCH, "late", fetch(99)),)
+
+    await broker.publish(message(0))
+    first = worker(broker, stubborn, limits=Limits(commit_every=0.01, drain=0.05, stop=0.05))
+    async with running(first):
+        await started.wait()
+        await first.revoked([Partition(DOCUMENT_FETCH.name, 0)])
+        gate.set()
+        await until(lambda: first._dispatcher.busy == 0)
+    assert broker.committed("group") == {}
+    assert [body.item for body in broker.bodies(DOCUMENT_FETCH)] == [0], "nor is what it led to published"

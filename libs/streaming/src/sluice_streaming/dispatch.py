@@ -150,6 +150,7 @@ class Dispatcher:
         for task in late:
             task.cancel()
         if late:
+            self._fenced.inc(len(late))
             log.warning("released unfinished deliveries", count=len(late))
             await asyncio.wait(late, timeout=1.0)
 
@@ -180,6 +181,8 @@ class Dispatcher:
         lane.finish(record)
         self.settled += 1
         self._handled[record.topic, settlement.outcome].inc()
+        if settlement.code:
+            metrics.FAILED.labels(record.topic, settlement.outcome, settlement.code).inc()
 
     async def _handle(self, handling: Handling[object], record: Record) -> Settlement:
         pause = _FIRST_PAUSE

@@ -8,17 +8,17 @@ can be seen from outside. While one batch is being applied the next is being fet
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import structlog
 
 from sluice_contracts.topics import Topic
 from sluice_streaming import metrics
 from sluice_streaming.backend import Backend
-from sluice_streaming.messages import Partition, Record
+from sluice_streaming.gathering import Batch, Gathering, Prepare, plain
+from sluice_streaming.messages import Partition
 from sluice_streaming.outcomes import Fenced, Unavailable
 from sluice_streaming.starting import unless
 from sluice_streaming.watchdog import Watchdog
@@ -27,11 +27,6 @@ log = structlog.get_logger(__name__)
 
 Positions = Callable[[Collection[int]], Awaitable[Mapping[int, int]]]
 """Gives, for those of the asked partitions that were folded before, the offset of the next record."""
-
-Prepare = Callable[[Sequence[Record]], Any]
-"""Turns a batch into what `Apply` is given, without waiting and without an effect. It is called while the
-batch before is being applied, so that decoding one and writing the other take the same time; what it made is
-dropped when the partitions move."""
 
 Apply = Callable[[Any], Awaitable[None]]
 """Applies a batch: each partition's records in offset order, without a gap to what was applied before. It is
@@ -42,28 +37,13 @@ batch begins (`UPDATE … WHERE next = first`), and raise `Fenced` if one is not
 the partition over. May raise `Unavailable`; the same batch is then applied again."""
 
 _POLL_SECONDS = 0.5
+_PORTION = 1000
 _HINT_EVERY = 1.0
 _LAG_EVERY = 5.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _STOP_SECONDS = 20.0
 _LEAVE_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """Records fetched in one `epoch`, prepared, and for each partition the offset after its last one."""
-
-    epoch: int
-    size: int
-    work: Any
-    ends: dict[Partition, int]
-
-    @classmethod
-    def of(cls, epoch: int, batches: Mapping[Partition, Sequence[Record]], prepare: Prepare | None) -> Self:
-        records = [record for part in batches.values() for record in part]
-        ends = {partition: part[-1].offset + 1 for partition, part in batches.items()}
-        return cls(epoch, len(records), prepare(records) if prepare and records else records, ends)
 
 
 class Fold:
@@ -76,7 +56,8 @@ class Fold:
     max_batch
         The most records in a batch.
     prepare
-        See `Prepare`; without one `apply` is given the records.
+        See `Prepare`; without one `apply` is given the records. It runs while the batch before is being
+        applied, so that decoding one and writing the other take the same time.
     stuck
         Seconds of lag without progress after which it gives up; 0 is for ever.
     """
@@ -97,8 +78,8 @@ class Fold:
         self._topic = topic
         self._positions = positions
         self._apply = apply
-        self._max_batch = max_batch
-        self._prepare = prepare
+        self._gathering = Gathering(prepare or plain, max_batch)
+        self._portion = min(max_batch, _PORTION)
         self._consumer = backend.consumer(group, [topic.name], self)
         self._ours: list[Partition] = []
         self._next: dict[Partition, int] = {}
@@ -127,10 +108,9 @@ class Fold:
         if not await unless(stop, self._consumer.start()):
             return
         log.info("folding", group=self._group, topic=self._topic.name)
-        queue: asyncio.Queue[_Batch] = asyncio.Queue(1)
         loops: list[asyncio.Task[Any]] = [
-            asyncio.create_task(self._read(queue)),
-            asyncio.create_task(self._fold(queue)),
+            asyncio.create_task(self._read()),
+            asyncio.create_task(self._fold()),
             asyncio.create_task(self._hint()),
             asyncio.create_task(self._watch()),
         ]
@@ -190,13 +170,13 @@ class Fold:
 
     # -- reading and applying
 
-    async def _read(self, queue: asyncio.Queue[_Batch]) -> None:
+    async def _read(self) -> None:
         pause = _FIRST_PAUSE
         while True:
             try:
                 if self._ours and not self._placed:
                     await self._find_place()
-                batches = await self._consumer.poll(_POLL_SECONDS, self._max_batch)
+                batches = await self._consumer.poll(_POLL_SECONDS, self._portion)
             except Unavailable as away:
                 self._trouble = f"waiting for {away.what}"
                 self._watchdog.progress()
@@ -207,17 +187,19 @@ class Fold:
                 pause, self._trouble = _FIRST_PAUSE, None
             if self._placed and batches:
                 # Nothing was awaited since poll took the records, so they are of this epoch.
-                await queue.put(_Batch.of(self._epoch, batches, self._prepare))
+                await self._gathering.add(self._epoch, batches)
+                # Nothing above need have waited for anything: let the store's answers be heard.
+                await asyncio.sleep(0)
 
-    async def _fold(self, queue: asyncio.Queue[_Batch]) -> None:
+    async def _fold(self) -> None:
         while True:
-            batch = await queue.get()
+            batch = await self._gathering.take()
             pause = _FIRST_PAUSE
             while not await self._attempt(batch):
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _attempt(self, batch: _Batch) -> bool:
+    async def _attempt(self, batch: Batch) -> bool:
         """Apply a batch; False if that must be tried again."""
         async with self._applying:
             if batch.epoch != self._epoch:

@@ -49,11 +49,14 @@ class Settlement(Struct, frozen=True):
         To be published, all of them, before the record counts as done.
     capped
         It is a dead letter that the cap on dead letters counts.
+    code
+        Why it was retried or is dead.
     """
 
     outcome: str
     records: tuple[Outgoing, ...] = ()
     capped: bool = False
+    code: str = ""
 
 
 class Handling(Generic[C]):
@@ -104,7 +107,7 @@ class Handling(Generic[C]):
         letter = dead_letter(record, history, self._step.topic.dead, code, self._clock.now())
         letter = Outgoing(letter.topic, letter.key, None, letter.headers)
         messages = self._spoken(self._step.on_dead, record, Failure(code, history.attempt))
-        return Settlement(DEAD, (letter, *messages), capped=True)
+        return Settlement(DEAD, (letter, *messages), capped=True, code=code)
 
     async def _call(self, delivery: Delivery[C]) -> Sequence[Message]:
         scope = asyncio.timeout(self._step.time_limit)
@@ -136,14 +139,14 @@ class Handling(Generic[C]):
         headers = (*foreign(record.headers), *later.headers(code))
         copy = Outgoing(step.topic.retry(tier), record.key, record.value, headers)
         messages = self._spoken(step.on_retry, delivery, Failure(code, history.attempt, due))
-        return Settlement(RETRIED, (copy, *messages))
+        return Settlement(RETRIED, (copy, *messages), code=code)
 
     def _dead(
         self, subject: Delivery[C] | Record, record: Record, history: History, code: str, *, capped: bool
     ) -> Settlement:
         letter = dead_letter(record, history, self._step.topic.dead, code, self._clock.now())
         messages = self._spoken(self._step.on_dead, subject, Failure(code, history.attempt))
-        return Settlement(DEAD, (letter, *messages), capped)
+        return Settlement(DEAD, (letter, *messages), capped, code)
 
     def _spoken(
         self, say: Callable[[Any, Failure], Sequence[Message]], subject: Any, failure: Failure

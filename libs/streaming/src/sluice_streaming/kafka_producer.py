@@ -116,7 +116,7 @@ class KafkaProducer:
     def _translate(self, inner: Any, error: BaseException) -> None:
         """Raise what an error of aiokafka's means to the caller; do nothing about others."""
         if isinstance(error, _TOO_LARGE):
-            raise ValueError("a record is larger than Kafka accepts") from None
+            raise ValueError("a record is larger than Kafka accepts") from None  # noqa: TRY004
         if isinstance(error, UnknownTopicOrPartitionError):
             raise Unavailable("a topic that does not exist") from None
         if isinstance(error, KafkaError):

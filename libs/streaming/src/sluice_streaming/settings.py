@@ -5,6 +5,9 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from sluice_streaming.kafka import KafkaBackend
+from sluice_streaming.limits import Limits
+
 
 class StreamSettings(BaseSettings):
     """What every streaming service is told (prefix `SLUICE_`).
@@ -15,6 +18,8 @@ class StreamSettings(BaseSettings):
         `host:port`, several separated by commas.
     concurrency
         The most items in flight per process.
+    stuck
+        Seconds of lag without progress after which the process ends, so that another takes over; 0: never.
     instance
         A name that this process keeps over restarts and shares with no other of its service, for example
         a pod's; see `KafkaBackend`. Without it a killed process's share waits for its session to end.
@@ -24,7 +29,16 @@ class StreamSettings(BaseSettings):
 
     kafka: str = Field(default="127.0.0.1:9092", min_length=1)
     concurrency: int = Field(default=32, ge=1, le=4096)
+    stuck: float = Field(default=300.0, ge=0)
     instance: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,100}$")
+
+    def backend(self) -> KafkaBackend:
+        """Make the Kafka backend of these settings."""
+        return KafkaBackend(self.kafka, instance=self.instance)
+
+    def limits(self) -> Limits:
+        """Give the worker's limits of these settings."""
+        return Limits(stuck=self.stuck)
 
 
 class ProcessSettings(BaseSettings):
