@@ -78,7 +78,7 @@ async def fold(events: Sequence[Any], sizes: Sequence[int], ledger: Any) -> None
     folder = folder_of(ledger)
     positions = await folder.positions([0])
     for span in spans(records_of(events, positions[0]), itertools.cycle(sizes)):
-        await folder.apply(folder.prepare(span))
+        await folder.apply(folder.prepare(None, span))
 
 
 async def test_a_job_runs_its_course(ledger: Any) -> None:
@@ -113,7 +113,7 @@ async def test_cancelled_items_have_rows_also_those_never_begun(ledger: Any) -> 
 async def test_positions_begin_at_nothing_and_follow_what_is_folded(ledger: Any) -> None:
     folder = folder_of(ledger)
     assert await folder.positions([0, 5]) == {0: 0, 5: 0}
-    await folder.apply(folder.prepare(records_of([planned(JOB, 1), b"{"], start=7, partition=5)))
+    await folder.apply(folder.prepare(None, records_of([planned(JOB, 1), b"{"], start=7, partition=5)))
     assert await folder_of(ledger).positions([0, 5]) == {0: 0, 5: 9}
 
 
@@ -122,10 +122,10 @@ async def test_a_fold_that_lost_its_partition_writes_nothing(ledger: Any) -> Non
     records = records_of(whole_job(JOB, 2))
     await old.positions([0])
     await new.positions([0])
-    await new.apply(new.prepare(records[:1]))
+    await new.apply(new.prepare(None, records[:1]))
     before = await ledger.rows()
     with pytest.raises(Fenced):
-        await old.apply(old.prepare(records[:5]))
+        await old.apply(old.prepare(None, records[:5]))
     assert await ledger.rows() == before
 
 
@@ -148,8 +148,8 @@ async def test_a_transaction_that_fails_leaves_nothing_behind(ledger: Any) -> No
 async def test_the_outbox_keeps_its_order_and_its_partitions_apart(ledger: Any) -> None:
     folder = folder_of(ledger)
     await folder.positions([0, 1])
-    await folder.apply(folder.prepare(records_of(whole_job(JOB, 1), partition=0)))
-    await folder.apply(folder.prepare(records_of(whole_job(OTHER, 1), partition=1)))
+    await folder.apply(folder.prepare(None, records_of(whole_job(JOB, 1), partition=0)))
+    await folder.apply(folder.prepare(None, records_of(whole_job(OTHER, 1), partition=1)))
     first, second = await ledger.outbox([0], 10)
     assert [(first.job, first.type), (second.job, second.type)] == [(JOB, "JobFinished"), (JOB, "JobState")]
     assert [it.seq for it in await ledger.outbox([0, 1], 1)] == [first.seq]
@@ -207,7 +207,9 @@ async def test_a_record_that_postgres_refuses_is_buried_alone(postgres_ledger: O
     )
     folder = folder_of(postgres_ledger)
     await folder.positions([0])
-    await folder.apply(folder.prepare(records_of([planned(JOB, 3), *(attached(JOB, n) for n in range(3))])))
+    await folder.apply(
+        folder.prepare(None, records_of([planned(JOB, 3), *(attached(JOB, n) for n in range(3))]))
+    )
     jobs, items = await postgres_ledger.rows()
     assert sorted(n for _, n in items) == [0, 2]
     assert jobs[JOB].attached == 2
@@ -222,7 +224,7 @@ async def test_notes_about_dead_records_are_capped(
     folder = folder_of(postgres_ledger)
     await folder.positions([0])
     for start in range(0, 12, 3):
-        await folder.apply(folder.prepare([FakeRecord(b"{", start + n) for n in range(3)]))
+        await folder.apply(folder.prepare(None, [FakeRecord(b"{", start + n) for n in range(3)]))
     kept = await postgres_ledger.pool.fetch("SELECT record_offset FROM status.dead ORDER BY record_offset")
     assert len(kept) == 5
     assert kept[-1][0] == 11
@@ -235,7 +237,7 @@ async def test_two_folds_of_different_partitions_that_meet_in_one_job_lose_no_co
     one, two = folder_of(postgres_ledger), folder_of(postgres_ledger)
     await one.positions([0])
     await two.positions([1])
-    await one.apply(one.prepare(records_of([planned(JOB, 200)])))
+    await one.apply(one.prepare(None, records_of([planned(JOB, 200)])))
     lists = [[attached(JOB, n) for n in range(100)], [attached(JOB, n) for n in range(50, 200)]]
     spans_of = [
         list(spans(records_of(events, 1 - part, part), itertools.repeat(10)))
@@ -244,7 +246,7 @@ async def test_two_folds_of_different_partitions_that_meet_in_one_job_lose_no_co
 
     async def run(folder: Folder, cut: list[list[FakeRecord]]) -> None:
         for span in cut:
-            await folder.apply(folder.prepare(span))
+            await folder.apply(folder.prepare(None, span))
 
     await asyncio.gather(run(one, spans_of[0]), run(two, spans_of[1]))
     jobs, items = await postgres_ledger.rows()
@@ -256,4 +258,4 @@ async def test_a_database_that_is_away_is_reported_as_unavailable(postgres_ledge
     await folder.positions([0])
     await postgres_ledger.pool.close()
     with pytest.raises(Unavailable):
-        await folder.apply(folder.prepare(records_of([planned(JOB, 1)])))
+        await folder.apply(folder.prepare(None, records_of([planned(JOB, 1)])))

@@ -38,7 +38,7 @@ async def finished_job(partition: int = 0) -> MemoryLedger:
     ledger = MemoryLedger()
     folder = Folder(ledger, Pace(0, lambda: 0.0), lambda: None)
     await folder.positions([partition])
-    await folder.apply(folder.prepare(records_of(whole_job(JOB, 2), partition=partition)))
+    await folder.apply(folder.prepare(None, records_of(whole_job(JOB, 2), partition=partition)))
     return ledger
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -24,7 +25,13 @@ decoder: wire.Decoder[Any] = wire.Decoder(JOBS_EVENTS.messages)
 
 
 def batch_of(*events: object, start: int = 0) -> Batch:
-    return read(records_of(events, start), decoder)
+    return read_all(records_of(events, start))
+
+
+def read_all(records: Sequence[FakeRecord]) -> Batch:
+    batch = Batch()
+    read(batch, records, decoder)
+    return batch
 
 
 def test_every_item_event_has_a_rank() -> None:
@@ -81,7 +88,7 @@ _ATTACHED = wire.encode(attached(JOB, 0))
 )
 def test_a_malformed_record_is_noted_by_place_and_hash_and_stops_nothing(value: bytes) -> None:
     records = [FakeRecord(value, 7, 3), *records_of([planned(JOB, 1)], 8, 3)]
-    batch = read(records, decoder)
+    batch = read_all(records)
     (dead,) = batch.dead
     assert (dead.topic, dead.partition, dead.offset) == ("jobs.events", 3, 7)
     assert dead.sha256 == hashlib.sha256(value).digest()
@@ -100,6 +107,15 @@ def test_what_stands_does_not_depend_on_order_or_repetition(data: st.DataObject)
     once = batch_of(*history)
     again = batch_of(*data.draw(told_again(history)))
     assert _standing(once) == _standing(again)
+
+
+@given(lawless(), st.integers(1, 5))
+def test_a_batch_may_be_read_in_portions(history: list[msgspec.Struct], portion: int) -> None:
+    records = records_of(history)
+    batch = Batch()
+    for start in range(0, len(records), portion):
+        read(batch, records[start : start + portion], decoder)
+    assert batch == read_all(records)
 
 
 def _standing(batch: Batch) -> object:

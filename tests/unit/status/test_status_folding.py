@@ -48,7 +48,7 @@ async def fold(
     folder = folder_of(ledger)
     positions = await folder.positions([0])
     for span in spans(records_of(events, positions[0]), itertools.cycle(sizes)):
-        await folder.apply(folder.prepare(span))
+        await folder.apply(folder.prepare(None, span))
     return ledger
 
 
@@ -238,7 +238,7 @@ async def test_a_running_jobs_state_is_told_at_its_plan_then_at_the_pace_then_at
     told = []
     for at, record in zip((0.0, 1.0, 6.0, 7.0, 7.1), records_of(events), strict=True):
         now = at
-        await folder.apply(folder.prepare([record]))
+        await folder.apply(folder.prepare(None, [record]))
         told.append(len(messages(ledger, "JobState")))
     assert told == [1, 1, 2, 2, 3]
 
@@ -248,14 +248,14 @@ async def test_two_folds_of_one_partition_do_not_both_write() -> None:
     old, new = folder_of(ledger), folder_of(ledger)
     records = records_of(whole_job(JOB, 2))
     await old.positions([0])
-    await old.apply(old.prepare(records[:2]))
+    await old.apply(old.prepare(None, records[:2]))
     assert await new.positions([0]) == {0: 2}
-    await new.apply(new.prepare(records[2:4]))
+    await new.apply(new.prepare(None, records[2:4]))
     with pytest.raises(Fenced):
-        await old.apply(old.prepare(records[2:5]))
+        await old.apply(old.prepare(None, records[2:5]))
     assert ledger.tables.offsets["jobs.events", 0] == 4
     assert await old.positions([0]) == {0: 4}
-    await old.apply(old.prepare(records[4:]))
+    await old.apply(old.prepare(None, records[4:]))
     assert ledger.tables.jobs[JOB].state == FINISHED
 
 
@@ -263,7 +263,7 @@ async def test_a_partition_that_was_never_taken_over_is_not_written() -> None:
     folder = folder_of(MemoryLedger())
     await folder.positions([0])
     with pytest.raises(Fenced):
-        await folder.apply(folder.prepare(records_of([planned(JOB, 1)], partition=1)))
+        await folder.apply(folder.prepare(None, records_of([planned(JOB, 1)], partition=1)))
 
 
 async def test_one_record_that_the_database_refuses_is_buried_and_the_rest_is_folded() -> None:

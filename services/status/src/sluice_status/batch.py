@@ -106,8 +106,7 @@ def plan_order(event: JobPlanned) -> tuple[float, str, str, str, float, int]:
 class Batch:
     """A span of the log, folded.
 
-    `next_offsets` is the first offset after it, per topic and partition; `rows` are its items as a table, if
-    that has been made already (see `sluice_status.columns`).
+    `next_offsets` is the first offset after it, per topic and partition.
     """
 
     jobs: dict[str, News] = field(default_factory=dict)
@@ -116,11 +115,9 @@ class Batch:
     types: Counter[type[Any]] = field(default_factory=Counter)
     unknown: int = 0
     records: int = 0
-    rows: list[tuple[Any, ...]] | None = None
 
     def cancel_items(self, job: str, count: int, at: float) -> None:
         """Count every item of a job that has not ended as cancelled at `at`."""
-        self.rows = None
         for position in range(count):
             self.jobs[job].lift(_CANCELLED, ItemCancelled(job=job, at=at, item=position))
 
@@ -150,13 +147,12 @@ class Batch:
         return news
 
 
-def read(records: Sequence[LogRecord], decoder: Decoder[Any]) -> Batch:
+def read(batch: Batch, records: Sequence[LogRecord], decoder: Decoder[Any]) -> None:
     """Fold records of one topic, in log order per partition, into a batch.
 
     What the topic's decoder does not know is counted, what it calls malformed is noted as dead. Neither stops
     the rest. This loop runs for every event there is: it does little, and calls less.
     """
-    batch = Batch(records=len(records))
     jobs = batch.jobs
     rank_of = RANKS.get
     events: list[Any] = decoder.decode_each([record.value or b"" for record in records])
@@ -184,8 +180,8 @@ def read(records: Sequence[LogRecord], decoder: Decoder[Any]) -> Batch:
             items[event.item] = (rank, event)
         elif rank == held[0]:
             news.lift(rank, event)
-    batch.types = Counter(map(type, events))
-    del batch.types[UnknownTypeError], batch.types[MalformedMessageError]
+    batch.records += len(records)
+    batch.types.update(map(type, events))
     last = {record.partition: record for record in records}
-    batch.next_offsets = {(it.topic, it.partition): it.offset + 1 for it in last.values()}
-    return batch
+    for record in last.values():
+        batch.next_offsets[record.topic, record.partition] = record.offset + 1

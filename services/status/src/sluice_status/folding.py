@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -13,7 +13,6 @@ from sluice_contracts import wire
 from sluice_contracts.topics import JOBS_EVENTS
 from sluice_status import metrics
 from sluice_status.batch import Batch, Dead, LogRecord, News, read
-from sluice_status.columns import table
 from sluice_status.jobs import FINISHED, Ending, Job, cancels, count, end, finished, learn, standing
 from sluice_status.ledger import Announcement, Ledger, RefusedError, Transaction
 from sluice_status.pace import Pace
@@ -26,8 +25,8 @@ log = structlog.get_logger(__name__)
 class Span:
     """Some records of the log and what they come to."""
 
-    records: Sequence[LogRecord]
-    batch: Batch
+    records: list[LogRecord] = field(default_factory=list)
+    batch: Batch = field(default_factory=Batch)
 
 
 class Folder:
@@ -71,11 +70,15 @@ class Folder:
         self._wake()
         return found
 
-    def prepare(self, records: Sequence[LogRecord]) -> Span:
-        """Make a span small. Neither waits nor changes anything: it may be done while another is written."""
-        batch = read(records, self._decoder)
-        batch.rows = table(batch.jobs)
-        return Span(records, batch)
+    def prepare(self, span: Span | None, records: Sequence[LogRecord]) -> Span:
+        """Add records to a span, made small; begin a span if there is none.
+
+        Neither waits nor changes anything else: it may be done while another span is applied.
+        """
+        span = span or Span()
+        span.records.extend(records)
+        read(span.batch, records, self._decoder)
+        return span
 
     async def apply(self, span: Span) -> None:
         """Fold a span: when this returns, its rows and its offsets are committed together.
@@ -94,8 +97,8 @@ class Folder:
             if len(records) > 1:
                 # One record must not stop the rest: find it by halves.
                 middle = len(records) // 2
-                await self.apply(self.prepare(records[:middle]))
-                await self.apply(self.prepare(records[middle:]))
+                await self.apply(self.prepare(None, records[:middle]))
+                await self.apply(self.prepare(None, records[middle:]))
                 return
             log.error("the database refuses a record", reason=str(error), **_place(records[0]))  # noqa: TRY400
             await self._write(_refused(records[0], span.batch))

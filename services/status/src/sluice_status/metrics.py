@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from sluice_contracts.wire import MalformedMessageError
 from sluice_status.batch import Batch
 
 EVENTS = Counter("sluice_status_events", "Events folded, by type", ["type"])
@@ -21,6 +22,8 @@ WAITING = Gauge("sluice_status_outbox", "Announcements read from the outbox and 
 def observe(batch: Batch, seconds: float) -> None:
     """Count a span that was committed."""
     for kind, number in batch.types.items():
+        if issubclass(kind, MalformedMessageError):
+            continue
         EVENTS.labels(kind.__name__).inc(number)
     UNKNOWN.inc(batch.unknown)
     DEAD.inc(len(batch.dead))
