@@ -350,3 +350,36 @@ async def test_writers_in_every_order_never_wait_for_each_other_for_ever(bench: 
         """
     )
     assert lost == 0
+
+
+async def test_a_project_is_deleted_under_the_hands_of_those_who_attach_to_it(bench: Bench) -> None:
+    for _ in range(8):
+        project = await bench.project("ada")
+        folders = [
+            project.root,
+            *[(await bench.catalogue.entries.create_folder("ada", project.root, name)).id for name in "abc"],
+        ]
+
+        async def attach(number: int, folders: list[str] = folders) -> list[Attached | Refusal]:
+            job = await bench.job(8)
+            batch = [
+                await bench.attachment(job, item, folders[item % 4], f"f{number}", b"%d" % number)
+                for item in range(8)
+            ]
+            return await bench.catalogue.attach(batch)
+
+        async def delete(project_id: str = project.id) -> None:
+            await asyncio.sleep(0.01)
+            await bench.catalogue.remove.project("ada", project_id)
+
+        async with asyncio.timeout(30):
+            *landed, _ = await asyncio.gather(*(attach(number) for number in range(6)), delete())
+        # A batch lands as a whole, before the project goes, or not at all.
+        for done in landed:
+            assert len({isinstance(each, Attached) for each in done or []}) == 1
+        assert (
+            await bench.pool.fetchval("SELECT count(*) FROM files.entries WHERE project = $1", project.id)
+            == 0
+        )
+    await bench.catalogue.blobs.sweep()
+    assert await count(bench, "blobs WHERE removed_at IS NULL") == 0
