@@ -9,11 +9,11 @@ from typing import Any
 
 import asyncpg
 
+from sluice_storage.catalogue.access import ENTRY_OF_MEMBER, readable, writable
 from sluice_storage.catalogue.listing import filters_of
 from sluice_storage.catalogue.model import (
     Entry,
     EntryKind,
-    ForbiddenError,
     InvalidMoveError,
     Listing,
     NameTakenError,
@@ -29,11 +29,6 @@ from sluice_storage.catalogue.rows import (
     lock_structure,
 )
 from sluice_storage.objects import ObjectStore
-
-_SELECT = (
-    "SELECT " + ENTRY_COLUMNS + ", m.can_write "
-    "FROM files.entries e JOIN files.members m ON m.project = e.project AND m.subject = $1 "
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +74,7 @@ class Entries:
 
     async def get_many(self, subject: str, entries: Sequence[str]) -> dict[str, Entry]:
         """Give those of these files and folders that are the subject's to know of, by id."""
-        rows = await self._pool.fetch(_SELECT + "WHERE e.id = ANY($2)", subject, list(entries))
+        rows = await self._pool.fetch(ENTRY_OF_MEMBER + "WHERE e.id = ANY($2)", subject, list(entries))
         return {row["id"]: entry_of(row) for row in rows}
 
     async def list(self, subject: str, listing: Listing) -> Page[Entry]:
@@ -255,24 +250,6 @@ class Entries:
         )
         if moved is None:
             raise NotFoundError
-
-
-async def readable(at: asyncpg.Pool | Connection, subject: str, entry: str) -> Entry:
-    """Give an entry that the subject may read, or raise NotFoundError."""
-    row = await at.fetchrow(_SELECT + "WHERE e.id = $2", subject, entry)
-    if row is None:
-        raise NotFoundError
-    return entry_of(row)
-
-
-async def writable(at: asyncpg.Pool | Connection, subject: str, entry: str) -> Entry:
-    """Give an entry that the subject may change, or raise NotFoundError or ForbiddenError."""
-    row = await at.fetchrow(_SELECT + "WHERE e.id = $2", subject, entry)
-    if row is None:
-        raise NotFoundError
-    if not row["can_write"]:
-        raise ForbiddenError
-    return entry_of(row)
 
 
 async def _need_free(connection: Connection, parent: str, name: str, but: str | None = None) -> None:

@@ -8,8 +8,8 @@ from datetime import datetime
 import asyncpg
 import structlog
 
+from sluice_storage.catalogue.access import writable
 from sluice_storage.catalogue.blobs import Blobs
-from sluice_storage.catalogue.entries import writable
 from sluice_storage.catalogue.model import (
     Entry,
     EntryKind,
