@@ -108,7 +108,8 @@ def running_kafka() -> Iterator[Kafka]:
 def running_postgres() -> Iterator[Postgres]:
     """Run a server with the migrated template in a temporary folder."""
     with scratch_folder() as folder:
-        server = Postgres(folder)
+        # Tests kill processes, not machines: what is written outlives the server without reaching the disk.
+        server = Postgres(folder, {"fsync": "off"})
         try:
             server.start()
             make_template(server)
