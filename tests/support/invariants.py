@@ -67,7 +67,9 @@ def check_contents_are_stored(stack: Stack, jobs: Sequence[str]) -> None:
         list(jobs),
     )
     # Kept as sha256/<two digits>/<the others>.
-    stored = {path.parent.name + path.name: path.stat().st_size for path in _objects(stack.layout.home.objects)}
+    stored = {
+        path.parent.name + path.name: path.stat().st_size for path in _objects(stack.layout.home.objects)
+    }
     for row in wanted:
         assert stored.get(row["digest"]) == row["size"], row["digest"]
 
