@@ -11,7 +11,7 @@ import struct
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 
-import asyncpg
+from sluice_storage.resources.tables import Connection
 
 HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 """A stream's first bytes: signature, no flags, no extension."""
@@ -89,7 +89,7 @@ class TupleParser:
 
 
 async def copy_out(
-    connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record],
+    connection: Connection,
     query: str,
     *arguments: object,
     timeout: float,

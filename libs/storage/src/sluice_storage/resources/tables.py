@@ -9,7 +9,7 @@ import asyncpg
 
 from sluice_storage.resources.model import Window
 
-Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
 _TYPE = re.compile(r"[A-Z][A-Za-z]{1,48}")
 

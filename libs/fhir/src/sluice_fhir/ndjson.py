@@ -1,0 +1,81 @@
+"""NDJSON as it comes: pieces of bytes of any size, cut into numbered lines.
+
+Lines end with LF or CRLF, blank lines are skipped (but counted), a byte order mark at the start is ignored,
+the last line needs no end. A line over the limit is not held in memory: it is skipped, and reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+MOST_BYTES = 64 * 1024 * 1024
+"""How long a line may be."""
+
+_MARK = b"\xef\xbb\xbf"
+_BLANKS = b" \t\r"
+
+
+class Line(Struct, frozen=True, gc=False):
+    """A line without its end and without white space around it; `text` is None if it is over the limit.
+
+    `number` counts from 1.
+    """
+
+    number: int
+    text: bytes | None
+
+
+class Splitter:
+    """Cuts one file into lines.
+
+    Parameters
+    ----------
+    limit
+        Bytes that a line may have, its end not counted.
+    """
+
+    def __init__(self, limit: int = MOST_BYTES) -> None:
+        self._limit = limit
+        self._number = 1
+        self._pieces: list[bytes] = []  # of the line that is not complete yet
+        self._held = 0
+        self._over = False
+        self._begun = False
+
+    def feed(self, piece: bytes) -> Iterator[Line]:
+        """Give the lines that `piece` completes. The iterator must be used up before the next call."""
+        first, *rest = piece.split(b"\n")
+        self._hold(first)
+        for text in rest:
+            if (line := self._complete()) is not None:
+                yield line
+            self._hold(text)
+
+    def end(self) -> Iterator[Line]:
+        """Give the last line, if the file does not end with a line's end."""
+        if (line := self._complete()) is not None:
+            yield line
+
+    def _hold(self, text: bytes) -> None:
+        if self._over or not text:
+            return
+        self._pieces.append(text)
+        self._held += len(text)
+        # One byte more for a CR that is part of the line's end.
+        if self._held > self._limit + 1:
+            self._over, self._pieces = True, []
+
+    def _complete(self) -> Line | None:
+        number, over = self._number, self._over
+        text = b"".join(self._pieces)
+        self._number += 1
+        self._pieces, self._held, self._over = [], 0, False
+        if not self._begun:
+            self._begun = True
+            text = text.removeprefix(_MARK)
+        if over or len(text.removesuffix(b"\r")) > self._limit:
+            return Line(number, None)
+        text = text.strip(_BLANKS)
+        return Line(number, text) if text else None

@@ -1,0 +1,225 @@
+"""A line of NDJSON as the store keeps it.
+
+The line stays as it is, byte for byte, but for `meta.versionId` and `meta.lastUpdated`, which are the store's
+own: it is cut where they go, so that no number is read and written anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import datetime
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Raw, Struct
+
+from sluice_fhir.compartments import ordered, patients_of, referenced
+from sluice_fhir.compartments_view import DECODER, TYPE_OF, VIEWS, patients_in
+
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}").fullmatch
+_META = b'"meta"'
+_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_anything = msgspec.json.Decoder(dict[str, Any]).decode
+_instant = msgspec.json.Decoder(datetime).decode
+
+
+class LineProblem(StrEnum):
+    """Why a line is not a resource that can be kept."""
+
+    TOO_LONG = "too_long"
+    NOT_UTF8 = "not_utf8"
+    NOT_JSON = "not_json"
+    TOO_DEEP = "too_deep"
+    NOT_A_RESOURCE = "not_a_resource"
+    UNKNOWN_TYPE = "unknown_type"
+    WRONG_TYPE = "wrong_type"
+    BAD_ID = "bad_id"
+
+
+class LineError(Exception):
+    """The line cannot be kept; the text is the `problem` and nothing of the line."""
+
+    def __init__(self, problem: LineProblem) -> None:
+        super().__init__(problem.value)
+        self.problem = problem
+
+
+class Resource(Struct, frozen=True, gc=False):
+    """A resource to be kept.
+
+    `before` and `after` are the line around the store's part of its meta, `digest` stands for its content
+    without that. `source_updated` is the meta.lastUpdated it came with. `patients` are those whose
+    compartments it is in, in order. `members` are a Group's patients, None for other resources.
+    """
+
+    type: str
+    id: str
+    before: bytes
+    after: bytes
+    digest: bytes
+    source_updated: datetime | None
+    patients: tuple[str, ...]
+    members: tuple[str, ...] | None = None
+    name: str = ""
+
+    def body(self, version: int, updated: bytes) -> bytes:
+        """Give the line with this version; `updated` is its instant as text."""
+        return b'%b{"versionId":"%d","lastUpdated":"%b"%b' % (self.before, version, updated, self.after)
+
+
+class _Read(Struct, gc=False):
+    type: str
+    id: str | None
+    meta: bytes
+    patients: tuple[str, ...]
+
+
+def parse(text: bytes, *, base: str | None = None, expect: str | None = None) -> Resource:
+    """Read a line.
+
+    A resource without an id gets one that is made of its content, so that the same line gets the same again.
+
+    Parameters
+    ----------
+    text
+        The line, without its end and without white space around it.
+    base
+        The server it comes from, without a slash at its end: absolute references to it count as references
+        to what is loaded.
+    expect
+        The only type it may have, if it must have one.
+
+    Raises
+    ------
+    LineError
+        It cannot be kept.
+    """
+    read = _read(text, base)
+    if expect is not None and read.type != expect:
+        raise LineError(LineProblem.WRONG_TYPE)
+    id_ = read.id
+    if id_ is None:
+        text, id_ = _with_id(text, read.type)
+    elif not _ID(id_):
+        raise LineError(LineProblem.BAD_ID)
+    before, after, source_updated = _cut(text, read.type, read.meta)
+    patients = read.patients
+    if read.type == "Patient" and id_ not in patients:
+        patients = ordered((*patients, id_))
+    digest = hashlib.blake2b(before, digest_size=16)
+    digest.update(b"\n")
+    digest.update(after)
+    members, name = group_members(text, base) if read.type == "Group" else (None, "")
+    return Resource(read.type, id_, before, after, digest.digest(), source_updated, patients, members, name)
+
+
+def _read(text: bytes, base: str | None) -> _Read:
+    try:
+        view = DECODER.decode(text)
+        # What the view skips is checked to be JSON, but not to be UTF-8.
+        if not text.isascii():
+            text.decode()
+    except msgspec.ValidationError:
+        return _read_fully(text, base)
+    except RecursionError as error:
+        raise LineError(LineProblem.TOO_DEEP) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise LineError(_unreadable(text)) from error
+    return _Read(TYPE_OF[type(view)], view.id, bytes(view.meta), patients_in(view, base))
+
+
+def _unreadable(text: bytes) -> LineProblem:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return LineProblem.NOT_UTF8
+    return LineProblem.NOT_JSON
+
+
+def _read_fully(text: bytes, base: str | None) -> _Read:
+    """Read a resource some element of which has another shape than R4 gives it.
+
+    It is kept as it is, as long as it can be named: the store does not judge resources.
+    """
+    try:
+        resource = _anything(text)
+        raw = _object(text)
+    except RecursionError as error:
+        raise LineError(LineProblem.TOO_DEEP) from error
+    except msgspec.ValidationError as error:
+        raise LineError(LineProblem.NOT_A_RESOURCE) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise LineError(_unreadable(text)) from error
+    type_, id_ = resource.get("resourceType"), resource.get("id")
+    if not isinstance(type_, str):
+        raise LineError(LineProblem.NOT_A_RESOURCE)
+    if type_ not in VIEWS:
+        raise LineError(LineProblem.UNKNOWN_TYPE)
+    if id_ is not None and not isinstance(id_, str):
+        raise LineError(LineProblem.BAD_ID)
+    return _Read(type_, id_, bytes(raw.get("meta", b"")), patients_of(resource, base))
+
+
+def _with_id(text: bytes, type_: str) -> tuple[bytes, str]:
+    fields = _object(text)
+    fields.pop("id", None)
+    made = hashlib.sha256(b"%b\n%b" % (type_.encode(), text)).digest()[:16]
+    id_ = str(UUID(bytes=made, version=8))
+    rest = b"".join(_member(key, raw) for key, raw in fields.items() if key != "resourceType")
+    return b'{"resourceType":"%b","id":"%b"%b}' % (type_.encode(), id_.encode(), rest), id_
+
+
+def _member(key: str, raw: Raw) -> bytes:
+    return b",%b:%b" % (msgspec.json.encode(key), bytes(raw))
+
+
+def _cut(text: bytes, type_: str, meta: bytes) -> tuple[bytes, bytes, datetime | None]:
+    """Give the text before and after the first two elements of its meta, and when it was updated last."""
+    start = b'{"resourceType":"%b"' % type_.encode()
+    if not meta and text.startswith(start):
+        return start + b',"meta":', b"}" + text[len(start) :], None
+    rest, source_updated = _rest_of_meta(meta) if meta not in (b"", b"null") else (b"", None)
+    place = text.find(_META)
+    # Only if it is named once is it surely the resource's own, and not a contained resource's.
+    if meta and place >= 0 and text.find(_META, place + 1) < 0:
+        found = text.index(meta, place + len(_META))
+        return text[:place] + b'"meta":', rest + b"}" + text[found + len(meta) :], source_updated
+    others = (_member(key, raw) for key, raw in _object(text).items() if key not in ("resourceType", "meta"))
+    return start + b',"meta":', rest + b"}" + b"".join(others) + b"}", source_updated
+
+
+@lru_cache(maxsize=1024)
+def _rest_of_meta(meta: bytes) -> tuple[bytes, datetime | None]:
+    try:
+        fields = _object(meta)
+    except msgspec.ValidationError as error:
+        raise LineError(LineProblem.NOT_A_RESOURCE) from error
+    fields.pop("versionId", None)
+    updated = fields.pop("lastUpdated", None)
+    rest = b"".join(_member(key, raw) for key, raw in fields.items())
+    return rest, None if updated is None else _moment(bytes(updated))
+
+
+def _moment(raw: bytes) -> datetime | None:
+    try:
+        moment = _instant(raw)
+    except msgspec.DecodeError:
+        return None
+    return moment if moment.tzinfo is not None else None
+
+
+def group_members(text: bytes, base: str | None = None) -> tuple[tuple[str, ...], str]:
+    """Give the patients that are active members of a Group of persons, and its name."""
+    group = _anything(text)
+    name = group.get("name")
+    found: list[str] = []
+    members = group.get("member")
+    if group.get("type") == "person" and isinstance(members, list):
+        for member in members:
+            if isinstance(member, dict) and member.get("inactive") is not True:
+                found += referenced(member.get("entity"), base)
+    return ordered(found), name if isinstance(name, str) else ""

@@ -1,0 +1,218 @@
+"""Loading NDJSON: cut, parsed and written in chunks of a few megabytes, one behind the other.
+
+While Postgres writes one chunk the next is parsed, so both are busy; never more than a few chunks are held,
+whatever the size of a file. Needs the package sluice-fhir (`sluice-storage[load]`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import asyncpg
+from msgspec import Struct
+
+from sluice_fhir.ndjson import MOST_BYTES, Line, Splitter
+from sluice_fhir.ndjson_resource import LineError, LineProblem, Resource, parse
+from sluice_storage.resources.writer import Key, Writer
+
+CHUNK_BYTES = 4 * 1024 * 1024
+"""Bytes of lines that are written together."""
+
+_CHUNK_ROWS = 4000
+_AT_ONCE = 2
+_READ_BYTES = 1024 * 1024
+_MOST_ISSUES = 10_000
+
+
+class LineIssue(Struct, frozen=True, gc=False):
+    """A line that was not loaded: where it is and why, and nothing of what it holds."""
+
+    file: str
+    line: int
+    problem: LineProblem
+
+
+class Outcome(Struct):
+    """What became of the lines that were read: each of them is counted once more below.
+
+    `stale` lines were older than what is there, or than another of the same resource; of `invalid` ones the
+    first 10,000 are in `issues`. `types` counts those that are in the store now by their type.
+    """
+
+    read: int = 0
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    stale: int = 0
+    invalid: int = 0
+    bytes: int = 0
+    issues: list[LineIssue] = []
+    types: dict[str, int] = {}
+
+    def report(self, issue: LineIssue) -> None:
+        """Count a line that was not loaded."""
+        self.invalid += 1
+        if len(self.issues) < _MOST_ISSUES:
+            self.issues.append(issue)
+
+
+class Loader:
+    """Loads NDJSON into the store.
+
+    Loading the same again changes nothing. When a load is broken off, the chunks that were written stay, and
+    loading again completes them.
+
+    Parameters
+    ----------
+    pool
+        Connections of a role that owns the schema `fhir`; a loader uses up to two at a time.
+    job, source
+        What is noted with each batch: the job that brings it, the source it comes from.
+    base
+        The address of the server the data come from: absolute references to it count as references to what
+        is loaded.
+    line_bytes
+        How long a line may be.
+    now
+        Gives the time, if the server's clock is not to.
+    """
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        *,
+        job: str | None = None,
+        source: str | None = None,
+        base: str | None = None,
+        line_bytes: int = MOST_BYTES,
+        now: Callable[[], datetime] | None = None,
+    ) -> None:
+        self._writer = Writer(pool, job=job, source=source, now=now)
+        self._base = None if base is None else base.rstrip("/")
+        self._line_bytes = line_bytes
+
+    async def load(self, pieces: AsyncIterable[bytes], name: str, *, expect: str | None = None) -> Outcome:
+        """Load one file.
+
+        Parameters
+        ----------
+        pieces
+            Its bytes, in pieces of any size.
+        name
+            What issues call it.
+        expect
+            The only type its resources may have, if they must have one.
+        """
+        outcome = Outcome()
+        async with _Pipeline(self._writer, outcome) as pipeline:
+            async for lines in _chunks(pieces, self._line_bytes):
+                await pipeline.write(self._parsed(lines, name, expect, outcome))
+        return outcome
+
+    async def load_file(self, path: Path, *, expect: str | None = None) -> Outcome:
+        """Load a file; one whose name ends with `.gz` is unpacked on the way."""
+        return await self.load(_read(path), path.name, expect=expect)
+
+    async def delete(self, keys: Iterable[Key]) -> int:
+        """Delete resources; give how many of them there were."""
+        return await self._writer.delete(keys)
+
+    def _parsed(
+        self, lines: Sequence[Line], name: str, expect: str | None, outcome: Outcome
+    ) -> list[Resource]:
+        found: list[Resource] = []
+        for line in lines:
+            outcome.read += 1
+            if line.text is None:
+                outcome.report(LineIssue(name, line.number, LineProblem.TOO_LONG))
+                continue
+            try:
+                resource = parse(line.text, base=self._base, expect=expect)
+            except LineError as error:
+                outcome.report(LineIssue(name, line.number, error.problem))
+                continue
+            found.append(resource)
+            outcome.bytes += len(line.text)
+            outcome.types[resource.type] = outcome.types.get(resource.type, 0) + 1
+        return found
+
+
+class _Pipeline:
+    """Writes chunks, two at once unless they share a resource: that is written in the order of the file."""
+
+    def __init__(self, writer: Writer, outcome: Outcome) -> None:
+        self._writer = writer
+        self._outcome = outcome
+        self._under_way: dict[asyncio.Task[None], set[Key]] = {}
+
+    async def __aenter__(self) -> _Pipeline:
+        return self
+
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            if error is None:
+                await self._room(0)
+        finally:
+            for task in self._under_way:
+                task.cancel()
+            await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def write(self, resources: list[Resource]) -> None:
+        """Begin to write a chunk, as soon as there is room."""
+        if not resources:
+            return
+        keys = {(resource.type, resource.id) for resource in resources}
+        while not all(keys.isdisjoint(others) for others in self._under_way.values()):
+            await self._room(len(self._under_way) - 1)
+        await self._room(_AT_ONCE - 1)
+        self._under_way[asyncio.create_task(self._write(resources))] = keys
+        # The first step of the task sends what it has to Postgres before the next chunk is parsed.
+        await asyncio.sleep(0)
+
+    async def _room(self, most: int) -> None:
+        while len(self._under_way) > most:
+            done, _ = await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                del self._under_way[task]
+            for task in done:
+                task.result()
+
+    async def _write(self, resources: list[Resource]) -> None:
+        written = await self._writer.write(resources)
+        self._outcome.created += written.created
+        self._outcome.updated += written.updated
+        self._outcome.unchanged += written.unchanged
+        self._outcome.stale += written.stale
+
+
+async def _chunks(pieces: AsyncIterable[bytes], line_bytes: int) -> AsyncGenerator[list[Line]]:
+    splitter = Splitter(line_bytes)
+    held: list[Line] = []
+    size = 0
+    async for piece in pieces:
+        for line in splitter.feed(piece):
+            held.append(line)
+            size += len(line.text or b"")
+            if size >= CHUNK_BYTES or len(held) >= _CHUNK_ROWS:
+                yield held
+                held, size = [], 0
+    held.extend(splitter.end())
+    if held:
+        yield held
+
+
+async def _read(path: Path) -> AsyncGenerator[bytes]:
+    def opened() -> BinaryIO:
+        return cast("BinaryIO", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+    handle = await asyncio.to_thread(opened)
+    try:
+        while piece := await asyncio.to_thread(handle.read, _READ_BYTES):
+            yield piece
+    finally:
+        await asyncio.to_thread(handle.close)
