@@ -26,9 +26,10 @@ from aiokafka.errors import (
 )
 
 from sluice_streaming.backend import Assignee
-from sluice_streaming.cancelling import closed
+from sluice_streaming.faults import FAULTS, closed
 from sluice_streaming.messages import Partition, Record
 from sluice_streaming.outcomes import Fenced, Unavailable
+from sluice_telemetry.logs import describe
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +40,7 @@ _STOP_SECONDS = 5.0
 _ANSWER_SECONDS = 10.0
 _POSITION_SECONDS = 2.0
 _PATIENCE_SECONDS = 15.0
+_FATAL = (KafkaError, RuntimeError)
 
 
 class KafkaConsumer:
@@ -55,6 +57,7 @@ class KafkaConsumer:
         self._scope: asyncio.Timeout | None = None
         self._positions: dict[Partition, int] = {}
         self._failing_since: float | None = None
+        self._error: Exception | None = None
 
     async def start(self) -> None:
         """Join, waiting for a broker and for the topics as long as that takes."""
@@ -72,8 +75,8 @@ class KafkaConsumer:
             self._inner = inner
             try:
                 await inner.start()
-            except (KafkaError, OSError) as error:
-                log.info("waiting for Kafka", error=type(error).__name__)
+            except FAULTS as error:
+                log.info("waiting for Kafka", **describe(error))
                 await closed(inner.stop(), _STOP_SECONDS)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
@@ -92,18 +95,13 @@ class KafkaConsumer:
 
     async def poll(self, timeout: float, limit: int) -> Mapping[Partition, Sequence[Record]]:
         """Give records; see `Consumer`."""
+        if self._error is not None:
+            raise RuntimeError("a rebalance failed") from self._error
         try:
-            # Resuming a partition ends a wait that does not know of it, by this scope. aiokafka takes
-            # records out of its buffers without awaiting, so an ended wait loses none.
-            async with asyncio.timeout(None) as self._scope:
-                batches = await self._get(timeout, limit)
-        except TimeoutError:
-            return {}
-        except (KafkaError, OSError) as error:
+            batches = await self._get_unless_woken(timeout, limit)
+        except FAULTS as error:
             await self._failed(error)
             raise Unavailable("kafka") from error
-        finally:
-            self._scope = None
         self._failing_since = None
         for partition, records in batches.items():
             self._positions[partition] = records[-1].offset + 1
@@ -134,7 +132,7 @@ class KafkaConsumer:
             await self._inner.commit({TopicPartition(*p): offset for p, offset in offsets.items()})
         except (CommitFailedError, IllegalStateError, ConsumerStoppedError):
             raise Fenced from None
-        except (KafkaError, OSError) as error:
+        except FAULTS as error:
             raise Unavailable("kafka") from error
 
     async def lag(self) -> Mapping[Partition, int]:
@@ -146,7 +144,7 @@ class KafkaConsumer:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 ends = await inner.end_offsets(partitions) if partitions else {}
-        except (KafkaError, OSError, TimeoutError) as error:
+        except FAULTS as error:
             raise Unavailable("kafka") from error
         lags = {}
         try:
@@ -156,7 +154,7 @@ class KafkaConsumer:
                     lags[Partition(*partition)] = end
                     at = self._positions.get(partition)
                     lags[Partition(*partition)] -= await inner.position(partition) if at is None else at
-        except (KafkaError, OSError, TimeoutError, IllegalStateError) as error:
+        except FAULTS as error:
             log.info("positions not known yet", error=type(error).__name__)
         return lags
 
@@ -167,11 +165,29 @@ class KafkaConsumer:
         self._wanted = None
         self._wake()
 
+    def fail(self, error: Exception) -> None:
+        """Let the next poll raise: aiokafka itself only logs what a rebalance's listener raises."""
+        self._error = error
+
     def _wake(self) -> None:
         self._changed.set()
         if self._scope is not None:
             self._scope.reschedule(asyncio.get_running_loop().time())
             self._scope = None
+
+    async def _get_unless_woken(self, timeout: float, limit: int) -> dict[Any, list[Any]]:
+        # Resuming a partition ends a wait that does not know of it, by this scope. aiokafka takes records
+        # out of its buffers without awaiting, so an ended wait loses none.
+        scope = asyncio.timeout(None)
+        try:
+            async with scope:
+                self._scope = scope
+                try:
+                    return await self._get(timeout, limit)
+                finally:
+                    self._scope = None
+        except TimeoutError:
+            return {}
 
     async def _get(self, timeout: float, limit: int) -> dict[Any, list[Any]]:
         inner = self._inner
@@ -192,12 +208,17 @@ class KafkaConsumer:
         return got
 
     async def _failed(self, error: Exception) -> None:
-        """Start over if errors do not pass: some leave aiokafka's consumer without its background tasks."""
+        """Start over if errors do not pass.
+
+        aiokafka raises a plain `KafkaError`, or what it met, when one of its background tasks has died of
+        something unexpected (see `FAULTS`). Nothing revives them.
+        """
         now = time.monotonic()
-        log.warning("reading failed", error=type(error).__name__, group=self._options.get("group_id"))
+        log.warning("reading failed", group=self._options.get("group_id"), **describe(error))
         if self._failing_since is None:
             self._failing_since = now
-        elif now - self._failing_since > _PATIENCE_SECONDS:
+        if type(error) in _FATAL or now - self._failing_since > _PATIENCE_SECONDS:
+            log.warning("making a new consumer", group=self._options.get("group_id"))
             inner = self._inner
             await self._listener.on_partitions_revoked(inner.assignment())
             await closed(inner.stop(), _STOP_SECONDS)
@@ -211,8 +232,16 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         if revoked:
-            await self._assignee.revoked([Partition(*partition) for partition in revoked])
+            try:
+                await self._assignee.revoked([Partition(*partition) for partition in revoked])
+            except Exception as error:
+                self._consumer.fail(error)
+                raise
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        self._consumer.reset()
-        await self._assignee.assigned([Partition(*partition) for partition in assigned])
+        try:
+            self._consumer.reset()
+            await self._assignee.assigned([Partition(*partition) for partition in assigned])
+        except Exception as error:
+            self._consumer.fail(error)
+            raise

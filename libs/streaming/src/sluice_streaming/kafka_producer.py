@@ -18,9 +18,10 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
-from sluice_streaming.cancelling import closed
+from sluice_streaming.faults import FAULTS, closed
 from sluice_streaming.messages import Message, Outgoing, outgoing
 from sluice_streaming.outcomes import Unavailable
+from sluice_telemetry.logs import describe
 
 log = structlog.get_logger(__name__)
 
@@ -119,7 +120,7 @@ class KafkaProducer:
             raise ValueError("a record is larger than Kafka accepts") from None  # noqa: TRY004
         if isinstance(error, UnknownTopicOrPartitionError):
             raise Unavailable("a topic that does not exist") from None
-        if isinstance(error, KafkaError):
+        if isinstance(error, FAULTS) and not isinstance(error, TimeoutError):
             self._give_up(inner, error)
             raise Unavailable("kafka") from error
 
@@ -139,9 +140,9 @@ class KafkaProducer:
                 )
                 try:
                     await inner.start()
-                except (KafkaError, OSError) as error:
+                except FAULTS as error:
                     await closed(inner.stop(), _STOP_SECONDS)
-                    log.info("waiting for Kafka", error=type(error).__name__)
+                    log.info("waiting for Kafka", **describe(error))
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, 2.0)
                 except BaseException:
@@ -151,11 +152,11 @@ class KafkaProducer:
                     self._inner = inner
             return self._inner
 
-    def _give_up(self, inner: Any, error: KafkaError) -> None:
+    def _give_up(self, inner: Any, error: BaseException) -> None:
         """Replace a producer that cannot go on, such as one whose sequence of batches has a gap."""
         if inner is not self._inner:
             return
-        log.warning("making a new producer", error=type(error).__name__)
+        log.warning("making a new producer", **describe(error))
         self._inner = None
         for future in self._pending:
             if not future.done():

@@ -9,7 +9,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from sluice_contracts.topics import TOPICS, Topic
-from sluice_streaming.cancelling import closed
+from sluice_streaming.faults import closed
 from sluice_streaming.topics_admin import connected, plan
 
 

@@ -226,11 +226,11 @@ class Worker:
         """Set the lag metrics and give the lag that should be shrinking."""
         totals = dict.fromkeys(self._steps, 0)
         expected = 0
-        for partition, lane in self._lanes.items():
-            behind = lag.get(partition, 0)
-            totals[partition.topic] += behind + lane.waiting
+        for partition, behind in lag.items():
+            lane = self._lanes.get(partition)
+            totals[partition.topic] += behind + (0 if lane is None else lane.waiting)
             # A paused lane is full of records that are not due, or has deliveries in flight.
-            expected += 0 if lane.paused else behind
+            expected += 0 if lane is not None and lane.paused else behind
         for topic, total in totals.items():
             metrics.LAG.labels(self._group, topic).set(total)
         return expected
