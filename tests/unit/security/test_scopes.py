@@ -13,6 +13,7 @@ from sluice_security.scopes import InvalidScopeError, Scope, Scopes, parse_scope
         ("bulk/import", "bulk/import"),
         ("ops/sources", "ops/sources"),
         ("ops/*", "ops/*"),
+        ("offline_access", "offline_access"),
         ("system/*.rs", "system/*.rs"),
         ("system/Patient.cruds", "system/Patient.cruds"),
         ("system/*.read", "system/*.rs"),
@@ -32,7 +33,8 @@ def test_a_scope_has_one_canonical_spelling(text: str, canonical: str) -> None:
         "", "root", "bulk/*", "bulk/export", "ops/", "ops/A", "files/read/x", "system/Patient.sr",
         "system/*.", "system/Patient.rrs",
         "system/patient.rs", "system/Patient.rs?", "system/Patient.rs?a=\"b\"",
-        "launch", "system/Patient.rs?a b", "system/Patient.rs\n", "ops/sources\n", "tenant/*.rs",
+        "launch", "offline_access/", "offline_access/x", "online_access",
+        "system/Patient.rs?a b", "system/Patient.rs\n", "ops/sources\n", "tenant/*.rs",
         "system/Patient", "*",
     ],
 )  # fmt: skip
@@ -56,6 +58,8 @@ def test_anything_else_is_no_scope_and_is_not_repeated(text: str) -> None:
         ("ops/*", "ops/sources", "ops/sources"),
         ("ops/sources", "ops/*", "ops/sources"),
         ("ops/sources", "ops/topics", ""),
+        ("offline_access user/*.rs", "offline_access", "offline_access"),
+        ("user/*.rs", "offline_access", ""),
         ("system/*.rs system/Patient.r", "system/Patient.rs", "system/Patient.rs"),
     ],
 )

@@ -2,7 +2,8 @@
 
 Three families: SMART on FHIR resource scopes (`system/Patient.rs?…`, version 2, with the version 1
 spellings `.read`, `.write` and `.*`; SMART App Launch 2.2, "Scopes and Launch Context"), the import API's
-(`bulk/import`, `files/read`, `files/write`) and the operators' (`ops/sources`, …, `ops/*` for all of them).
+(`bulk/import`, `files/read`, `files/write`) and the operators' (`ops/sources`, …, `ops/*` for all of them);
+beside them `offline_access`, which permits nothing but asks for a refresh token.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 PLAIN = frozenset({"bulk/import", "files/read", "files/write"})
+OFFLINE = "offline_access"
 _LETTERS = "cruds"
 _VERSION_1 = {"read": "rs", "write": "cud", "*": "cruds"}
 # RFC 6749 section 3.3 says which characters a scope may have at all; these are within them.
@@ -35,9 +37,9 @@ class Scope:
     Parameters
     ----------
     context
-        `system`, `user` or `patient` for resources; otherwise `bulk`, `files` or `ops`.
+        `system`, `user` or `patient` for resources; otherwise `bulk`, `files`, `ops` or `offline_access`.
     target
-        A resource type, or the rest of a plain scope; `*` is all.
+        A resource type, or the rest of a plain scope, which may be empty; `*` is all.
     letters
         For resources, a non-empty part of `cruds`, in that order.
     query
@@ -55,7 +57,7 @@ class Scope:
     @property
     def canonical(self) -> str:
         """Write it the one way (SMART version 2) in which equal scopes are equal."""
-        text = f"{self.context}/{self.target}"
+        text = f"{self.context}/{self.target}" if self.target else self.context
         if self.letters:
             text += f".{self.letters}"
         return f"{text}?{'&'.join(self.query)}" if self.query else text
@@ -96,6 +98,8 @@ def parse_scope(text: str) -> Scope:
     InvalidScopeError
         It is none of the three families.
     """
+    if text == OFFLINE:
+        return Scope(OFFLINE, "", spelling=text)
     if text in PLAIN or _OPS.fullmatch(text):
         context, _, target = text.partition("/")
         return Scope(context, target, spelling=text)
@@ -145,9 +149,9 @@ class Scopes:
             if not any(other is not one and other.covers(one) for other in self._members)
         )
 
-    def without(self, context: str) -> Scopes:
-        """Leave out every scope of that context."""
-        return Scopes(scope for scope in self._members if scope.context != context)
+    def without(self, *contexts: str) -> Scopes:
+        """Leave out every scope of those contexts."""
+        return Scopes(scope for scope in self._members if scope.context not in contexts)
 
     @property
     def canonical(self) -> str:

@@ -1,0 +1,78 @@
+"""What a token's scopes let an export hold: which resource types, and which resources of them.
+
+An export searches a type and then reads what it found, so it takes the letters `r` and `s` of SMART version 2
+(version 1's `.read` is both; SMART App Launch 2.2, "Scopes for requesting FHIR Resources"). Letters add up
+across scopes; a search parameter in a scope limits what its letters are good for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from sluice_security.scopes import Scope, Scopes
+
+# `patient/` scopes are about the one patient of a launch, which these tokens do not name.
+CONTEXTS = ("system", "user")
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """Which resources of a type an export may hold.
+
+    Parameters
+    ----------
+    limits
+        Alternatives, each a set of search parameters (`category=laboratory`) that a resource must satisfy
+        all of. A resource is permitted if it satisfies any alternative; the empty one is satisfied by all.
+        None covers another. Never empty.
+    """
+
+    limits: tuple[tuple[str, ...], ...]
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether every resource of the type is permitted."""
+        return () in self.limits
+
+
+def exportable(scopes: Scopes, types: Collection[str]) -> dict[str, Permission]:
+    """Give the permission for every one of `types` that the scopes permit to export.
+
+    Parameters
+    ----------
+    scopes
+        The token's.
+    types
+        The resource types the server has: what `*` stands for.
+
+    Returns
+    -------
+    dict
+        By type, in the order of `types`; those that are not permitted are missing.
+    """
+    permitted = {}
+    for name in types:
+        limits = _minimal(
+            frozenset(reading.query) | frozenset(searching.query)
+            for context in CONTEXTS
+            for reading in _having(scopes, context, name, "r")
+            for searching in _having(scopes, context, name, "s")
+        )
+        if limits:
+            permitted[name] = Permission(tuple(sorted(tuple(sorted(limit)) for limit in limits)))
+    return permitted
+
+
+def _having(scopes: Scopes, context: str, name: str, letter: str) -> list[Scope]:
+    return [
+        scope
+        for scope in scopes
+        if scope.context == context and scope.target in ("*", name) and letter in scope.letters
+    ]
+
+
+def _minimal(limits: Iterable[frozenset[str]]) -> set[frozenset[str]]:
+    """Leave out what is satisfied only by resources that satisfy a weaker alternative anyway."""
+    distinct = set(limits)
+    return {one for one in distinct if not any(other < one for other in distinct)}
