@@ -20,6 +20,7 @@ from sluice_contracts.events import (
     JobCancelled,
     JobKind,
     JobPlanned,
+    PartSealed,
     Stage,
 )
 
@@ -47,6 +48,11 @@ def planned(job: str, items: int, at: float = BEGAN) -> JobPlanned:
 def attached(job: str, item: int, at: float = BEGAN + 9, outcome: FileOutcome = FileOutcome.CREATED) -> Any:
     """Give an item's success."""
     return DocumentAttached(job=job, at=at, item=item, file=f"{item:024x}", outcome=outcome, size=20_480)
+
+
+def sealed(job: str, item: int, at: float = BEGAN + 9) -> PartSealed:
+    """Give the success of an export's part."""
+    return PartSealed(job=job, at=at, item=item, resource_type="Patient", files=1, count=9, size=20_480)
 
 
 def failed(job: str, item: int, at: float = BEGAN + 9, code: str = "document_not_found") -> ItemFailed:
@@ -99,6 +105,17 @@ def _final(job: str, item: int) -> st.SearchStrategy[ItemEvent]:
             at=_times,
             file=st.sampled_from(["a" * 24, "b" * 24]),
             outcome=st.sampled_from(FileOutcome),
+            size=st.integers(0, 3),
+        ),
+        st.builds(
+            PartSealed,
+            job=st.just(job),
+            item=st.just(item),
+            at=_times,
+            # What the status service does not keep is the same in all of them.
+            resource_type=st.just("Patient"),
+            files=st.just(1),
+            count=st.just(9),
             size=st.integers(0, 3),
         ),
         st.builds(

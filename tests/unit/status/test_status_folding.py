@@ -26,6 +26,7 @@ from support.histories import (
     lawful,
     lawless,
     planned,
+    sealed,
     told_again,
     whole_job,
 )
@@ -176,6 +177,14 @@ async def test_items_before_their_plan_are_kept_and_the_job_waits_for_it() -> No
 async def test_a_job_without_items_ends_with_its_plan() -> None:
     ledger = await fold([planned(JOB, 0)])
     assert ledger.tables.jobs[JOB].outcome == "completed"
+
+
+async def test_an_export_is_completed_when_its_last_part_is_sealed() -> None:
+    ledger = await fold([planned(JOB, 2), sealed(JOB, 1)])
+    assert (ledger.tables.jobs[JOB].state, ledger.tables.jobs[JOB].attached) == (RUNNING, 1)
+    await fold([sealed(JOB, 1), sealed(JOB, 0)], ledger=ledger)
+    job = ledger.tables.jobs[JOB]
+    assert (job.outcome, job.attached) == ("completed", 2)
 
 
 async def test_a_job_whose_every_item_failed_has_failed() -> None:

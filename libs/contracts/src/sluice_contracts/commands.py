@@ -1,8 +1,8 @@
 """Commands: what one service asks of the next.
 
 Commands carry identifiers and positions, never resources or files: what an item is about waits in Postgres
-(`documents.items`, `documents.fetched`, `documents.scraped`) under (job, item). The one exception is the
-command that starts a job, which is the acceptance itself and so carries the whole request.
+(`documents.items`, `documents.fetched`, `documents.scraped`, `exports.parts`) under (job, item). The one
+exception is the command that starts a job, which is the acceptance itself and so carries the whole request.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
+
+from sluice_contracts.exports import ExpiryReason, ExportAccess, ExportRequest
 
 
 class ConflictResolution(StrEnum):
@@ -80,3 +82,33 @@ class AttachDocument(ItemCommand, frozen=True, kw_only=True, tag="AttachDocument
 
 
 DocumentImportCommand = StartDocumentImport | CancelDocumentImport
+
+
+class StartBulkExport(Command, frozen=True, kw_only=True, tag="StartBulkExport"):
+    """Plan an export: this record on Kafka is the job's acceptance.
+
+    `client` is the OAuth client, `subject` whom its token speaks for, `submitted_at` Unix seconds.
+    """
+
+    client: str
+    subject: str
+    submitted_at: float
+    request: ExportRequest
+    access: ExportAccess
+
+
+class CancelBulkExport(Command, frozen=True, kw_only=True, tag="CancelBulkExport"):
+    """Stop an export's unfinished parts. Same topic and key as its start, so it never arrives before it."""
+
+
+class WritePart(ItemCommand, frozen=True, kw_only=True, tag="WritePart"):
+    """Write the files of one part of an export; `item` is the part."""
+
+
+class ExpireJob(Command, frozen=True, kw_only=True, tag="ExpireJob"):
+    """Delete what an export has written, for good."""
+
+    reason: ExpiryReason
+
+
+BulkExportCommand = StartBulkExport | CancelBulkExport

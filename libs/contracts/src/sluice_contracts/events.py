@@ -15,6 +15,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from sluice_contracts.exports import ExpiryReason
+
 MOST_ITEMS = 1_000_000
 
 Seconds = Annotated[float, Meta(ge=0, le=253_402_300_799)]
@@ -24,7 +26,7 @@ Position = Annotated[int, Meta(ge=0, lt=MOST_ITEMS)]
 Count = Annotated[int, Meta(ge=0, le=MOST_ITEMS)]
 """How many items."""
 Bytes = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-"""A length in bytes."""
+"""A length in bytes, or another number without a bound of its own."""
 Number = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 """A small number: an attempt, a status, how many keys."""
 Word = Annotated[str, Meta(max_length=100)]
@@ -50,12 +52,13 @@ class JobOutcome(StrEnum):
 
 
 class Stage(StrEnum):
-    """The step of an import that an item's event is about."""
+    """The step of a job that an item's event is about."""
 
     PLAN = "plan"
     FETCH = "fetch"
     SCRAPE = "scrape"
     ATTACH = "attach"
+    EXPORT = "export"
 
 
 class FileOutcome(StrEnum):
@@ -100,6 +103,12 @@ class JobFinished(Event, frozen=True, kw_only=True, tag="JobFinished"):
     cancelled: Count
 
 
+class JobExpired(Event, frozen=True, kw_only=True, tag="JobExpired"):
+    """Nothing of what the export wrote is left."""
+
+    reason: ExpiryReason
+
+
 class ItemEvent(Event, frozen=True, kw_only=True):
     """Something that happened to one item; `item` is its position in the request, from 0."""
 
@@ -132,6 +141,18 @@ class DocumentAttached(ItemEvent, frozen=True, kw_only=True, tag="DocumentAttach
     others: Number = 0
 
 
+class PartSealed(ItemEvent, frozen=True, kw_only=True, tag="PartSealed"):
+    """A part of an export is there, whole: `files` files of `count` lines and `size` bytes together.
+
+    `resource_type` is what they hold, empty if they hold several types.
+    """
+
+    resource_type: Word
+    files: Number
+    count: Bytes
+    size: Bytes
+
+
 class ItemRetrying(ItemEvent, frozen=True, kw_only=True, tag="ItemRetrying"):
     """A step failed for now and is tried again at `due` (Unix seconds); `attempt` counts from 1."""
 
@@ -160,9 +181,11 @@ JobEvent = (
     JobPlanned
     | JobCancelled
     | JobFinished
+    | JobExpired
     | DocumentFetched
     | DocumentScraped
     | DocumentAttached
+    | PartSealed
     | ItemRetrying
     | ItemFailed
     | ItemCancelled

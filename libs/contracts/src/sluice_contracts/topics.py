@@ -108,11 +108,37 @@ DOCUMENT_ATTACH = Topic(
     consumers=("attacher",),
     retries=RETRY_TIERS,
 )
+JOBS_BULK_EXPORT = Topic(
+    name="jobs.bulk-export",
+    messages=commands.BulkExportCommand,
+    key="job",
+    producers=("gateway",),
+    consumers=("exporter",),
+    retries=RETRY_TIERS,
+    ordered=True,
+)
+BULK_EXPORT_PARTS = Topic(
+    name="bulk-export.parts",
+    messages=commands.WritePart,
+    key="job and part, so that one job's parts spread over processes",
+    producers=("exporter",),
+    consumers=("exporter",),
+    retries=RETRY_TIERS,
+)
+JOBS_EXPIRE = Topic(
+    name="jobs.expire",
+    messages=commands.ExpireJob,
+    key="job",
+    producers=("gateway", "exporter", "expirer"),
+    consumers=("expirer",),
+    retries=RETRY_TIERS,
+    ordered=True,
+)
 JOBS_EVENTS = Topic(
     name="jobs.events",
     messages=events.JobEvent,
     key="job",
-    producers=("fetcher", "scraper", "attacher", "status"),
+    producers=("fetcher", "scraper", "attacher", "exporter", "expirer", "status"),
     consumers=("status", "downstream systems"),
     retention=timedelta(days=30),
 )
@@ -131,6 +157,9 @@ TOPICS = (
     DOCUMENT_FETCH,
     DOCUMENT_SCRAPE,
     DOCUMENT_ATTACH,
+    JOBS_BULK_EXPORT,
+    BULK_EXPORT_PARTS,
+    JOBS_EXPIRE,
     JOBS_EVENTS,
     JOBS_STATE,
 )

@@ -19,6 +19,7 @@ from sluice_contracts.events import (
     ItemEvent,
     ItemFailed,
     ItemRetrying,
+    PartSealed,
 )
 from sluice_contracts.progress import ItemRank
 
@@ -32,6 +33,8 @@ RANKS: dict[type[Event], int] = {
     ItemCancelled: int(ItemRank.CANCELLED),
     ItemFailed: int(ItemRank.FAILED),
     DocumentAttached: int(ItemRank.ATTACHED),
+    # A part of an export has taken effect when it is sealed.
+    PartSealed: int(ItemRank.ATTACHED),
 }
 FINAL = int(ItemRank.CANCELLED)
 
@@ -71,7 +74,7 @@ def row_of(event: ItemEvent) -> ItemRow:
         )
     if isinstance(event, ItemRetrying):
         return ItemRow(rank, event.at, stage=str(event.stage), code=event.code, attempt=event.attempt)
-    if isinstance(event, DocumentFetched):
+    if isinstance(event, DocumentFetched | PartSealed):
         return ItemRow(rank, event.at, size=event.size)
     return ItemRow(rank, event.at)
 
