@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import msgspec
 from msgspec import Raw, Struct
@@ -21,6 +21,8 @@ from sluice_fhir.compartments import ordered, patients_of, referenced
 from sluice_fhir.compartments_view import DECODER, TYPE_OF, VIEWS, patients_in
 
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}").fullmatch
+# The namespace of the ids that are made of contents.
+_CONTENTS = UUID("6f3b3c0e-52c4-5a41-9d5e-1d8a4c7be0f2")
 _META = b'"meta"'
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
 _anything = msgspec.json.Decoder(dict[str, Any]).decode
@@ -51,15 +53,17 @@ class LineError(Exception):
 class Resource(Struct, frozen=True, gc=False):
     """A resource to be kept.
 
-    `before` and `after` are the line around the store's part of its meta, `digest` stands for its content
-    without that. `source_updated` is the meta.lastUpdated it came with. `patients` are those whose
-    compartments it is in, in order. `members` are a Group's patients, None for other resources.
+    `head` and `tail` are the line around its meta, `rest` is what its meta has beside version and time (each
+    member with a comma in front), `digest` stands for all three. `source_updated` is the meta.lastUpdated it
+    came with. `patients` are those whose compartments it is in, in order. `members` are a Group's patients,
+    None for other resources.
     """
 
     type: str
     id: str
-    before: bytes
-    after: bytes
+    head: bytes
+    rest: bytes
+    tail: bytes
     digest: bytes
     source_updated: datetime | None
     patients: tuple[str, ...]
@@ -68,7 +72,13 @@ class Resource(Struct, frozen=True, gc=False):
 
     def body(self, version: int, updated: bytes) -> bytes:
         """Give the line with this version; `updated` is its instant as text."""
-        return b'%b{"versionId":"%d","lastUpdated":"%b"%b' % (self.before, version, updated, self.after)
+        return b'%b"meta":{"versionId":"%d","lastUpdated":"%b"%b}%b' % (
+            self.head,
+            version,
+            updated,
+            self.rest,
+            self.tail,
+        )
 
 
 class _Read(Struct, gc=False):
@@ -106,15 +116,23 @@ def parse(text: bytes, *, base: str | None = None, expect: str | None = None) ->
         text, id_ = _with_id(text, read.type)
     elif not _ID(id_):
         raise LineError(LineProblem.BAD_ID)
-    before, after, source_updated = _cut(text, read.type, read.meta)
+    cut = _cut(text, read.type, read.meta)
     patients = read.patients
     if read.type == "Patient" and id_ not in patients:
         patients = ordered((*patients, id_))
-    digest = hashlib.blake2b(before, digest_size=16)
-    digest.update(b"\n")
-    digest.update(after)
     members, name = group_members(text, base) if read.type == "Group" else (None, "")
-    return Resource(read.type, id_, before, after, digest.digest(), source_updated, patients, members, name)
+    return Resource(
+        type=read.type,
+        id=id_,
+        head=cut.head,
+        rest=cut.rest,
+        tail=cut.tail,
+        digest=cut.digest(),
+        source_updated=cut.source_updated,
+        patients=patients,
+        members=members,
+        name=name,
+    )
 
 
 def _read(text: bytes, base: str | None) -> _Read:
@@ -167,8 +185,7 @@ def _read_fully(text: bytes, base: str | None) -> _Read:
 def _with_id(text: bytes, type_: str) -> tuple[bytes, str]:
     fields = _object(text)
     fields.pop("id", None)
-    made = hashlib.sha256(b"%b\n%b" % (type_.encode(), text)).digest()[:16]
-    id_ = str(UUID(bytes=made, version=8))
+    id_ = str(uuid5(_CONTENTS, hashlib.sha256(text).hexdigest()))
     rest = b"".join(_member(key, raw) for key, raw in fields.items() if key != "resourceType")
     return b'{"resourceType":"%b","id":"%b"%b}' % (type_.encode(), id_.encode(), rest), id_
 
@@ -177,19 +194,36 @@ def _member(key: str, raw: Raw) -> bytes:
     return b",%b:%b" % (msgspec.json.encode(key), bytes(raw))
 
 
-def _cut(text: bytes, type_: str, meta: bytes) -> tuple[bytes, bytes, datetime | None]:
-    """Give the text before and after the first two elements of its meta, and when it was updated last."""
+class _Cut(Struct, gc=False):
+    """A line around its meta: `head`, `rest` of the meta, `tail`. What stands between them is the store's."""
+
+    head: bytes
+    rest: bytes
+    tail: bytes
+    source_updated: datetime | None
+
+    def digest(self) -> bytes:
+        # Of the content, wherever in the line its meta was, and whether there was one if it said nothing.
+        head, tail = self.head.rstrip(b" \t\r,"), self.tail
+        found = hashlib.blake2b(head, digest_size=16)
+        found.update(tail.lstrip(b" \t\r,") if head == b"{" else tail)
+        found.update(b"\n")
+        found.update(self.rest)
+        return found.digest()
+
+
+def _cut(text: bytes, type_: str, meta: bytes) -> _Cut:
     start = b'{"resourceType":"%b"' % type_.encode()
     if not meta and text.startswith(start):
-        return start + b',"meta":', b"}" + text[len(start) :], None
+        return _Cut(start + b",", b"", text[len(start) :], None)
     rest, source_updated = _rest_of_meta(meta) if meta not in (b"", b"null") else (b"", None)
     place = text.find(_META)
     # Only if it is named once is it surely the resource's own, and not a contained resource's.
     if meta and place >= 0 and text.find(_META, place + 1) < 0:
-        found = text.index(meta, place + len(_META))
-        return text[:place] + b'"meta":', rest + b"}" + text[found + len(meta) :], source_updated
+        end = text.index(meta, place + len(_META)) + len(meta)
+        return _Cut(text[:place], rest, text[end:], source_updated)
     others = (_member(key, raw) for key, raw in _object(text).items() if key not in ("resourceType", "meta"))
-    return start + b',"meta":', rest + b"}" + b"".join(others) + b"}", source_updated
+    return _Cut(start + b",", rest, b"".join(others) + b"}", source_updated)
 
 
 @lru_cache(maxsize=1024)

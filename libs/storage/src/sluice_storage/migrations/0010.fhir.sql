@@ -166,6 +166,7 @@ BEGIN
         EXECUTE format('CREATE UNIQUE INDEX %I ON fhir.%I (id) WHERE superseded_by IS NULL', name || '_current', name);
         EXECUTE format('CREATE INDEX %I ON fhir.%I (seq)', name || '_seq', name);
         EXECUTE format('CREATE INDEX %I ON fhir.%I (patient, seq) WHERE patient IS NOT NULL', name || '_patient', name);
+        EXECUTE format('CREATE INDEX %I ON fhir.%I (superseded_by) WHERE superseded_by IS NOT NULL', name || '_old', name);
         EXECUTE format('ALTER TABLE fhir.resources ATTACH PARTITION fhir.%I FOR VALUES IN (%L)', name, kind);
     END LOOP;
 END
