@@ -124,9 +124,9 @@ async def test_killed_workers_lose_nothing(log: KafkaLog, tmp_path: Path, static
                 workers.kill(name)
                 workers.start(name)
             await settle(found, ITEMS)
-        await _stop(workers)
         assert workers.effects() == set(range(ITEMS))
-    await _all_committed(log, group, inbox)
+        await _all_committed(log, group, inbox)
+        await _stop(workers)
 
 
 async def test_a_killed_broker_loses_nothing(module_kafka: Kafka, log: KafkaLog, tmp_path: Path) -> None:
@@ -142,9 +142,9 @@ async def test_a_killed_broker_loses_nothing(module_kafka: Kafka, log: KafkaLog,
                 module_kafka.kill()
                 module_kafka.start()  # here, not in a thread: the broker ends with the thread that started it
             await settle(found, ITEMS)
-        await _stop(workers)
         assert workers.effects() == set(range(ITEMS))
-    await _all_committed(log, group, inbox)
+        await _all_committed(log, group, inbox)
+        await _stop(workers)
 
 
 async def test_workers_that_start_before_the_broker_wait_for_it(
@@ -173,8 +173,12 @@ async def _stop(workers: Fleet) -> None:
         assert await asyncio.to_thread(process.wait, 30) == 0
 
 
-async def _all_committed(log: KafkaLog, group: str, topic: Topic) -> None:
+async def _all_committed(log: KafkaLog, group: str, topic: Topic, seconds: float = 60.0) -> None:
+    """Wait until the group's offsets cover every record of the topic."""
     records = await log.read(topic.name)
-    committed = await log.committed(group)
-    behind = [r for r in records if r.offset >= committed.get(Partition(r.topic, r.partition), 0)]
-    assert behind == []
+    async with asyncio.timeout(seconds):
+        while True:
+            committed = await log.committed(group)
+            if all(r.offset < committed.get(Partition(r.topic, r.partition), 0) for r in records):
+                return
+            await asyncio.sleep(0.3)

@@ -11,9 +11,10 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from sluice_contracts.topics import TOPICS, Topic
+from sluice_streaming.faults import FAULTS
 from sluice_streaming.kafka_producer import MAX_BYTES
 from sluice_streaming.outcomes import Unavailable
 
@@ -104,7 +105,7 @@ async def connected(bootstrap: str, wait: float = 60.0) -> AsyncIterator[Any]:
         try:
             await admin.start()
             break
-        except (KafkaError, OSError) as error:
+        except FAULTS as error:
             await admin.close()
             if asyncio.get_running_loop().time() > deadline:
                 raise Unavailable("kafka") from error
