@@ -58,7 +58,9 @@ class Observed(PostgresLedger):
 @pytest.fixture
 async def postgres_ledger(database: Database) -> AsyncIterator[Observed]:
     pool = await asyncpg.create_pool(database.dsn_for("status"), min_size=1, max_size=4)
-    yield Observed(pool)
+    ledger = Observed(pool)
+    yield ledger
+    await ledger.close()
     await pool.close()
 
 
@@ -174,14 +176,15 @@ def test_postgres_and_memory_fold_any_history_to_the_same_rows(
 
     async def both() -> tuple[Rows, Rows, list[Any], list[Any]]:
         await fold(told, sizes, memory)
-        pool = await asyncpg.create_pool(module_database.dsn_for("status"), min_size=1, max_size=1)
+        pool = await asyncpg.create_pool(module_database.dsn_for("status"), min_size=1, max_size=2)
+        ledger = Observed(pool)
         try:
-            ledger = Observed(pool)
             await cleared(module_database)
             await fold(told, sizes, ledger)
             said = await ledger.outbox([0], 1000), await memory.outbox([0], 1000)
             return await ledger.rows(), await memory.rows(), *said
         finally:
+            await ledger.close()
             await pool.close()
 
     postgres_rows, memory_rows, postgres_said, memory_said = asyncio.run(both())

@@ -37,7 +37,7 @@ batch begins (`UPDATE … WHERE next = first`), and raise `Fenced` if one is not
 the partition over. May raise `Unavailable`; the same batch is then applied again."""
 
 _POLL_SECONDS = 0.5
-_PORTION = 1000
+_PORTION = 250
 _HINT_EVERY = 1.0
 _LAG_EVERY = 5.0
 _FIRST_PAUSE = 0.1

@@ -50,6 +50,7 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
             group.create_task(fold.run(context.stop))
     finally:
         await producer.stop()
+        await ledger.close()
         await pool.close()
 
 

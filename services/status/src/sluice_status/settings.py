@@ -24,5 +24,5 @@ class Settings(StreamSettings):
     model_config = SettingsConfigDict(env_prefix="SLUICE_")
 
     postgres: str = Field(min_length=1)
-    batch: int = Field(default=10_000, ge=1, le=100_000)
+    batch: int = Field(default=20_000, ge=1, le=100_000)
     state_interval: float = Field(default=2.0, ge=0)

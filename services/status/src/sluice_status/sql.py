@@ -23,16 +23,22 @@ RETURNING held.partition
 """
 
 # In the order of `sluice_status.jobs.Job`. Locks are taken in one order, so that two folds never wait for
-# each other in a circle.
+# each other in a circle. A job that another fold adds at the same moment is found when asked again.
 LOCK = """
+WITH known AS (
+    SELECT * FROM status.jobs WHERE job = ANY($1::uuid[]) ORDER BY job FOR UPDATE
+), added AS (
+    INSERT INTO status.jobs (job)
+    SELECT wanted FROM unnest($1::uuid[]) AS wanted WHERE wanted NOT IN (SELECT job FROM known)
+    ON CONFLICT DO NOTHING
+    RETURNING *
+), held AS (
+    SELECT * FROM known UNION ALL SELECT * FROM added
+)
 SELECT job::text, kind, client, subject, state, outcome, items, attached, skipped, failed, cancelled,
     extract(epoch FROM submitted_at)::float8, extract(epoch FROM started_at)::float8,
     extract(epoch FROM cancelled_at)::float8, extract(epoch FROM finished_at)::float8
-FROM status.jobs WHERE job = ANY($1::uuid[]) ORDER BY status.jobs.job FOR UPDATE
-"""
-
-ADD = """
-INSERT INTO status.jobs (job) SELECT unnest($1::uuid[]) ON CONFLICT DO NOTHING
+FROM held
 """
 
 # Where COPY puts a batch's items; it is the connection's own and empty after each transaction. The columns

@@ -54,6 +54,7 @@ class PostgresLedger:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        self._writer: asyncpg.pool.PoolConnectionProxy | None = None
 
     async def positions(self, topic: str, partitions: Collection[int]) -> dict[int, int]:
         """See `Ledger.positions`."""
@@ -70,7 +71,7 @@ class PostgresLedger:
     @asynccontextmanager
     async def _transaction(self, expected: Offsets, ahead: Offsets) -> AsyncIterator[PostgresTransaction]:
         with _translated():
-            async with self._pool.acquire() as connection, connection.transaction():
+            async with self._writing() as connection, connection.transaction():
                 # The fence comes first: its row locks make a second writer wait, then find other offsets.
                 places = sorted(ahead)
                 moved = await connection.fetch(
@@ -83,6 +84,34 @@ class PostgresLedger:
                 if len(moved) != len(places):
                     raise Fenced
                 yield PostgresTransaction(connection)
+
+    async def close(self) -> None:
+        """Give the connection that is kept for transactions back to the pool."""
+        writer, self._writer = self._writer, None
+        await self._release(writer)
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
+        """Give a connection for a transaction, made ready for it.
+
+        The last one that served well is kept: borrowing and preparing one costs as much as a small batch.
+        """
+        writer, self._writer = self._writer, None
+        try:
+            if writer is None or writer.is_closed():
+                await self._release(writer)
+                writer = await self._pool.acquire()
+                await writer.execute(sql.GATHER)
+            yield writer
+        except BaseException:
+            await self._release(writer)
+            raise
+        spare, self._writer = self._writer, writer
+        await self._release(spare)
+
+    async def _release(self, writer: asyncpg.pool.PoolConnectionProxy | None) -> None:
+        if writer is not None:
+            await self._pool.release(writer)
 
     async def outbox(self, partitions: Collection[int], limit: int) -> list[Announced]:
         """See `Ledger.outbox`."""
@@ -107,9 +136,7 @@ class PostgresTransaction:
         """See `Transaction.lock`."""
         wanted = sorted(jobs)
         rows = await self._connection.fetch(sql.LOCK, wanted)
-        if len(rows) < len(wanted):
-            found = {row["job"] for row in rows}
-            await self._connection.execute(sql.ADD, [job for job in wanted if job not in found])
+        while len(rows) < len(wanted):
             rows = await self._connection.fetch(sql.LOCK, wanted)
         return {row["job"]: Job(*row) for row in rows}
 
@@ -119,7 +146,6 @@ class PostgresTransaction:
         if not rows:
             return {}
         # COPY takes a row in a tenth of the time that arrays as arguments take to be encoded.
-        await self._connection.execute(sql.GATHER)
         await self._connection.copy_records_to_table("told", records=rows, columns=COLUMNS)
         changed = await self._connection.fetch(sql.LIFT, list(batch.jobs))
         return {row["job"]: Tally(*row[1:]) for row in changed}
