@@ -189,13 +189,14 @@ async def test_an_answer_that_is_not_the_services_is_one_clear_line(cli: Cli, se
 async def test_projects_and_sources_are_made_and_listed(cli: Cli) -> None:
     assert (await cli("projects", "create", "Heart Study")).out == "ann/heart-study\n"
     assert "Heart Study" in (await cli("projects", "list")).out
-    (cli.folder / "auth.json").write_text('{"auth": {"kind": "bearer", "token": "t"}}')
+    (cli.folder / "auth.json").write_text('{"auth": {"type": "bearer", "token": "t"}}')
     made = await cli(
         "sources", "add", "Ward", "https://fhir.example/r4", "--rate", "5", "--settings", "auth.json"
     )
     source = made.out.strip()
     (listed,) = (await cli("sources", "list", "--json")).json
-    assert (listed["id"], listed["max_requests_per_second"], listed["auth"]["kind"]) == (source, 5, "bearer")
+    assert (listed["id"], listed["max_requests_per_second"], listed["auth"]["type"]) == (source, 5, "bearer")
+    assert "bearer" in (await cli("sources", "list")).out
     assert (await cli("sources", "remove", source)).code == 0
     assert (await cli("sources", "list")).out == "No sources yet.\n"
 

@@ -234,7 +234,7 @@ async def test_lists_go_on_over_pages(client: SluiceClient, service: FakeSluice)
 
 
 async def test_sources_are_added_listed_and_removed(client: SluiceClient) -> None:
-    source = await client.add_source("Ward", "https://fhir.example", auth={"kind": "bearer", "token": "x"})
+    source = await client.add_source("Ward", "https://fhir.example", auth={"type": "bearer", "token": "x"})
     assert [it.id for it in await client.sources()] == [source.id]
     await client.remove_source(source.id)
     assert await client.sources() == []

@@ -84,7 +84,7 @@ class SluiceClient(ImportCalls, FileCalls):
 
         Examples
         --------
-        >>> auth = {"kind": "bearer", "token": token}
+        >>> auth = {"type": "bearer", "token": token}
         >>> await sluice.add_source("Ward 3", "https://fhir.example/r4", auth=auth)
         """
         body = {"name": name, "base_url": base_url, **settings}

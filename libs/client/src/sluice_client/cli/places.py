@@ -50,7 +50,7 @@ def list_sources(context: typer.Context) -> None:
     """List the registered servers."""
     session = session_of(context)
     found: list[Source] = session.call(lambda client: client.sources())
-    rows = [(it.id, it.name, it.base_url, it.auth.get("kind"), "yes" if it.enabled else "no") for it in found]
+    rows = [(it.id, it.name, it.base_url, it.auth.get("type"), "yes" if it.enabled else "no") for it in found]
     headings = ("id", "name", "base URL", "auth", "enabled")
     session.show(found, lambda: table(headings, rows, "No sources yet."))
 
