@@ -34,13 +34,18 @@ class Splitter:
     ----------
     limit
         Bytes that a line may have, its end not counted.
+
+    Attributes
+    ----------
+    held
+        Bytes of the line that is not complete yet.
     """
 
     def __init__(self, limit: int = MOST_BYTES) -> None:
         self._limit = limit
         self._number = 1
         self._pieces: list[bytes] = []  # of the line that is not complete yet
-        self._held = 0
+        self.held = 0
         self._over = False
         self._begun = False
 
@@ -62,16 +67,16 @@ class Splitter:
         if self._over or not text:
             return
         self._pieces.append(text)
-        self._held += len(text)
+        self.held += len(text)
         # One byte more for a CR that is part of the line's end.
-        if self._held > self._limit + 1:
+        if self.held > self._limit + 1:
             self._over, self._pieces = True, []
 
     def _complete(self) -> Line | None:
         number, over = self._number, self._over
         text = b"".join(self._pieces)
         self._number += 1
-        self._pieces, self._held, self._over = [], 0, False
+        self._pieces, self.held, self._over = [], 0, False
         if not self._begun:
             self._begun = True
             text = text.removeprefix(_MARK)
