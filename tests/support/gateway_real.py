@@ -23,7 +23,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from sluice_contracts.commands import StartDocumentImport
 from sluice_fhir.source_store import SourceRegistry, SourceStore
-from sluice_gateway.app import make_app
+from sluice_gateway.app import make_app, make_runner
 from sluice_gateway.health import Health
 from sluice_gateway.publishing import Commands
 from sluice_gateway.settings import Settings
@@ -173,7 +173,7 @@ async def listening_gateway(database: Database) -> AsyncIterator[tuple[RealSite,
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     async with real_gateway(database, public_url=url) as site:
-        runner = web.AppRunner(make_app(site.gateway))
+        runner = make_runner(site.gateway)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
         try:

@@ -18,7 +18,7 @@ from aiohttp import web
 from sluice_fhir.client import FhirClient
 from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.source_store import SourceRegistry, SourceStore
-from sluice_gateway.app import make_app
+from sluice_gateway.app import make_runner
 from sluice_gateway.health import Health, listening
 from sluice_gateway.idempotency import LIFETIME
 from sluice_gateway.openapi import written
@@ -40,7 +40,6 @@ from sluice_streaming.service import Context, run
 log = structlog.get_logger(__name__)
 
 _UPKEEP_SECONDS = 600.0
-_SHUTDOWN_SECONDS = 20.0
 
 
 def _health(settings: Settings, pool: asyncpg.Pool, authority: HttpAuthority, commands: Commands) -> Health:
@@ -119,9 +118,7 @@ async def main(context: Context) -> None:
         # What was made by now stays: leaving it out keeps collections short, and so the slowest answers fast.
         gc.collect()
         gc.freeze()
-        runner = web.AppRunner(
-            make_app(gateway), access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_SECONDS
-        )
+        runner = make_runner(gateway)
         await runner.setup()
         upkeep = asyncio.create_task(_upkeep(keys), name="upkeep")
         try:

@@ -10,6 +10,9 @@ from sluice_gateway.middleware import add_fields, serve
 from sluice_gateway.routes import ROUTES
 from sluice_gateway.routing import GATEWAY, Route, endpoint
 from sluice_gateway.wiring import Gateway
+from sluice_security.serving import QuietRunner
+
+_SHUTDOWN_SECONDS = 20.0
 
 
 def make_app(gateway: Gateway, routes: Sequence[Route] = ROUTES) -> web.Application:
@@ -24,3 +27,10 @@ def make_app(gateway: Gateway, routes: Sequence[Route] = ROUTES) -> web.Applicat
         if route.method == "GET" and route.path in ("/v2", "/v2/projects"):
             app.router.add_route("GET", route.path + "/", endpoint(route, gateway))
     return app
+
+
+def make_runner(gateway: Gateway) -> QuietRunner:
+    """Make what runs the application: a malformed request is refused without being repeated."""
+    return QuietRunner(
+        make_app(gateway), access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_SECONDS
+    )
