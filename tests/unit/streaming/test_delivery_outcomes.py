@@ -123,6 +123,30 @@ async def test_the_last_attempt_ends_in_a_dead_letter_that_the_cap_does_not_coun
     assert event(said) == ItemFailed(job="j", at=START, item=3, stage=Stage.FETCH, code="source_unavailable")
 
 
+async def test_the_last_failures_status_is_in_its_headers_and_told_to_the_step() -> None:
+    told: list[Failure] = []
+
+    def tell(_subject: object, failure: Failure) -> Sequence[Message]:
+        told.append(failure)
+        return ()
+
+    handling = raising(Retry("source_unavailable", status=503), on_dead=tell, on_retry=tell)
+    copy = (await handling.handle(record())).records[0]
+    letter = (await handling.handle(at_attempt(5))).records[0]
+    assert header(copy.headers, "sluice-status") == header(letter.headers, "sluice-status") == b"503"
+    assert told == [
+        Failure("source_unavailable", 1, START + 1, 503),
+        Failure("source_unavailable", 5, None, 503),
+    ]
+
+
+async def test_a_failure_without_a_status_does_not_inherit_the_one_before() -> None:
+    before = replace(record(), headers=History(5, "document.fetch", 4, 9).headers("source_unavailable", 503))
+    letter = (await raising(Retry("source_timeout")).handle(before)).records[0]
+    assert header(letter.headers, "sluice-code") == b"source_timeout"
+    assert header(letter.headers, "sluice-status") is None
+
+
 async def test_a_message_that_would_become_too_old_is_not_scheduled_again() -> None:
     handling = raising(Retry("source_throttled"), max_age=timedelta(minutes=5))
     assert (await handling.handle(at_attempt(2, START - 289))).outcome == "retried"

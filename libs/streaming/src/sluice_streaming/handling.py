@@ -81,7 +81,7 @@ class Handling(Generic[C]):
             return Settlement(SKIPPED)
         except wire.MalformedMessageError as error:
             log.warning("malformed message", **_place(record), reason=str(error))
-            return self._dead(record, record, History.of(record), MALFORMED, capped=True)
+            return self._dead(record, record, History.of(record), Reject(MALFORMED))
         history = History.of(record)
         delivery = Delivery(command, record, history.attempt)
         try:
@@ -95,9 +95,9 @@ class Handling(Generic[C]):
             # Something the handler waited for was cancelled, not the delivery.
             return self._fault(delivery, history, error)
         except Retry as outcome:
-            return self._again(delivery, history, outcome.code, outcome.after)
+            return self._again(delivery, history, outcome)
         except Reject as outcome:
-            return self._dead(delivery, record, history, outcome.code, capped=True)
+            return self._dead(delivery, record, history, outcome)
         except Exception as error:
             return self._fault(delivery, history, error)
 
@@ -121,31 +121,36 @@ class Handling(Generic[C]):
 
     def _fault(self, delivery: Delivery[C], history: History, error: BaseException) -> Settlement:
         log.error("handler failed", **_place(delivery.record), attempt=history.attempt, **describe(error))
-        return self._again(delivery, history, INTERNAL, None)
+        return self._again(delivery, history, Retry(INTERNAL))
 
-    def _again(self, delivery: Delivery[C], history: History, code: str, after: float | None) -> Settlement:
+    def _again(self, delivery: Delivery[C], history: History, why: Retry) -> Settlement:
         step, now = self._step, self._clock.now()
         first = now if history.first_failed is None else history.first_failed
         history = replace(history, first_failed=first, due=None)
         tiers = step.topic.retries
         if not tiers or history.attempt >= step.max_attempts:
-            return self._dead(delivery, delivery.record, history, code, capped=code == INTERNAL)
-        tier = choose_tier(tiers, history.attempt, after)
+            return self._dead(delivery, delivery.record, history, why)
+        tier = choose_tier(tiers, history.attempt, why.after)
         due = now + tier.delay.total_seconds()
         if due - first > step.max_age.total_seconds():
-            return self._dead(delivery, delivery.record, history, code, capped=code == INTERNAL)
+            return self._dead(delivery, delivery.record, history, why)
         record: Record = delivery.record
         later = replace(history, attempt=history.attempt + 1, due=due)
-        headers = (*foreign(record.headers), *later.headers(code))
+        headers = (*foreign(record.headers), *later.headers(why.code, why.status))
         copy = Outgoing(step.topic.retry(tier), record.key, record.value, headers)
-        messages = self._spoken(step.on_retry, delivery, Failure(code, history.attempt, due))
-        return Settlement(RETRIED, (copy, *messages), code=code)
+        failure = Failure(why.code, history.attempt, due, why.status)
+        return Settlement(RETRIED, (copy, *self._spoken(step.on_retry, delivery, failure)), code=why.code)
 
     def _dead(
-        self, subject: Delivery[C] | Record, record: Record, history: History, code: str, *, capped: bool
+        self, subject: Delivery[C] | Record, record: Record, history: History, why: Retry | Reject
     ) -> Settlement:
-        letter = dead_letter(record, history, self._step.topic.dead, code, self._clock.now())
-        messages = self._spoken(self._step.on_dead, subject, Failure(code, history.attempt))
+        code = why.code
+        # A message that failed through its retries does not count, unless the fault is ours.
+        capped, status = (code == INTERNAL, why.status) if isinstance(why, Retry) else (True, None)
+        topic, now = self._step.topic.dead, self._clock.now()
+        letter = dead_letter(record, history, topic, code, now, status=status)
+        failure = Failure(code, history.attempt, status=status)
+        messages = self._spoken(self._step.on_dead, subject, failure)
         return Settlement(DEAD, (letter, *messages), capped, code)
 
     def _spoken(

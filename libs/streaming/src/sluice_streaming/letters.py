@@ -16,12 +16,14 @@ DIGEST = "sluice-sha256"
 DIED = "sluice-died"
 
 
-def dead_letter(record: Record, history: History, topic: str, code: str, now: float) -> Outgoing:
-    """Give the dead letter of `record` for `topic`; `now` is Unix seconds."""
+def dead_letter(
+    record: Record, history: History, topic: str, code: str, now: float, *, status: int | None = None
+) -> Outgoing:
+    """Give the dead letter of `record` for `topic`; `now` is Unix seconds, `status` the failure's."""
     value = record.value
     headers: Headers = (
         *foreign(record.headers),
-        *history.headers(code),
+        *history.headers(code, status),
         (DIGEST, hashlib.sha256(value or b"").hexdigest().encode()),
         (DIED, f"{now:.3f}".encode()),
     )

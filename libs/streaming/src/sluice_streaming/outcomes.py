@@ -15,6 +15,8 @@ anything else             a bug: as `Retry` with the code `internal`, logged wit
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 INTERNAL = "internal"
@@ -35,12 +37,15 @@ class Retry(Exception):  # noqa: N818 - an outcome, not an error
     after
         Seconds the other side asked to be left alone (`Retry-After`): the message comes back no earlier,
         up to the longest tier's delay.
+    status
+        The HTTP status the other side answered with, if it did.
     """
 
-    def __init__(self, code: str, after: float | None = None) -> None:
+    def __init__(self, code: str, after: float | None = None, status: int | None = None) -> None:
         super().__init__(code)
         self.code = code
         self.after = after
+        self.status = status
 
 
 class Reject(Exception):  # noqa: N818
@@ -79,8 +84,20 @@ class Failure:
         The attempt that failed, from 1.
     due
         When it is tried again (Unix seconds); None if it is not.
+    status
+        `Retry`'s status.
     """
 
     code: str
     attempt: int
     due: float | None = None
+    status: int | None = None
+
+
+@contextmanager
+def unavailable(what: str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Turn `errors`, which say that `what` is away, into `Unavailable`."""
+    try:
+        yield
+    except errors:
+        raise Unavailable(what) from None

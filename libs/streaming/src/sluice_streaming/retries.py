@@ -18,6 +18,7 @@ ATTEMPT = "sluice-attempt"
 DUE = "sluice-due"
 FIRST_FAILED = "sluice-first-failed"
 CODE = "sluice-code"
+STATUS = "sluice-status"
 ORIGIN_TOPIC = "sluice-origin-topic"
 ORIGIN_PARTITION = "sluice-origin-partition"
 ORIGIN_OFFSET = "sluice-origin-offset"
@@ -63,11 +64,12 @@ class History:
             due=_number(headers, DUE),
         )
 
-    def headers(self, code: str) -> Headers:
-        """Give the headers that carry this history, with the code of the latest failure."""
+    def headers(self, code: str, status: int | None = None) -> Headers:
+        """Give the headers that carry this history, with the code and HTTP status of the latest failure."""
         return (
             (ATTEMPT, str(self.attempt).encode()),
             (CODE, code.encode()),
+            *(() if status is None else ((STATUS, str(status).encode()),)),
             (ORIGIN_TOPIC, self.origin_topic.encode()),
             (ORIGIN_PARTITION, str(self.origin_partition).encode()),
             (ORIGIN_OFFSET, str(self.origin_offset).encode()),
