@@ -20,6 +20,7 @@ CREATE TABLE exports.jobs (
     client text,
     subject text,
     request bytea, -- JSON of sluice_contracts.exports.ExportRequest; null again when the content is deleted
+    access bytea, -- JSON of sluice_contracts.exports.ExportAccess; null again likewise
     snapshot bigint, -- the last batch of resources in it
     transaction_time timestamptz,
     parts integer, -- how many; null: not planned yet
