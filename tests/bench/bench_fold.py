@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
 import time
@@ -32,6 +33,7 @@ from support.stack import Database, fresh_database, running_kafka, running_postg
 
 # How much of the topic passes before the clock starts: connections, plans and caches are warm by then.
 WARM = 0.1
+peaks: list[float] = []
 
 
 async def produce(bootstrap: str, jobs: int) -> int:
@@ -104,7 +106,7 @@ async def measure_fold(bootstrap: str, database: Database, total: int) -> float:
     admin = await asyncpg.connect(database.dsn)
     await admin.execute("TRUNCATE status.jobs, status.job_items, status.offsets, status.outbox, status.dead")
     began, warm, folded = 0.0, 0, 0
-    async with status_service(bootstrap, database):
+    async with status_service(bootstrap, database) as pid:
         # The announcements of the runs before are in the topic by now, too: all is folded at `end`.
         end = await _end(bootstrap)
         while folded < end:
@@ -113,9 +115,17 @@ async def measure_fold(bootstrap: str, database: Database, total: int) -> float:
             if not began and folded >= total * WARM:
                 began, warm = time.perf_counter(), folded
         rate = (folded - warm) / (time.perf_counter() - began)
+        peaks.append(peak_memory(pid))
     await _check(admin)
     await admin.close()
     return rate
+
+
+def peak_memory(pid: int) -> float:
+    """Give the most memory a process has held so far, in MB (0 where the system does not tell)."""
+    path = Path(f"/proc/{pid}/status")
+    found = re.search(r"VmHWM:\s+(\d+) kB", path.read_text()) if path.exists() else None
+    return int(found.group(1)) / 1024 if found else 0.0
 
 
 async def _end(bootstrap: str) -> int:
@@ -156,6 +166,7 @@ def _report(total: int, limit: Figure, subject: Figure) -> None:
     notes = (
         f"{total:,} events of jobs of 100 items, as a pipeline at 20,000 events/s interleaves them",
         "asked for: 40% of the limit and 20,000 events/s",
+        f"most memory the service held: {max(peaks):.0f} MB",
     )
     report(f"Status fold ({os.cpu_count()} cores)", (limit, subject), notes)
 
