@@ -55,7 +55,8 @@ class KafkaBackend:
     instance
         A name that this process keeps over restarts and shares with no other of its group (static
         membership, KIP-345): killed and restarted it takes its partitions up again at once, where
-        otherwise the others, and it, wait for its session to end.
+        otherwise the others, and it, wait for its session to end. It does not leave the group
+        when it stops, so a share that is not taken up again waits for that time too.
     """
 
     def __init__(
