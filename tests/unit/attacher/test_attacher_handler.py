@@ -276,9 +276,10 @@ async def test_what_may_pass_is_retried_and_says_so(bench: Bench) -> None:
     bench.items.put(0, document(PDF))
     with pytest.raises(Retry) as retried:
         await bench.once()
-    assert (retried.value.code, retried.value.after) == (ItemError.SOURCE_THROTTLED, 30)
+    raised = retried.value
+    assert (raised.code, raised.after, raised.status) == (ItemError.SOURCE_THROTTLED, 30, 429)
     delivery = Delivery(AttachDocument(job=JOB, item=0), None)
-    (message,) = bench.step.on_retry(delivery, Failure("source_throttled", 2, due=9.0))
+    (message,) = bench.step.reports.on_retry(delivery, Failure("source_throttled", 2, due=9.0))
     assert message.body == ItemRetrying(
         job=JOB, at=5.0, item=0, stage=Stage.ATTACH, code="source_throttled", attempt=2, due=9.0
     )
@@ -336,7 +337,7 @@ async def test_a_command_about_nothing_is_rejected_and_its_item_failed(bench: Be
         with pytest.raises(Reject):
             await bench.once(item, job)
     delivery = Delivery(AttachDocument(job=JOB, item=0), None)
-    (message,) = bench.step.on_dead(delivery, Failure("no code of items", 1))
+    (message,) = bench.step.reports.on_dead(delivery, Failure("no code of items", 1))
     assert message.body == ItemFailed(job=JOB, at=5.0, item=0, stage=Stage.ATTACH, code="internal")
 
 
@@ -349,11 +350,11 @@ class _Raw:
 
 def test_a_record_that_cannot_be_read_fails_the_item_its_key_names(bench: Bench) -> None:
     failure = Failure("malformed", 1)
-    (message,) = bench.step.on_dead(_Raw(f"{JOB}/12".encode()), failure)
+    (message,) = bench.step.reports.on_dead(_Raw(f"{JOB}/12".encode()), failure)
     assert isinstance(message.body, ItemFailed)
     assert (message.body.job, message.body.item, message.body.code) == (JOB, 12, "internal")
     for key in (None, b"", b"x/1", f"{JOB}/".encode(), f"{JOB}/-1".encode(), b"\xff/1"):
-        assert bench.step.on_dead(_Raw(key), failure) == ()
+        assert bench.step.reports.on_dead(_Raw(key), failure) == ()
 
 
 async def test_a_store_that_is_away_is_waited_for(bench: Bench) -> None:

@@ -89,7 +89,8 @@ async def test_a_passing_failure_is_tried_again_when_the_source_said(setting: Se
     )
     with pytest.raises(Retry) as caught:
         await setting.fetch(1)
-    assert (caught.value.code, caught.value.after) == (ItemError.SOURCE_THROTTLED, 30.0)
+    raised = caught.value
+    assert (raised.code, raised.after, raised.status) == (ItemError.SOURCE_THROTTLED, 30.0, 429)
 
 
 async def test_a_source_that_is_gone_ends_the_item(setting: Setting) -> None:
@@ -130,10 +131,10 @@ def failed(code: str) -> ItemFailed:
 def test_a_command_that_is_given_up_fails_its_item_even_if_it_cannot_be_read() -> None:
     fetching = Setting().fetching
     delivery = Delivery(FetchDocument(job=JOB, item=2), None, attempt=8)
-    given_up = fetching.on_dead(delivery, Failure("source_unavailable", 8))
+    given_up = fetching.reports.on_dead(delivery, Failure("source_unavailable", 8))
     assert [message.body for message in given_up] == [failed("source_unavailable")]
     record = MemoryRecord(DOCUMENT_FETCH.name, 0, 0, item_key(JOB, 2).encode(), b"\xff")
-    assert [message.body for message in fetching.on_dead(record, Failure("malformed", 1))] == [
+    assert [message.body for message in fetching.reports.on_dead(record, Failure("malformed", 1))] == [
         failed("internal")
     ]
 
@@ -143,12 +144,12 @@ def test_a_command_that_is_given_up_fails_its_item_even_if_it_cannot_be_read() -
 )
 def test_a_key_that_names_no_item_says_nothing(key: bytes | None) -> None:
     record = MemoryRecord(DOCUMENT_FETCH.name, 0, 0, key, b"{")
-    assert Setting().fetching.on_dead(record, Failure("malformed", 1)) == ()
+    assert Setting().fetching.reports.on_dead(record, Failure("malformed", 1)) == ()
 
 
 def test_a_retry_is_told_with_its_time() -> None:
     delivery = Delivery(FetchDocument(job=JOB, item=2), None, attempt=2)
-    (message,) = Setting().fetching.on_retry(delivery, Failure("source_timeout", 2, NOW + 10))
+    (message,) = Setting().fetching.reports.on_retry(delivery, Failure("source_timeout", 2, NOW + 10))
     assert message.body == ItemRetrying(
         job=JOB, at=NOW, item=2, stage=Stage.FETCH, code="source_timeout", attempt=2, due=NOW + 10
     )

@@ -212,7 +212,8 @@ async def test_a_busy_source_is_asked_again_later_and_in_the_end_done_without() 
     for attempt in range(1, SETTLE_AT):
         with pytest.raises(Retry) as caught:
             await scene.handle(attempt=attempt)
-        assert (caught.value.code, caught.value.after) == (ItemError.SOURCE_THROTTLED, 9.0)
+        raised = caught.value
+        assert (raised.code, raised.after, raised.status) == (ItemError.SOURCE_THROTTLED, 9.0, 429)
     assert not scene.items.kept
     assert await scene.handle(attempt=SETTLE_AT) == _passed_on(4)
     assert "gender" not in scene.metadata()
@@ -270,7 +271,9 @@ def test_a_command_that_is_given_up_fails_its_item() -> None:
         ("time_limit", ItemError.INTERNAL),
     ):
         failed = ItemFailed(job=JOB, at=NOW, item=3, stage=Stage.SCRAPE, code=told)
-        assert scene.scraping.on_dead(delivery, Failure(code, 8)) == (Message(JOBS_EVENTS, JOB, failed),)
+        assert scene.scraping.reports.on_dead(delivery, Failure(code, 8)) == (
+            Message(JOBS_EVENTS, JOB, failed),
+        )
 
 
 def test_an_item_that_waits_to_be_tried_again_is_told() -> None:
@@ -286,7 +289,7 @@ def test_an_item_that_waits_to_be_tried_again_is_told() -> None:
         due=NOW + 10,
     )
     failure = Failure(ItemError.SOURCE_THROTTLED, 2, NOW + 10)
-    assert scene.scraping.on_retry(delivery, failure) == (Message(JOBS_EVENTS, JOB, retrying),)
+    assert scene.scraping.reports.on_retry(delivery, failure) == (Message(JOBS_EVENTS, JOB, retrying),)
 
 
 CANARIES = ("Zanzibarian", "Wolkenstein", "1913-07-11", "canary-patient")

@@ -40,6 +40,14 @@ class ItemError(StrEnum):
     INTERNAL = "internal"
 
 
+_CODES = frozenset(code.value for code in ItemError)
+
+
+def item_error(code: str) -> str:
+    """Give an item's error code for a failure's: the same if items have it, else `internal`."""
+    return code if code in _CODES else ItemError.INTERNAL
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorText:
     """How a code is shown: an HTTP-like `status`, what went wrong, and what to do about it."""

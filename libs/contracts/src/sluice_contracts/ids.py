@@ -18,6 +18,7 @@ from uuid import UUID
 
 _MAC_BITS = 42
 _NONCE_BITS = 32
+_LONGEST_ITEM = 10
 # A job id is written one way only, so that one job has one key on Kafka and one row.
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
@@ -55,6 +56,22 @@ def accepted_at(key: bytes, owner: str, job: str) -> float | None:
     return millis / 1000
 
 
+def is_job_id(text: str) -> bool:
+    """Tell whether this can be a job's id; what is not must not reach a statement with others' rows."""
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
+
+
 def item_key(job: str, item: int) -> str:
     """Give the Kafka key of a command about one item."""
     return f"{job}/{item}"
+
+
+def item_of_key(key: bytes | None) -> tuple[str, int] | None:
+    """Give the job and the item that `item_key` made the key of, None if it is no such key."""
+    job, _, item = (key or b"").decode("ascii", "replace").rpartition("/")
+    if not (is_job_id(job) and item.isdigit() and len(item) < _LONGEST_ITEM):
+        return None
+    return job, int(item)

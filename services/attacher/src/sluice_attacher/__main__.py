@@ -76,8 +76,8 @@ def _step(
     return Step(
         topic=DOCUMENT_ATTACH,
         handle=attaching.handle,
-        on_dead=attaching.on_dead,
-        on_retry=attaching.on_retry,
+        on_dead=attaching.reports.on_dead,
+        on_retry=attaching.reports.on_retry,
         time_limit=settings.transfer_seconds,
     )
 

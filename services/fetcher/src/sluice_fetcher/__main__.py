@@ -73,8 +73,8 @@ def _steps(settings: Settings, pool: asyncpg.Pool, http: GuardedClient) -> tuple
         Step(
             topic=DOCUMENT_FETCH,
             handle=fetching.handle,
-            on_dead=fetching.on_dead,
-            on_retry=fetching.on_retry,
+            on_dead=fetching.reports.on_dead,
+            on_retry=fetching.reports.on_retry,
         ),
     )
 

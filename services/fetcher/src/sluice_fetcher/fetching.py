@@ -7,23 +7,16 @@ from typing import Protocol
 
 from sluice_contracts.commands import FetchDocument, ScrapeDocument
 from sluice_contracts.errors import ItemError
-from sluice_contracts.events import (
-    DocumentFetched,
-    ItemCancelled,
-    ItemEvent,
-    ItemFailed,
-    ItemRetrying,
-    Stage,
-)
-from sluice_contracts.topics import DOCUMENT_SCRAPE, JOBS_EVENTS
-from sluice_fetcher.planner import is_job_id, known_code
+from sluice_contracts.events import DocumentFetched, Stage
+from sluice_contracts.topics import DOCUMENT_SCRAPE
 from sluice_fetcher.store import Body, Documents
 from sluice_fhir.client import FetchedResource
 from sluice_fhir.sources import Source, SourceLookup
 from sluice_security.failure import SourceFailure
 from sluice_security.http_budget import Hold, MemoryBudget
-from sluice_streaming.messages import Delivery, Message, Record
-from sluice_streaming.outcomes import Failure, Reject, Retry
+from sluice_streaming.items import ItemReports, event, is_item
+from sluice_streaming.messages import Delivery, Message
+from sluice_streaming.outcomes import Reject, Retry
 
 DOCUMENT = "DocumentReference"
 
@@ -52,6 +45,11 @@ class Fetching:
         Bounds the bytes of bodies in flight.
     clock
         Unix seconds.
+
+    Attributes
+    ----------
+    reports
+        Says what becomes of items.
     """
 
     def __init__(
@@ -67,6 +65,7 @@ class Fetching:
         self._reader = reader
         self._budget = budget
         self._clock = clock
+        self.reports = ItemReports(Stage.FETCH, clock)
 
     async def handle(self, delivery: Delivery[FetchDocument]) -> Sequence[Message]:
         """Fetch the item's document unless it is there already, and pass the item on.
@@ -82,51 +81,25 @@ class Fetching:
         """
         command = delivery.command
         job, item = command.job, command.item
-        waiting = await self._documents.find(job, item) if is_job_id(job) and item >= 0 else None
+        waiting = await self._documents.find(job, item) if is_item(command) else None
         if waiting is None:
             raise Reject(ItemError.INTERNAL)
         if waiting.cancelled:
-            return (_event(ItemCancelled(job=job, at=self._clock(), item=item)),)
+            return (self.reports.cancelled(command),)
         size = waiting.fetched
         if size is None:
             source = await self._sources.get(waiting.source)
             if source is None:
-                return (self._failed(command, ItemError.SOURCE_UNKNOWN),)
+                return (self.reports.failed(command, ItemError.SOURCE_UNKNOWN),)
             try:
                 size = await self._fetch(command, source, waiting.reference)
             except SourceFailure as failure:
                 if failure.retry:
-                    raise Retry(failure.code, failure.after) from None
-                return (self._failed(command, failure.code, failure.status),)
+                    raise Retry(failure.code, failure.after, failure.status) from None
+                return (self.reports.failed(command, failure.code, failure.status),)
         return (
             Message(DOCUMENT_SCRAPE, job, ScrapeDocument(job=job, item=item)),
-            _event(DocumentFetched(job=job, at=self._clock(), item=item, size=size)),
-        )
-
-    def on_dead(self, subject: Delivery[FetchDocument] | Record, failure: Failure) -> Sequence[Message]:
-        """Fail the item of a command that is given up."""
-        if isinstance(subject, Delivery):
-            return (self._failed(subject.command, known_code(failure.code)),)
-        command = _command_of_key(subject.key)
-        return (self._failed(command, known_code(failure.code)),) if command is not None else ()
-
-    def on_retry(self, delivery: Delivery[FetchDocument], failure: Failure) -> Sequence[Message]:
-        """Say that the item waits to be tried again."""
-        command = delivery.command
-        if failure.due is None:
-            return ()
-        return (
-            _event(
-                ItemRetrying(
-                    job=command.job,
-                    at=self._clock(),
-                    item=command.item,
-                    stage=Stage.FETCH,
-                    code=known_code(failure.code),
-                    attempt=failure.attempt,
-                    due=failure.due,
-                )
-            ),
+            event(DocumentFetched(job=job, at=self._clock(), item=item, size=size)),
         )
 
     async def _fetch(self, command: FetchDocument, source: Source, reference: str) -> int:
@@ -136,27 +109,3 @@ class Fetching:
             body = Body(found.body, found.etag, found.version)
             await self._documents.keep(command.job, command.item, body)
             return len(found.body)
-
-    def _failed(self, command: FetchDocument, code: str, status: int | None = None) -> Message:
-        return _event(
-            ItemFailed(
-                job=command.job,
-                at=self._clock(),
-                item=command.item,
-                stage=Stage.FETCH,
-                code=code,
-                source_status=status,
-            )
-        )
-
-
-def _event(body: ItemEvent) -> Message:
-    return Message(JOBS_EVENTS, body.job, body)
-
-
-def _command_of_key(key: bytes | None) -> FetchDocument | None:
-    """Give what a command that cannot be decoded was about, by its key (`job/item`)."""
-    job, _, item = (key or b"").decode("ascii", "replace").rpartition("/")
-    if not (is_job_id(job) and item.isdigit() and len(item) < 10):
-        return None
-    return FetchDocument(job=job, item=int(item))

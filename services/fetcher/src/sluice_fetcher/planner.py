@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from uuid import UUID
 
 import msgspec
 from msgspec import Struct
@@ -15,14 +14,13 @@ from sluice_contracts.commands import (
     StartDocumentImport,
 )
 from sluice_contracts.errors import ItemError
-from sluice_contracts.events import ItemFailed, JobCancelled, JobKind, JobPlanned, Stage
-from sluice_contracts.ids import item_key
-from sluice_contracts.topics import DOCUMENT_FETCH, JOBS_EVENTS
+from sluice_contracts.events import JobCancelled, JobKind, JobPlanned, Stage
+from sluice_contracts.ids import is_job_id, item_key
+from sluice_contracts.topics import DOCUMENT_FETCH
 from sluice_fetcher.store import Jobs
+from sluice_streaming.items import ItemReports, event
 from sluice_streaming.messages import Delivery, Message, Record
 from sluice_streaming.outcomes import Failure, Reject
-
-_ITEM_CODES = frozenset(code.value for code in ItemError)
 
 
 class Planner:
@@ -39,6 +37,7 @@ class Planner:
     def __init__(self, jobs: Jobs, clock: Callable[[], float]) -> None:
         self._jobs = jobs
         self._clock = clock
+        self._reports = ItemReports(Stage.PLAN, clock)
 
     async def handle(self, delivery: Delivery[DocumentImportCommand]) -> Sequence[Message]:
         """Keep the job and give its items' commands, or mark it cancelled.
@@ -79,15 +78,7 @@ class Planner:
         if command is None or not is_job_id(command.job):
             return ()
         failed = [
-            event(
-                ItemFailed(
-                    job=command.job,
-                    at=self._clock(),
-                    item=number,
-                    stage=Stage.PLAN,
-                    code=known_code(failure.code),
-                )
-            )
+            self._reports.failed(FetchDocument(job=command.job, item=number), failure.code)
             for number in range(len(command.items))
         ]
         return (event(self._planned(command)), *failed)
@@ -119,21 +110,3 @@ def _salvaged(record: Record) -> _Salvaged | None:
         return msgspec.json.decode(record.value or b"", type=_Salvaged)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-
-
-def event(body: JobPlanned | JobCancelled | ItemFailed) -> Message:
-    """Address an event."""
-    return Message(JOBS_EVENTS, body.job, body)
-
-
-def known_code(code: str) -> str:
-    """Give an item's error code for a failure's: the same if items have it, else `internal`."""
-    return code if code in _ITEM_CODES else ItemError.INTERNAL
-
-
-def is_job_id(text: str) -> bool:
-    """Tell whether this can be a job's id; what is not must not reach a statement with others' rows."""
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False

@@ -91,8 +91,8 @@ def _step(
     return Step(
         topic=DOCUMENT_SCRAPE,
         handle=scraping.handle,
-        on_dead=scraping.on_dead,
-        on_retry=scraping.on_retry,
+        on_dead=scraping.reports.on_dead,
+        on_retry=scraping.reports.on_retry,
     )
 
 

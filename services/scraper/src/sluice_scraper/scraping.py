@@ -5,34 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
-from uuid import UUID
 
 import msgspec
 
 from sluice_contracts.commands import AttachDocument, ScrapeDocument
 from sluice_contracts.errors import ItemError
-from sluice_contracts.events import (
-    DocumentScraped,
-    ItemCancelled,
-    ItemEvent,
-    ItemFailed,
-    ItemRetrying,
-    Stage,
-)
+from sluice_contracts.events import DocumentScraped, Stage
 from sluice_contracts.ids import item_key
-from sluice_contracts.topics import DOCUMENT_ATTACH, DOCUMENT_SCRAPE, JOBS_EVENTS
+from sluice_contracts.topics import DOCUMENT_ATTACH, DOCUMENT_SCRAPE
 from sluice_fhir.scrape import Scraped, Scraper, open_document, with_callers
 from sluice_fhir.sources import Source
 from sluice_scraper.sources import JsonClient, SourceReader, SourceSchemas
 from sluice_scraper.store import FetchedItem, Items, ScrapedItem
 from sluice_security.failure import SourceFailure
-from sluice_streaming.messages import Delivery, Message, Record
-from sluice_streaming.outcomes import Failure, Reject, Retry
+from sluice_streaming.items import ItemReports, event, is_item
+from sluice_streaming.messages import Delivery, Message
+from sluice_streaming.outcomes import Reject, Retry
 
 # Once every retry tier was waited through, what still cannot be read counts as missing: a document is not
 # kept from its reader for want of metadata.
 SETTLE_AT = 1 + len(DOCUMENT_SCRAPE.retries)
-_ITEM_CODES = frozenset(code.value for code in ItemError)
 
 _encode = msgspec.json.Encoder().encode
 _decode_metadata: Callable[[bytes], dict[str, Any]] = msgspec.json.Decoder(dict[str, Any]).decode
@@ -62,6 +54,11 @@ class Scraping:
         Makes the metadata; holds what a job's documents share.
     clock
         Unix seconds.
+
+    Attributes
+    ----------
+    reports
+        Says what becomes of items.
     """
 
     def __init__(
@@ -79,6 +76,7 @@ class Scraping:
         self._client = client
         self._scraper = scraper
         self._clock = clock
+        self.reports = ItemReports(Stage.SCRAPE, clock)
         self._one_large = asyncio.Semaphore(1)
 
     async def handle(self, delivery: Delivery[ScrapeDocument]) -> Sequence[Message]:
@@ -95,46 +93,24 @@ class Scraping:
         """
         command = delivery.command
         job, item = command.job, command.item
-        fetched = await self._items.find(job, item) if is_job_id(job) and item >= 0 else None
+        fetched = await self._items.find(job, item) if is_item(command) else None
         if fetched is None:
             raise Reject(ItemError.INTERNAL)
         if fetched.cancelled:
-            return (_event(ItemCancelled(job=job, at=self._clock(), item=item)),)
+            return (self.reports.cancelled(command),)
         if fetched.scraped is not None:
             metadata, warnings = fetched.scraped
             return self._passed_on(command, len(_decode_metadata(metadata)), warnings)
         source = await self._sources.get(fetched.source)
         if source is None:
-            return (self._failed(command, ItemError.SOURCE_UNKNOWN),)
+            return (self.reports.failed(command, ItemError.SOURCE_UNKNOWN),)
         try:
             made = await self._scrape(command, fetched, source, settle=delivery.attempt >= SETTLE_AT)
         except SourceFailure as failure:
-            raise Retry(failure.code, failure.after) from None
+            raise Retry(failure.code, failure.after, failure.status) from None
         row = ScrapedItem(_encode(made.metadata), made.missing, made.schema)
         await self._items.keep(job, item, row)
         return self._passed_on(command, len(made.metadata), len(made.missing))
-
-    def on_dead(self, subject: Delivery[ScrapeDocument] | Record, failure: Failure) -> Sequence[Message]:
-        """Fail the item of a command that is given up; one that cannot be decoded names none."""
-        if isinstance(subject, Delivery) and is_job_id(subject.command.job):
-            return (self._failed(subject.command, _known(failure.code)),)
-        return ()
-
-    def on_retry(self, delivery: Delivery[ScrapeDocument], failure: Failure) -> Sequence[Message]:
-        """Say that the item waits to be tried again."""
-        if failure.due is None:
-            return ()
-        command = delivery.command
-        event = ItemRetrying(
-            job=command.job,
-            at=self._clock(),
-            item=command.item,
-            stage=Stage.SCRAPE,
-            code=_known(failure.code),
-            attempt=failure.attempt,
-            due=failure.due,
-        )
-        return (_event(event),)
 
     async def _scrape(
         self, command: ScrapeDocument, fetched: FetchedItem, source: Source, *, settle: bool
@@ -165,25 +141,4 @@ class Scraping:
         job, item = command.job, command.item
         scraped = DocumentScraped(job=job, at=self._clock(), item=item, keys=keys, warnings=warnings)
         attach = AttachDocument(job=job, item=item)
-        return (Message(DOCUMENT_ATTACH, item_key(job, item), attach), _event(scraped))
-
-    def _failed(self, command: ScrapeDocument, code: str) -> Message:
-        return _event(
-            ItemFailed(job=command.job, at=self._clock(), item=command.item, stage=Stage.SCRAPE, code=code)
-        )
-
-
-def _event(body: ItemEvent) -> Message:
-    return Message(JOBS_EVENTS, body.job, body)
-
-
-def _known(code: str) -> str:
-    return code if code in _ITEM_CODES else ItemError.INTERNAL
-
-
-def is_job_id(text: str) -> bool:
-    """Tell whether this can be a job's id; what is not must not reach a statement with others' rows."""
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False
+        return (Message(DOCUMENT_ATTACH, item_key(job, item), attach), event(scraped))
