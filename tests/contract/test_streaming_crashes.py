@@ -156,7 +156,9 @@ async def test_workers_that_start_before_the_broker_wait_for_it(
     with fleet(tmp_path, [log.bootstrap, group, inbox.name, outbox.name]) as workers:
         workers.start("a")
         workers.start("b")
-        await asyncio.sleep(3)
+        async with asyncio.timeout(60):  # until it says that it cannot reach the broker
+            while not (tmp_path / "b.log").read_text():  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
         workers.members["b"].send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(workers.members["b"].wait, 10) == 0, "waiting must not make it deaf"
         module_kafka.start()
