@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import asyncpg
@@ -176,6 +177,9 @@ class SourceRegistry:
     min_age
         How old it must be for a source that is not in it to be looked for again, so that one registered a
         moment ago is found and a flood of unknown ones costs nothing.
+    reading
+        The table is read within it: whoever has words of their own for a database that is away gives what
+        translates its errors.
     """
 
     def __init__(
@@ -186,11 +190,13 @@ class SourceRegistry:
         loopback: bool = False,
         max_age: float = 2.0,
         min_age: float = 0.2,
+        reading: Callable[[], AbstractContextManager[None]] = nullcontext,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pool = pool
         self._seal = Seal(secret, _PURPOSE)
         self._loopback = loopback
+        self._translated = reading
         self._max_age = max_age
         self._min_age = min_age
         self._clock = clock
@@ -233,7 +239,8 @@ class SourceRegistry:
 
     async def _read(self) -> None:
         began = self._clock()
-        rows = await self._pool.fetch(f"{_SELECT} WHERE enabled")
+        with self._translated():
+            rows = await self._pool.fetch(f"{_SELECT} WHERE enabled")
         sources: dict[str, Source] = {}
         places: list[tuple[Prefix, Source]] = []
         for row in rows:

@@ -9,7 +9,7 @@ import asyncpg
 
 from sluice_attacher.attaching import AttachingItems
 from sluice_attacher.janitor import Janitor
-from sluice_attacher.postgres import AvailableSources, PostgresItems
+from sluice_attacher.postgres import PostgresItems, available
 from sluice_attacher.settings import Settings
 from sluice_attacher.transfer import Transfer
 from sluice_contracts.commands import AttachDocument
@@ -17,7 +17,6 @@ from sluice_contracts.topics import DOCUMENT_ATTACH
 from sluice_fhir.client import FhirClient, FhirLimits
 from sluice_fhir.source_store import SourceRegistry
 from sluice_security.http import GuardedClient
-from sluice_security.sealing import read_secret
 from sluice_storage.catalogue import Catalogue
 from sluice_storage.objects import ObjectStore
 from sluice_storage.pool import open_pool
@@ -61,10 +60,12 @@ async def serve(context: Context, settings: Settings, backend: Backend, limits: 
 def _step(
     settings: Settings, pool: asyncpg.Pool, catalogue: Catalogue, objects: ObjectStore, http: GuardedClient
 ) -> Step[AttachDocument]:
-    registry = SourceRegistry(pool, read_secret(settings.secret), loopback=settings.loopback_sources)
+    sources = SourceRegistry(
+        pool, settings.secret_bytes, loopback=settings.loopback_sources, reading=available
+    )
     attaching = AttachingItems(
         PostgresItems(pool, catalogue.attach, large=settings.large_document),
-        AvailableSources(registry),
+        sources,
         Transfer(
             FhirClient(http, limits=FhirLimits(attachment=settings.attachment_limit)),
             objects,

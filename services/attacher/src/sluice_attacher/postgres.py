@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 
 import asyncpg
 
 from sluice_attacher.store import ScrapedItem
 from sluice_contracts.commands import ConflictResolution
 from sluice_contracts.events import FileOutcome
-from sluice_fhir.sources import Source, SourceLookup
 from sluice_storage.catalogue.attaching import Attaching
 from sluice_storage.catalogue.attachment import Attached, Attachment, Refusal
 from sluice_storage.coalesce import Coalescer
 from sluice_storage.objects import ObjectStoreError
 from sluice_storage.pool import TRANSIENT
-from sluice_streaming.outcomes import Unavailable
+from sluice_streaming.outcomes import unavailable
 
 _Key = tuple[str, int]
 _Outcome = Attached | Refusal | Exception
+
+available = partial(unavailable, "postgres", TRANSIENT)
+"""Within it, a database that is away is told as `Unavailable`."""
 
 _FIND = """
     SELECT asked.place, i.source, i.folder, i.name, j.conflict_resolution, j.tags,
@@ -31,17 +33,6 @@ _FIND = """
     LEFT JOIN documents.fetched f USING (job, item) LEFT JOIN documents.scraped s USING (job, item)
     LEFT JOIN files.imports done USING (job, item)
 """
-
-
-@contextmanager
-def available() -> Iterator[None]:
-    """Turn the errors of a database or an object store that is away into `Unavailable`."""
-    try:
-        yield
-    except TRANSIENT:
-        raise Unavailable("postgres") from None
-    except ObjectStoreError:
-        raise Unavailable("objects") from None
 
 
 class PostgresItems:
@@ -81,7 +72,7 @@ class PostgresItems:
 
     async def attach(self, attachment: Attachment) -> Attached | Refusal:
         """See `Items.attach`."""
-        with available():
+        with available(), unavailable("objects", (ObjectStoreError,)):
             outcome = await self._attach(attachment)
         if isinstance(outcome, Exception):
             raise outcome
@@ -115,23 +106,6 @@ class PostgresItems:
                 metadata=row["metadata"],
             )
         return found
-
-
-class AvailableSources:
-    """Sources as `lookup` finds them, with a database that is away told as `Unavailable`."""
-
-    def __init__(self, lookup: SourceLookup) -> None:
-        self._lookup = lookup
-
-    async def get(self, source_id: str) -> Source | None:
-        """See `SourceLookup.get`."""
-        with available():
-            return await self._lookup.get(source_id)
-
-    async def match(self, url: str) -> Source | None:
-        """See `SourceLookup.match`."""
-        with available():
-            return await self._lookup.match(url)
 
 
 def _attached(row: asyncpg.Record) -> Attached | None:

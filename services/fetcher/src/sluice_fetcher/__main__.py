@@ -14,13 +14,12 @@ from sluice_fetcher.fetching import Fetching
 from sluice_fetcher.janitor import Janitor
 from sluice_fetcher.leavings import PostgresLeavings
 from sluice_fetcher.planner import Planner
-from sluice_fetcher.postgres import AvailableSources, PostgresDocuments, PostgresJobs
+from sluice_fetcher.postgres import PostgresDocuments, PostgresJobs, available
 from sluice_fetcher.settings import Settings
 from sluice_fhir.client import FhirClient, FhirLimits
 from sluice_fhir.source_store import SourceRegistry
 from sluice_security.http import GuardedClient
 from sluice_security.http_budget import MemoryBudget
-from sluice_security.sealing import read_secret
 from sluice_storage.pool import open_pool
 from sluice_streaming.backend import Backend
 from sluice_streaming.kafka import KafkaBackend
@@ -59,11 +58,13 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
 
 
 def _steps(settings: Settings, pool: asyncpg.Pool, http: GuardedClient) -> tuple[Step[Any], ...]:
-    registry = SourceRegistry(pool, read_secret(settings.secret), loopback=settings.loopback_sources)
+    sources = SourceRegistry(
+        pool, settings.secret_bytes, loopback=settings.loopback_sources, reading=available
+    )
     planner = Planner(PostgresJobs(pool), time.time)
     fetching = Fetching(
         PostgresDocuments(pool),
-        AvailableSources(registry),
+        sources,
         FhirClient(http, limits=FhirLimits(document=settings.document_limit)),
         MemoryBudget(settings.documents_in_flight),
         time.time,

@@ -1,32 +1,25 @@
-"""The fetcher's tables in Postgres (schema `documents`), and sources looked up there."""
+"""The fetcher's tables in Postgres (schema `documents`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import asyncpg
 import msgspec
 
 from sluice_contracts.commands import ImportItem, StartDocumentImport
 from sluice_fetcher.store import Body, WaitingItem
-from sluice_fhir.sources import Source, SourceLookup
 from sluice_storage.coalesce import Coalescer
 from sluice_storage.pool import TRANSIENT
-from sluice_streaming.outcomes import Unavailable
+from sluice_streaming.outcomes import unavailable
 
 _Key = tuple[str, int]
 _Row = tuple[str, int, Body]
 
-
-@contextmanager
-def available() -> Iterator[None]:
-    """Turn the errors of a database that is away into `Unavailable`."""
-    try:
-        yield
-    except TRANSIENT:
-        raise Unavailable("postgres") from None
+available = partial(unavailable, "postgres", TRANSIENT)
+"""Within it, a database that is away is told as `Unavailable`."""
 
 
 class PostgresJobs:
@@ -144,23 +137,6 @@ class PostgresDocuments:
             [body.version for _, _, body in rows],
         )
         return [None] * len(rows)
-
-
-class AvailableSources:
-    """Sources as `lookup` finds them, with a database that is away told as `Unavailable`."""
-
-    def __init__(self, lookup: SourceLookup) -> None:
-        self._lookup = lookup
-
-    async def get(self, source_id: str) -> Source | None:
-        """See `SourceLookup.get`."""
-        with available():
-            return await self._lookup.get(source_id)
-
-    async def match(self, url: str) -> Source | None:
-        """See `SourceLookup.match`."""
-        with available():
-            return await self._lookup.match(url)
 
 
 def _metadata(item: ImportItem) -> bytes | None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator
 
-from sluice_security.sealing import read_secret
+from sluice_security.settings import SecretSettings
 
 
-class Settings(BaseSettings):
-    """What the gateway is told.
+class Settings(SecretSettings):
+    """What the gateway is told, beside the secret.
 
     Parameters
     ----------
@@ -29,8 +28,6 @@ class Settings(BaseSettings):
         The authorization server's outside URL, as tokens name it.
     issuer_url
         Where its keys are read, if not at `issuer`.
-    secret
-        Hex or base64 of at least 32 bytes, the same for all services.
     loopback_sources
         Let sources be http and on this machine (development).
     scrape_schemas
@@ -43,8 +40,6 @@ class Settings(BaseSettings):
         The most connections to Postgres.
     """
 
-    model_config = SettingsConfigDict(env_prefix="SLUICE_")
-
     kafka: str = Field(default="127.0.0.1:9092", min_length=1)
     postgres: str = Field(min_length=1)
     objects: str = "file:///var/lib/sluice/objects"
@@ -52,7 +47,6 @@ class Settings(BaseSettings):
     public_url: str = Field(default="http://127.0.0.1:8080", pattern=r"^https?://\S+$")
     issuer: str = Field(default="http://127.0.0.1:8081", pattern=r"^https?://\S+$")
     issuer_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
-    secret: SecretStr
     loopback_sources: bool = False
     scrape_schemas: Path | None = None
     body_limit: int = Field(default=2_000_000, ge=1024, le=4_000_000)
@@ -64,17 +58,6 @@ class Settings(BaseSettings):
     def _without_slash(cls, value: str | None) -> str | None:
         # Tokens name both exactly, without a slash at the end.
         return value.rstrip("/") if value is not None else None
-
-    @field_validator("secret")
-    @classmethod
-    def _long_enough(cls, value: SecretStr) -> SecretStr:
-        read_secret(value.get_secret_value())
-        return value
-
-    @property
-    def secret_bytes(self) -> bytes:
-        """The secret, decoded."""
-        return read_secret(self.secret.get_secret_value())
 
     @property
     def address(self) -> tuple[str, int]:

@@ -15,12 +15,11 @@ from sluice_fhir.scrape_cache import SharedReads
 from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.scrape_schema import SchemaError
 from sluice_fhir.source_store import SourceRegistry
-from sluice_scraper.postgres import AvailableSources, PostgresItems
+from sluice_scraper.postgres import PostgresItems, available
 from sluice_scraper.scraping import Scraping
 from sluice_scraper.settings import Settings
 from sluice_scraper.sources import SourceSchemas
 from sluice_security.http import GuardedClient
-from sluice_security.sealing import read_secret
 from sluice_storage.pool import open_pool
 from sluice_streaming.backend import Backend
 from sluice_streaming.kafka import KafkaBackend
@@ -79,10 +78,12 @@ def _schemas(settings: Settings) -> SchemaSet:
 def _step(
     settings: Settings, pool: asyncpg.Pool, client: FhirClient, chooser: SourceSchemas, scraper: Scraper
 ) -> Step[ScrapeDocument]:
-    registry = SourceRegistry(pool, read_secret(settings.secret), loopback=settings.loopback_sources)
+    sources = SourceRegistry(
+        pool, settings.secret_bytes, loopback=settings.loopback_sources, reading=available
+    )
     scraping = Scraping(
         PostgresItems(pool, large=settings.large_document),
-        AvailableSources(registry),
+        sources,
         chooser,
         client,
         scraper,

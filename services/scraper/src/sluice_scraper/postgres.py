@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 
 import asyncpg
 
-from sluice_fhir.sources import Source, SourceLookup
 from sluice_scraper.store import FetchedItem, ScrapedItem
 from sluice_storage.coalesce import Coalescer
 from sluice_storage.pool import TRANSIENT
-from sluice_streaming.outcomes import Unavailable
+from sluice_streaming.outcomes import unavailable
 
 _Key = tuple[str, int]
 _Row = tuple[str, int, ScrapedItem]
 # Metadata keys hold no control characters, so one of them can stand between keys.
 _BETWEEN = "\x1f"
 
-
-@contextmanager
-def available() -> Iterator[None]:
-    """Turn the errors of a database that is away into `Unavailable`."""
-    try:
-        yield
-    except TRANSIENT:
-        raise Unavailable("postgres") from None
+available = partial(unavailable, "postgres", TRANSIENT)
+"""Within it, a database that is away is told as `Unavailable`."""
 
 
 class PostgresItems:
@@ -107,15 +100,3 @@ class PostgresItems:
             _BETWEEN,
         )
         return [None] * len(rows)
-
-
-class AvailableSources:
-    """Sources as `lookup` finds them, with a database that is away told as `Unavailable`."""
-
-    def __init__(self, lookup: SourceLookup) -> None:
-        self._lookup = lookup
-
-    async def get(self, source_id: str) -> Source | None:
-        """See `SourceLookup.get`."""
-        with available():
-            return await self._lookup.get(source_id)

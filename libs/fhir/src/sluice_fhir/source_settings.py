@@ -1,0 +1,44 @@
+"""The settings of services that read from sources."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from sluice_security.http_limits import HttpLimits
+from sluice_security.settings import SecretSettings
+
+
+class SourceSettings(SecretSettings):
+    """What a service is told that opens sources' credentials and calls sources (prefix `SLUICE_`).
+
+    Parameters
+    ----------
+    loopback_sources
+        Let registered sources be http and on this machine (development).
+    source_connect, source_answer, source_idle
+        Seconds to a connection, to an answer's headers, and of silence within a body.
+    source_rate, source_rate_window
+        The slowest a body may come: bytes per second over so many seconds.
+    source_ratio
+        How much a body may grow when decompressed.
+    """
+
+    loopback_sources: bool = False
+    source_connect: float = Field(default=10.0, gt=0)
+    source_answer: float = Field(default=60.0, gt=0)
+    source_idle: float = Field(default=60.0, gt=0)
+    source_rate: float = Field(default=1000.0, ge=0)
+    source_rate_window: float = Field(default=60.0, gt=0)
+    source_ratio: float = Field(default=100.0, ge=1)
+
+    @property
+    def http_limits(self) -> HttpLimits:
+        """The limits of outgoing HTTP."""
+        return HttpLimits(
+            connect=self.source_connect,
+            answer=self.source_answer,
+            read_idle=self.source_idle,
+            rate=self.source_rate,
+            rate_window=self.source_rate_window,
+            ratio=self.source_ratio,
+        )
