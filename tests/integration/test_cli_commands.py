@@ -186,6 +186,16 @@ async def test_an_answer_that_is_not_the_services_is_one_clear_line(cli: Cli, se
     assert (done.code, done.err.count("\n")) == (1, 1)
 
 
+async def test_many_problems_are_told_as_one_short_line(cli: Cli, service: FakeSluice) -> None:
+    problems = "; ".join(f"items[{n}].project: does not exist" for n in range(100))
+    body = {"status": 404, "code": "not_found", "message": problems, "more_info": "Check the id."}
+    service.faults.append(("POST", "/v2/bulk/fhir", json_answer(404, body)))
+    done = await cli("import", "-", "--project", "ann/p", stdin=f"{REFERENCE}1".encode())
+    assert done.code == 4
+    assert done.err.count("\n") == 1
+    assert done.err.endswith("items[2].project: does not exist; and 97 more. Check the id.\n")
+
+
 async def test_projects_and_sources_are_made_and_listed(cli: Cli) -> None:
     assert (await cli("projects", "create", "Heart Study")).out == "ann/heart-study\n"
     assert "Heart Study" in (await cli("projects", "list")).out

@@ -48,6 +48,9 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(announcer.run(context.stop))
             group.create_task(fold.run(context.stop))
+    except ExceptionGroup as faults:
+        # The supervisor tells faults apart by their type; the first one is the cause.
+        raise faults.exceptions[0] from faults
     finally:
         await producer.stop()
         await ledger.close()

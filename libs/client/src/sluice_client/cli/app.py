@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from rich.console import Console
@@ -31,6 +32,18 @@ app = typer.Typer(
 )
 
 
+# A pipe has no width; a table in it should not be folded as if it were a narrow terminal.
+_PIPE_WIDTH = 200
+
+
+def console(file: TextIO) -> Console:
+    """Give a console on this file."""
+    made = Console(file=file, highlight=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = _PIPE_WIDTH
+    return made
+
+
 @app.callback()
 def options(
     context: typer.Context,
@@ -38,8 +51,7 @@ def options(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for scripts")] = False,
 ) -> None:
     """Take note of what comes before the command."""
-    out = Console(file=sys.stdout, highlight=False)
-    context.obj = Session(Config(), profile, as_json, out, Console(file=sys.stderr, highlight=False))
+    context.obj = Session(Config(), profile, as_json, console(sys.stdout), console(sys.stderr))
 
 
 @app.command()

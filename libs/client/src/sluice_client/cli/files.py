@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from sluice_client.cli.progress import Display, showing
-from sluice_client.cli.session import Session, session_of, table
+from sluice_client.cli.session import Session, printable, session_of, table
 from sluice_client.client import SluiceClient
 from sluice_client.downloads import Progress, safe_name
 from sluice_client.errors import SluiceError
@@ -89,8 +89,7 @@ async def _downloads(
     session: Session, client: SluiceClient, what: str, to: Path
 ) -> AsyncIterator[Downloaded]:
     async for file, folder in _wanted(client, what, to):
-        label = "downloading"
-        with showing(session.err, label, quiet=session.as_json, size=True) as display:
+        with showing(session.err, printable(file.name), quiet=session.as_json, size=True) as display:
             yield await client.download(file.id, folder / safe_name(file.name), _told(display))
 
 

@@ -25,6 +25,7 @@ from sluice_client.importing import ImportFileError
 T = TypeVar("T")
 
 INCOMPLETE = 1
+_MOST_PROBLEMS = 3
 _CODES: tuple[tuple[type[SluiceError], int], ...] = (
     (ImportFileError, 2),
     (ConfigError, 3),
@@ -70,7 +71,7 @@ class Session:
         try:
             return asyncio.run(run())
         except SluiceError as error:
-            self.err.print(f"[red]sluice:[/] {escape(str(error))}", soft_wrap=True)
+            self.err.print(f"[red]sluice:[/] {escape(one_line(error))}", soft_wrap=True)
             raise typer.Exit(exit_code(error)) from None
         except KeyboardInterrupt:
             self.err.print("sluice: interrupted; a submitted job goes on")
@@ -84,6 +85,14 @@ class Session:
             self.out.print(text())
 
 
+def one_line(error: SluiceError) -> str:
+    """Give an error as one line; of many problems that the service lists, the first few."""
+    problems = error.message.split("; ")
+    if len(problems) > _MOST_PROBLEMS:
+        problems[_MOST_PROBLEMS:] = [f"and {len(problems) - _MOST_PROBLEMS} more."]
+    return printable(f"{'; '.join(problems)} {error.advice}".strip())
+
+
 def exit_code(error: SluiceError) -> int:
     """Give the exit code that tells a script what kind of error it was."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), 1)
@@ -94,8 +103,9 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]], empty: str)
     if not rows:
         return empty
     made = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        made.add_column(heading, overflow="fold")
+    for number, heading in enumerate(headings):
+        # The first column is what other commands are given: it must stay whole.
+        made.add_column(heading, overflow="fold", no_wrap=number == 0)
     for row in rows:
         made.add_row(*(escape(printable("" if cell is None else str(cell))) for cell in row))
     return made
