@@ -62,12 +62,15 @@ def say(line: str) -> None:
 
 
 def stop_on_terminate() -> None:
-    """Let SIGTERM, and the end of the terminal, end this process as Ctrl-C does."""
+    """Let SIGTERM, and the end of the terminal, end this process as Ctrl-C does.
+
+    Ctrl-C itself too, where whoever started this in the background had it ignored.
+    """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
 
 
