@@ -202,7 +202,7 @@ def test_every_shipped_expression_gives_what_fhirpathpy_gives(
     texts = st.sampled_from([*words, "x", "Patient/1", ""])
     fields = st.sampled_from([*words, "extension", "url", "system", "deceasedBoolean"])
     values = st.recursive(
-        # No null: FHIR's JSON has none but between extended primitives, and fhirpathpy drops them from objects.
+        # No null: FHIR's JSON has none in objects, and fhirpathpy drops them there.
         st.one_of(texts, st.booleans(), st.integers(0, 3)),
         lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(fields, inner, max_size=4)),
         max_leaves=15,

@@ -21,7 +21,6 @@ from sluice_storage.catalogue import Catalogue
 from sluice_storage.objects import ObjectStore
 from sluice_storage.pool import open_pool
 from sluice_streaming.backend import Backend
-from sluice_streaming.kafka import KafkaBackend
 from sluice_streaming.limits import Limits
 from sluice_streaming.service import Context, run
 from sluice_streaming.step import Step
@@ -33,7 +32,7 @@ GROUP = "attacher"
 async def main(context: Context) -> None:
     """Wire the service to Kafka, Postgres and the object store and run it until it is asked to stop."""
     settings = Settings()
-    await serve(context, settings, KafkaBackend(settings.kafka, instance=settings.instance))
+    await serve(context, settings, settings.backend())
 
 
 async def serve(context: Context, settings: Settings, backend: Backend, limits: Limits | None = None) -> None:
@@ -47,7 +46,13 @@ async def serve(context: Context, settings: Settings, backend: Backend, limits: 
         try:
             async with GuardedClient(limits=settings.http_limits, loopback=settings.loopback_sources) as http:
                 step = _step(settings, pool, catalogue, objects, http)
-                worker = Worker(backend, GROUP, (step,), concurrency=settings.concurrency, limits=limits)
+                worker = Worker(
+                    backend,
+                    GROUP,
+                    (step,),
+                    concurrency=settings.concurrency,
+                    limits=limits or settings.limits(),
+                )
                 context.watch(worker.ready)
                 await worker.run(context.stop)
         finally:

@@ -22,7 +22,6 @@ from sluice_security.http import GuardedClient
 from sluice_security.http_budget import MemoryBudget
 from sluice_storage.pool import open_pool
 from sluice_streaming.backend import Backend
-from sluice_streaming.kafka import KafkaBackend
 from sluice_streaming.service import Context, run
 from sluice_streaming.step import Step
 from sluice_streaming.worker import Worker
@@ -33,7 +32,7 @@ GROUP = "fetcher"
 async def main(context: Context) -> None:
     """Wire the service to Kafka and Postgres and run it until it is asked to stop."""
     settings = Settings()
-    await serve(context, settings, KafkaBackend(settings.kafka, instance=settings.instance))
+    await serve(context, settings, settings.backend())
 
 
 async def serve(context: Context, settings: Settings, backend: Backend) -> None:
@@ -41,7 +40,13 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
     pool = await open_pool(settings.postgres, size=4, application="sluice-fetcher")
     try:
         async with GuardedClient(limits=settings.http_limits, loopback=settings.loopback_sources) as http:
-            worker = Worker(backend, GROUP, _steps(settings, pool, http), concurrency=settings.concurrency)
+            worker = Worker(
+                backend,
+                GROUP,
+                _steps(settings, pool, http),
+                concurrency=settings.concurrency,
+                limits=settings.limits(),
+            )
             context.watch(worker.ready)
             janitor = Janitor(
                 PostgresLeavings(pool), settings.keep, every=settings.sweep_interval, clock=time.time

@@ -22,7 +22,6 @@ from sluice_scraper.sources import SourceSchemas
 from sluice_security.http import GuardedClient
 from sluice_storage.pool import open_pool
 from sluice_streaming.backend import Backend
-from sluice_streaming.kafka import KafkaBackend
 from sluice_streaming.service import Context, run
 from sluice_streaming.step import Step
 from sluice_streaming.worker import Worker
@@ -35,7 +34,7 @@ GROUP = "scraper"
 async def main(context: Context) -> None:
     """Wire the service to Kafka and Postgres and run it until it is asked to stop."""
     settings = Settings()
-    await serve(context, settings, KafkaBackend(settings.kafka, instance=settings.instance))
+    await serve(context, settings, settings.backend())
 
 
 async def serve(context: Context, settings: Settings, backend: Backend) -> None:
@@ -54,7 +53,9 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
             chooser = SourceSchemas(schemas, client)
             scraper = Scraper(SharedReads(ttl=settings.shared_seconds, limit=settings.shared_bytes))
             step = _step(settings, pool, client, chooser, scraper)
-            worker = Worker(backend, GROUP, (step,), concurrency=settings.concurrency)
+            worker = Worker(
+                backend, GROUP, (step,), concurrency=settings.concurrency, limits=settings.limits()
+            )
             context.watch(worker.ready)
             try:
                 await worker.run(context.stop)

@@ -14,7 +14,6 @@ from sluice_status.store import PostgresLedger
 from sluice_storage.pool import open_pool
 from sluice_streaming.backend import Backend
 from sluice_streaming.fold import Fold
-from sluice_streaming.kafka import KafkaBackend
 from sluice_streaming.service import Context, run
 
 GROUP = "status"
@@ -23,7 +22,7 @@ GROUP = "status"
 async def main(context: Context) -> None:
     """Wire the service to Kafka and Postgres and run it until it is asked to stop."""
     settings = Settings()
-    await serve(context, settings, KafkaBackend(settings.kafka, instance=settings.instance))
+    await serve(context, settings, settings.backend())
 
 
 async def serve(context: Context, settings: Settings, backend: Backend) -> None:
