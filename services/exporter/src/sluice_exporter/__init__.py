@@ -1,0 +1,1 @@
+"""Plans bulk exports and writes their files."""

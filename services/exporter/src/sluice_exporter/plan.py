@@ -1,0 +1,89 @@
+"""How a job is cut, and what each step is told of it; the job's rows keep these as JSON."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from msgspec import Struct
+
+from sluice_contracts.exports import ExportAccess, ExportRequest, FileKind
+from sluice_storage.resources.model import Part, Snapshot, Window
+
+
+class PartKind(StrEnum):
+    """What a part's files hold."""
+
+    RESOURCES = "resources"
+    DELETED = "deleted"
+    BLOCKS = "blocks"
+    PROVENANCE = "provenance"
+    IGNORED = "ignored"
+
+
+class PartPlan(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one part covers.
+
+    Parameters
+    ----------
+    kind
+        What its files hold.
+    type
+        The type of its resources; empty: several.
+    parts
+        What is read of the store.
+    patients
+        For blocks: of which patients, if it is not those in `parts`. For Provenance: about whose data only.
+    """
+
+    kind: PartKind
+    type: str = ""
+    parts: tuple[Part, ...] = ()
+    patients: tuple[str, ...] = ()
+
+
+class JobFacts(Struct, frozen=True, kw_only=True):
+    """What a job's steps need to know of it, and what never changes once it is planned."""
+
+    job: str
+    request: ExportRequest
+    access: ExportAccess
+    snapshot: Snapshot
+
+    @property
+    def window(self) -> Window:
+        """The resources that the job is about, by time."""
+        return Window(self.snapshot, self.request.since, self.request.until)
+
+
+class SealedFile(Struct, frozen=True, kw_only=True):
+    """A file that is in the object store, whole.
+
+    `type` is None if it holds several; `continues` says that its last block goes on in the next file.
+    """
+
+    kind: FileKind
+    type: str | None
+    key: str
+    count: int
+    size: int
+    sha256: bytes
+    continues: bool = False
+
+
+class SealedPart(Struct, frozen=True, kw_only=True):
+    """A part whose files are listed; sums are over its files."""
+
+    files: int
+    count: int
+    size: int
+    at: datetime
+
+
+def is_job_id(text: str) -> bool:
+    """Tell whether this can be a job's id; what is not must not reach a statement with others' rows."""
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False

@@ -1,0 +1,233 @@
+"""The exporter's tables in Postgres (schema `exports`)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import msgspec
+
+from sluice_contracts.commands import StartBulkExport
+from sluice_contracts.exports import ExportAccess, ExportRequest
+from sluice_exporter.plan import JobFacts, PartPlan, SealedFile, SealedPart
+from sluice_exporter.store import WaitingPart
+from sluice_storage.pool import TRANSIENT
+from sluice_storage.resources.model import Snapshot
+from sluice_streaming.outcomes import Unavailable
+
+Connection = asyncpg.pool.PoolConnectionProxy
+
+
+@contextmanager
+def available() -> Iterator[None]:
+    """Turn the errors of a database that is away into `Unavailable`."""
+    try:
+        yield
+    except TRANSIENT:
+        raise Unavailable("postgres") from None
+
+
+class PostgresJobs:
+    """See `sluice_exporter.store.Jobs`."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def begin(self, command: StartBulkExport, snapshot: Snapshot, keep: timedelta) -> JobFacts | None:
+        """See `Jobs.begin`."""
+        with available():
+            async with self._pool.acquire() as connection, connection.transaction():
+                # A row without a snapshot is what a cancellation or a deletion that came first left.
+                await connection.execute(
+                    """
+                    INSERT INTO exports.jobs AS j (job, client, subject, request, access, snapshot,
+                        transaction_time, keep, submitted_at)
+                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                    ON CONFLICT (job) DO UPDATE SET client = excluded.client, subject = excluded.subject,
+                        request = excluded.request, access = excluded.access, snapshot = excluded.snapshot,
+                        transaction_time = excluded.transaction_time, keep = excluded.keep,
+                        submitted_at = excluded.submitted_at
+                    WHERE j.snapshot IS NULL AND j.deleted_at IS NULL
+                    """,
+                    command.job,
+                    command.client,
+                    command.subject,
+                    msgspec.json.encode(command.request),
+                    msgspec.json.encode(command.access),
+                    snapshot.batch,
+                    snapshot.time,
+                    keep,
+                    datetime.fromtimestamp(command.submitted_at, UTC),
+                )
+                row = await connection.fetchrow(
+                    """
+                    SELECT job::text, request, access, snapshot, transaction_time
+                    FROM exports.jobs WHERE job = $1 AND deleted_at IS NULL
+                    """,
+                    command.job,
+                )
+        return None if row is None else _facts(row)
+
+    async def plan(self, job: str, parts: AsyncIterator[Sequence[PartPlan]]) -> int:
+        """See `Jobs.plan`."""
+        with available():
+            async with self._pool.acquire() as connection, connection.transaction():
+                # Two processes that plan one job take turns. The job's row is not locked meanwhile: whoever
+                # cancels or deletes it does not wait.
+                await connection.execute(
+                    "SELECT pg_advisory_xact_lock(hashtextextended('exports.plan/' || $1, 0))", job
+                )
+                known = await connection.fetchval("SELECT parts FROM exports.jobs WHERE job = $1", job)
+                if known is not None:
+                    return int(known)
+                count = 0
+                async for some in parts:
+                    await _insert(connection, job, count, some)
+                    count += len(some)
+                await connection.execute(
+                    "UPDATE exports.jobs SET parts = $2, planned_at = now() WHERE job = $1", job, count
+                )
+                return count
+
+    async def cancel(self, job: str) -> None:
+        """See `Jobs.cancel`."""
+        with available():
+            await self._pool.execute(
+                """
+                INSERT INTO exports.jobs AS j (job, cancelled_at) VALUES ($1, now())
+                ON CONFLICT (job) DO UPDATE SET cancelled_at = coalesce(j.cancelled_at, now())
+                """,
+                job,
+            )
+
+
+async def _insert(connection: Connection, job: str, first: int, parts: Sequence[PartPlan]) -> None:
+    await connection.execute(
+        "INSERT INTO exports.parts (job, part, plan) SELECT $1, * FROM unnest($2::int[], $3::bytea[])",
+        job,
+        list(range(first, first + len(parts))),
+        [msgspec.json.encode(part) for part in parts],
+    )
+
+
+class PostgresParts:
+    """See `sluice_exporter.store.Parts`."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def find(self, job: str, part: int) -> WaitingPart | None:
+        """See `Parts.find`."""
+        with available():
+            row = await self._pool.fetchrow(
+                """
+                SELECT j.job::text, j.request, j.access, j.snapshot, j.transaction_time, p.plan, p.sealed_at,
+                    (j.cancelled_at IS NOT NULL OR j.deleted_at IS NOT NULL) AS stopped
+                FROM exports.jobs j LEFT JOIN exports.parts p ON p.job = j.job AND p.part = $2
+                WHERE j.job = $1
+                """,
+                job,
+                part,
+            )
+            if row is None or (row["plan"] is None and not row["stopped"]):
+                return None
+            sealed = None if row["sealed_at"] is None else await _sealed(self._pool, job, part)
+        facts = None if row["request"] is None else _facts(row)
+        plan = None if row["plan"] is None else msgspec.json.decode(row["plan"], type=PartPlan)
+        return WaitingPart(facts, plan, row["stopped"], sealed)
+
+    async def stopped(self, job: str) -> bool:
+        """See `Parts.stopped`."""
+        with available():
+            going = await self._pool.fetchval(
+                "SELECT true FROM exports.jobs"
+                " WHERE job = $1 AND cancelled_at IS NULL AND deleted_at IS NULL",
+                job,
+            )
+        return not going
+
+    async def seal(self, job: str, part: int, files: Sequence[SealedFile], at: datetime) -> SealedPart | None:
+        """See `Parts.seal`."""
+        with available():
+            async with self._pool.acquire() as connection, connection.transaction():
+                # The lock orders the job's seals, and holds off its cancellation and deletion.
+                place = await connection.fetchval(
+                    """
+                    SELECT sealed FROM exports.jobs
+                    WHERE job = $1 AND cancelled_at IS NULL AND deleted_at IS NULL FOR UPDATE
+                    """,
+                    job,
+                )
+                if place is None:
+                    return None
+                sealing = await connection.fetchval(
+                    """
+                    UPDATE exports.parts SET sealed_at = $3, place = $4
+                    WHERE job = $1 AND part = $2 AND sealed_at IS NULL RETURNING true
+                    """,
+                    job,
+                    part,
+                    at,
+                    place,
+                )
+                if sealing:
+                    await connection.execute(
+                        "UPDATE exports.jobs SET sealed = sealed + 1 WHERE job = $1", job
+                    )
+                    await _list(connection, job, part, files)
+                return await _sealed(connection, job, part)
+
+    async def keys(self, job: str, part: int) -> set[str]:
+        """See `Parts.keys`."""
+        with available():
+            rows = await self._pool.fetch(
+                "SELECT key FROM exports.files WHERE job = $1 AND part = $2", job, part
+            )
+        return {row["key"] for row in rows}
+
+
+async def _list(connection: Connection, job: str, part: int, files: Sequence[SealedFile]) -> None:
+    await connection.execute(
+        """
+        INSERT INTO exports.files (job, part, n, kind, type, key, count, size, sha256, continues)
+        SELECT $1, $2, * FROM unnest($3::int[], $4::text[], $5::text[], $6::text[], $7::bigint[],
+            $8::bigint[], $9::bytea[], $10::boolean[])
+        """,
+        job,
+        part,
+        list(range(len(files))),
+        [file.kind.value for file in files],
+        [file.type for file in files],
+        [file.key for file in files],
+        [file.count for file in files],
+        [file.size for file in files],
+        [file.sha256 for file in files],
+        [file.continues for file in files],
+    )
+
+
+async def _sealed(connection: Connection | asyncpg.Pool, job: str, part: int) -> SealedPart | None:
+    row = await connection.fetchrow(
+        """
+        SELECT p.sealed_at, count(f.n) AS files, coalesce(sum(f.count), 0)::bigint AS count,
+            coalesce(sum(f.size), 0)::bigint AS size
+        FROM exports.parts p LEFT JOIN exports.files f USING (job, part)
+        WHERE p.job = $1 AND p.part = $2 AND p.sealed_at IS NOT NULL GROUP BY p.sealed_at
+        """,
+        job,
+        part,
+    )
+    if row is None:
+        return None
+    return SealedPart(files=row["files"], count=row["count"], size=row["size"], at=row["sealed_at"])
+
+
+def _facts(row: asyncpg.Record) -> JobFacts:
+    return JobFacts(
+        job=row["job"],
+        request=msgspec.json.decode(row["request"], type=ExportRequest),
+        access=msgspec.json.decode(row["access"], type=ExportAccess),
+        snapshot=Snapshot(row["snapshot"], row["transaction_time"]),
+    )

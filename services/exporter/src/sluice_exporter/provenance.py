@@ -1,0 +1,193 @@
+"""Which Provenance resources an export holds.
+
+A Provenance belongs to what it is about, not to a patient of its own (Bulk Data Access 2.0.0, "Query
+Parameters"): without `includeAssociatedData` a patient-level export has those about any resource in a
+patient's compartment; `RelevantProvenanceResources` gives all about a resource that is returned,
+`LatestProvenanceResources` of these only the most recent about each. Where an export is limited to some
+patients, those Provenance resources are looked at that name one of them as a target, so that the export costs
+in proportion to its patients.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+
+from sluice_contracts.exports import Associated, ExportLevel
+from sluice_exporter.plan import JobFacts, PartKind, PartPlan
+from sluice_exporter.scope import Scope
+from sluice_exporter.store import StorePlanner, StoreReader
+from sluice_storage.resources.model import Window
+
+PROVENANCE = "Provenance"
+_REFERENCE = re.compile(r"([A-Z][A-Za-z]{1,48})/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
+_NEVER = datetime(1, 1, 1, tzinfo=UTC)
+
+Target = tuple[str, str]
+"""Type and id of what a Provenance is about."""
+
+
+class Targets(Protocol):
+    """Finds which resources an export is about."""
+
+    async def among(
+        self, wanted: set[Target], window: Window, scope: Scope, bodies: frozenset[str]
+    ) -> dict[Target, bytes | None]:
+        """Give those of the resources that are in the window and the scope, with the bodies of some types."""
+
+
+class Ranking(Protocol):
+    """Finds the most recent Provenance about each target, however many there are."""
+
+    async def add(self, rows: Sequence[tuple[str, datetime, str]]) -> None:
+        """Take note of targets, when a Provenance about each was recorded, and its id."""
+
+    async def choose(self) -> None:
+        """Say that all is noted."""
+
+    async def chosen(self, ids: Sequence[str]) -> set[str]:
+        """Give those of the ids that are the most recent for some target."""
+
+
+class _Reference(Struct):
+    reference: str | None = None
+
+
+class _View(Struct):
+    id: str = ""
+    recorded: str = ""
+    target: list[_Reference] = []
+
+
+_decode = msgspec.json.Decoder(_View).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Which targets count: of these types (None: any), in this window and scope, matching their filters."""
+
+    types: frozenset[str] | None
+    window: Window
+    scope: Scope
+    matches: dict[str, Callable[[bytes], bool]]
+
+
+async def plan_provenance(
+    planner: StorePlanner, facts: JobFacts, scope: Scope, types: Sequence[str], part_bytes: int
+) -> list[PartPlan]:
+    """Give the parts with Provenance resources."""
+    request = facts.request
+    associated = request.include_associated
+    everywhere = request.level is ExportLevel.PATIENT and scope.patients is None
+    if associated is None and PROVENANCE not in types:
+        return []
+    if associated is not None and facts.access.types is not None and PROVENANCE not in facts.access.types:
+        return []
+    window = facts.window if associated is None else Window(facts.snapshot)
+    if scope.patients is None:
+        found = await planner.parts([PROVENANCE], window, part_bytes=part_bytes)
+    else:
+        found = await planner.patient_parts([PROVENANCE], scope.patients, window, part_bytes=part_bytes)
+    if associated is not None and (associated is Associated.LATEST_PROVENANCE or scope.patients is not None):
+        # Whatever needs to know of all of them, or of all patients, is one part.
+        patients = scope.patients or ()
+        whole = PartPlan(kind=PartKind.PROVENANCE, type=PROVENANCE, parts=tuple(found), patients=patients)
+        return [whole] if found else []
+    kind = PartKind.PROVENANCE if associated is not None or everywhere else PartKind.RESOURCES
+    return [PartPlan(kind=kind, type=PROVENANCE, parts=(part,)) for part in found]
+
+
+class ProvenanceReader:
+    """Reads the Provenance resources of a part that a rule lets through.
+
+    Parameters
+    ----------
+    reader, targets
+        The resource store.
+    ranking
+        Opens a ranking for one part.
+    """
+
+    def __init__(
+        self,
+        reader: StoreReader,
+        targets: Targets,
+        ranking: Callable[[], AbstractAsyncContextManager[Ranking]],
+    ) -> None:
+        self._reader = reader
+        self._targets = targets
+        self._ranking = ranking
+
+    async def lines(
+        self, plan: PartPlan, window: Window, rule: Rule, *, latest: bool
+    ) -> AsyncGenerator[list[bytes]]:
+        """Give the lines, some at a time."""
+        if not latest:
+            async with aclosing(self._candidates(plan, window, rule)) as candidates:
+                async for some in candidates:
+                    yield [line for line, _, about in some if about]
+            return
+        async with self._ranking() as ranking:
+            async with aclosing(self._candidates(plan, window, rule)) as candidates:
+                async for some in candidates:
+                    rows = [
+                        (f"{type_}/{id_}", _instant(view.recorded), view.id)
+                        for _, view, about in some
+                        for type_, id_ in sorted(about)
+                    ]
+                    await ranking.add(rows)
+                    # Nothing is given yet, but whoever waits may look whether to go on.
+                    yield []
+            await ranking.choose()
+            for part in plan.parts:
+                async with aclosing(self._reader.lines(part, window)) as stream:
+                    async for lines in stream:
+                        ids = [_decode(line).id for line in lines]
+                        chosen = await ranking.chosen(ids)
+                        yield [line for line, id_ in zip(lines, ids, strict=True) if id_ in chosen]
+
+    async def _candidates(
+        self, plan: PartPlan, window: Window, rule: Rule
+    ) -> AsyncGenerator[list[tuple[bytes, _View, set[Target]]]]:
+        for part in plan.parts:
+            async with aclosing(self._reader.lines(part, window)) as stream:
+                async for lines in stream:
+                    views = [_decode(line) for line in lines]
+                    abouts = [_targets(view, rule.types) for view in views]
+                    there = await self._there(set().union(*abouts), rule)
+                    yield [
+                        (line, view, about & there)
+                        for line, view, about in zip(lines, views, abouts, strict=True)
+                    ]
+
+    async def _there(self, wanted: set[Target], rule: Rule) -> set[Target]:
+        found = await self._targets.among(wanted, rule.window, rule.scope, frozenset(rule.matches))
+        return {
+            target
+            for target, body in found.items()
+            if body is None or target[0] not in rule.matches or rule.matches[target[0]](body)
+        }
+
+
+def _targets(view: _View, types: frozenset[str] | None) -> set[Target]:
+    matches = (_REFERENCE.fullmatch(each.reference or "") for each in view.target)
+    return {
+        (match[1], match[2])
+        for match in matches
+        if match is not None and match[1] != PROVENANCE and (types is None or match[1] in types)
+    }
+
+
+def _instant(text: str) -> datetime:
+    try:
+        found = msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        return _NEVER
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

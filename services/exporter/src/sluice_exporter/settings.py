@@ -1,0 +1,53 @@
+"""The service's settings, from the environment (prefix `SLUICE_`)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from sluice_exporter.sink import FileLimits
+from sluice_streaming.settings import StreamSettings
+
+_MIB = 1024 * 1024
+
+
+class Settings(StreamSettings):
+    """Beside what every streaming service is told.
+
+    Parameters
+    ----------
+    postgres
+        `postgresql://` URL of the role `sluice_exporter`.
+    objects
+        URL of the object store.
+    export_parts
+        How many parts this process writes at once; each has a connection to Postgres.
+    export_part_bytes
+        About how many bytes of resources a part has.
+    export_file_resources, export_file_bytes
+        A file that has as many resources, or bytes, is ended and another begun.
+    export_keep_days
+        How long after its end an export is kept; it is written down with the job when it is planned.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SLUICE_")
+
+    postgres: str = Field(min_length=1)
+    objects: str = Field(min_length=1)
+    export_parts: int = Field(default=4, ge=1, le=64)
+    export_part_bytes: int = Field(default=64 * _MIB, ge=1024)
+    export_file_resources: int = Field(default=1_000_000, ge=1)
+    export_file_bytes: int = Field(default=1024 * _MIB, ge=1)
+    export_keep_days: float = Field(default=7.0, gt=0, le=3650)
+
+    @property
+    def keep(self) -> timedelta:
+        """How long after its end an export is kept."""
+        return timedelta(days=self.export_keep_days)
+
+    @property
+    def file_limits(self) -> FileLimits:
+        """When a file is ended."""
+        return FileLimits(self.export_file_resources, self.export_file_bytes)

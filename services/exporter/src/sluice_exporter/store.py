@@ -1,0 +1,123 @@
+"""What the exporter keeps and reads, in the words of its own domain.
+
+`sluice_exporter.postgres` keeps it in Postgres; resources are read by `sluice_storage.resources`, whose
+`Planner`, `Reader` and `Groups` satisfy the protocols here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from sluice_contracts.commands import StartBulkExport
+from sluice_exporter.plan import JobFacts, PartPlan, SealedFile, SealedPart
+from sluice_storage.resources.model import (
+    Chunk,
+    Deleted,
+    Member,
+    Part,
+    PatientChunk,
+    Snapshot,
+    Total,
+    Window,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingPart:
+    """A part as its step needs it.
+
+    Parameters
+    ----------
+    facts
+        The job.
+    plan
+        What the part covers.
+    stopped
+        The job was cancelled or deleted.
+    sealed
+        What was sealed already, if it was.
+    """
+
+    facts: JobFacts | None
+    plan: PartPlan | None
+    stopped: bool
+    sealed: SealedPart | None
+
+
+class Jobs(Protocol):
+    """Jobs and the parts they are cut into.
+
+    Every method raises `Unavailable` when the database is away.
+    """
+
+    async def begin(self, command: StartBulkExport, snapshot: Snapshot, keep: timedelta) -> JobFacts | None:
+        """Keep the job, and give it with the snapshot that was kept first; None if it was deleted."""
+
+    async def plan(self, job: str, parts: AsyncIterator[Sequence[PartPlan]]) -> int:
+        """Keep the job's parts, numbered in their order; give how many. What was planned once stays."""
+
+    async def cancel(self, job: str) -> None:
+        """Mark a job cancelled, also one that is not here yet."""
+
+
+class Parts(Protocol):
+    """Parts, and the files they are sealed with.
+
+    Every method raises `Unavailable` when the database is away.
+    """
+
+    async def find(self, job: str, part: int) -> WaitingPart | None:
+        """Give a part; None if there is no such job, or it has no such part."""
+
+    async def stopped(self, job: str) -> bool:
+        """Say whether the job was cancelled or deleted."""
+
+    async def seal(self, job: str, part: int, files: Sequence[SealedFile], at: datetime) -> SealedPart | None:
+        """List the files, all at once, and give what is sealed now: what was sealed first.
+
+        None: the job was cancelled or deleted, and nothing is listed.
+        """
+
+    async def keys(self, job: str, part: int) -> set[str]:
+        """Give the object keys that the part is sealed with."""
+
+
+class StorePlanner(Protocol):
+    """See `sluice_storage.resources.planner.Planner`."""
+
+    async def snapshot(self) -> Snapshot: ...  # noqa: D102
+    async def types(self, window: Window) -> dict[str, Total]: ...  # noqa: D102
+    async def parts(  # noqa: D102
+        self, types: Sequence[str], window: Window, *, compartment: bool = False, part_bytes: int = ...
+    ) -> list[Part]: ...
+    async def deleted_parts(  # noqa: D102
+        self,
+        types: Sequence[str],
+        window: Window,
+        *,
+        patients: Sequence[str] | None = None,
+        compartment: bool = False,
+    ) -> list[Part]: ...
+    async def patient_parts(  # noqa: D102
+        self, types: Sequence[str], patients: Sequence[str], window: Window, *, part_bytes: int = ...
+    ) -> list[Part]: ...
+
+
+class StoreGroups(Protocol):
+    """See `sluice_storage.resources.groups.Groups`."""
+
+    async def members(self, group: str) -> tuple[Member, ...]: ...  # noqa: D102
+
+
+class StoreReader(Protocol):
+    """See `sluice_storage.resources.reader.Reader`."""
+
+    def chunks(self, part: Part, window: Window) -> AsyncGenerator[Chunk]: ...  # noqa: D102
+    def lines(self, part: Part, window: Window) -> AsyncGenerator[list[bytes]]: ...  # noqa: D102
+    def deleted(self, part: Part, window: Window) -> AsyncGenerator[list[Deleted]]: ...  # noqa: D102
+    def by_patient(  # noqa: D102
+        self, types: Sequence[str], patients: Sequence[str], window: Window
+    ) -> AsyncGenerator[PatientChunk]: ...

@@ -1,0 +1,396 @@
+"""Exports out of a real resource store: what is in them, and what is not."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from sluice_contracts.commands import CancelBulkExport, ExpireJob, WritePart
+from sluice_contracts.events import ItemCancelled, JobCancelled, JobPlanned, PartSealed
+from sluice_contracts.exports import (
+    Associated,
+    ExpiryReason,
+    ExportAccess,
+    ExportLevel,
+    IgnoredParameter,
+    TypeFilter,
+)
+from sluice_exporter.sink import FileLimits
+from sluice_streaming.messages import Delivery
+from sluice_streaming.outcomes import Reject
+from support.exports import Bench, names, observation, open_bench, patient, start
+from support.stack import Database
+
+PATIENT, GROUP, SYSTEM = ExportLevel.PATIENT, ExportLevel.GROUP, ExportLevel.SYSTEM
+
+
+@pytest.fixture
+async def bench(database: Database, scratch: Path) -> AsyncIterator[Bench]:
+    async with open_bench(database, scratch) as opened:
+        yield opened
+
+
+async def fill(bench: Bench) -> None:
+    """Two patients with an Observation each, one that both are in, and an organization."""
+    await bench.store.load(
+        patient("a"), patient("b"), observation("1", "a"), observation("2", "b"),
+        observation("3", "a", performer=[{"reference": "Patient/b"}]),
+        {"resourceType": "Organization", "id": "o"},
+        {"resourceType": "Group", "id": "g", "type": "person", "actual": True,
+         "member": [{"entity": {"reference": "Patient/a"}}]},
+    )  # fmt: skip
+
+
+ALL = [
+    "Group/g",
+    "Observation/1",
+    "Observation/2",
+    "Observation/3",
+    "Organization/o",
+    "Patient/a",
+    "Patient/b",
+]
+OF_A = ["Group/g", "Observation/1", "Observation/3", "Patient/a"]
+
+
+async def test_a_system_export_is_everything_once_with_counts_and_hashes_that_hold(bench: Bench) -> None:
+    await fill(bench)
+    command = start()
+    assert names(await bench.export(command)) == ALL
+    for row in await bench.files(command.job):
+        text = bench.text(row["key"])
+        assert (row["size"], row["count"]) == (len(text), text.count(b"\n"))
+        assert row["sha256"] == hashlib.sha256(text).digest()
+        assert {line["resourceType"] for line in await bench.lines(command.job)} >= {row["type"]}
+    assert bench.objects_of(command.job) == sorted(row["key"] for row in await bench.files(command.job))
+
+
+@pytest.mark.parametrize(
+    ("asked", "access", "expected"),
+    [
+        ({"level": PATIENT}, {"all_patients": True}, [name for name in ALL if name != "Organization/o"]),
+        ({"level": GROUP, "group": "g"}, {"all_patients": True}, OF_A),
+        ({"level": GROUP, "group": "g"}, {"groups": ("g",)}, OF_A),
+        ({"level": GROUP, "group": "g"}, {"groups": ("h",)}, []),
+        ({"level": GROUP, "group": "unknown"}, {"all_patients": True}, []),
+        ({"level": SYSTEM}, {"groups": ("g",)}, OF_A),
+        ({"level": PATIENT}, {"groups": ("g",)}, OF_A),
+        ({"level": SYSTEM}, {}, []),
+        ({"level": PATIENT, "patients": ("b",)}, {"all_patients": True},
+         ["Observation/2", "Observation/3", "Patient/b"]),
+        ({"level": PATIENT, "patients": ("b",)}, {"groups": ("g",)}, []),
+        ({"level": PATIENT, "patients": ("a", "b")}, {"groups": ("g",)}, OF_A),
+        ({"level": SYSTEM, "types": ("Patient", "Device")}, {"all_patients": True},
+         ["Patient/a", "Patient/b"]),
+        ({"level": SYSTEM}, {"all_patients": True, "types": ("Organization",)}, ["Organization/o"]),
+        ({"level": SYSTEM, "types": ("Patient",)}, {"all_patients": True, "types": ("Organization",)}, []),
+    ],
+)  # fmt: skip
+async def test_an_export_is_what_is_both_asked_for_and_permitted(
+    bench: Bench, asked: dict[str, Any], access: dict[str, Any], expected: list[str]
+) -> None:
+    await fill(bench)
+    assert names(await bench.export(start(access=ExportAccess(**access), **asked))) == expected
+
+
+async def test_a_group_that_the_subject_was_not_given_is_not_told_by_its_members(bench: Bench) -> None:
+    await fill(bench)
+    await bench.store.load(
+        {"resourceType": "Group", "id": "secret", "type": "person", "actual": True,
+         "member": [{"entity": {"reference": "Patient/a"}}, {"entity": {"reference": "Patient/b"}}]}
+    )  # fmt: skip
+    lines = await bench.export(start(access=ExportAccess(groups=("g",)), level=GROUP, group="g"))
+    assert names(lines) == OF_A
+
+
+async def test_an_export_of_nothing_has_no_parts_and_is_planned_all_the_same(bench: Bench) -> None:
+    command = start()
+    (message,) = await bench.plan(command)
+    assert isinstance(message.body, JobPlanned)
+    assert (message.body.items, message.body.client, message.body.subject) == (0, "c", "s")
+    assert await bench.pool.fetchval("SELECT parts FROM exports.jobs") == 0
+
+
+async def test_changes_after_planning_are_not_in_the_export(bench: Bench) -> None:
+    await fill(bench)
+    command = start(types=("Patient", "Observation"))
+    messages = await bench.plan(command)
+    await bench.store.load(patient("a", active=True), patient("new"), observation("9", "a"))
+    await bench.store.load(observation("1", "a", status="amended"))
+    for message in messages[1:]:
+        await bench.write(command.job, message.body.item)
+    lines = await bench.lines(command.job)
+    assert names(lines) == [name for name in ALL if name[:3] in ("Obs", "Pat")]
+    assert all("active" not in line and line.get("status", "final") == "final" for line in lines)
+    time = await bench.pool.fetchval("SELECT transaction_time FROM exports.jobs")
+    assert all(line["meta"]["lastUpdated"] <= time.isoformat() for line in lines)
+
+
+async def test_planning_twice_keeps_the_first_plan_and_gives_its_commands_again(bench: Bench) -> None:
+    await fill(bench)
+    command = start()
+    first = await bench.plan(command)
+    await bench.store.load(*(patient(f"p{n}") for n in range(50)), {"resourceType": "Device", "id": "d"})
+    second = await bench.plan(command)
+    assert [message.body for message in second] == [message.body for message in first]
+    assert await bench.pool.fetchval("SELECT count(*) FROM exports.parts") == len(first) - 1
+
+
+async def test_two_processes_that_plan_one_job_agree(bench: Bench) -> None:
+    await fill(bench)
+    command = start()
+    one, other = await asyncio.gather(bench.plan(command), bench.plan(command))
+    assert [message.body for message in one] == [message.body for message in other]
+
+
+async def test_a_part_delivered_twice_is_sealed_once_and_told_twice(bench: Bench) -> None:
+    await fill(bench)
+    command = start(types=("Patient",))
+    await bench.plan(command)
+    first = await bench.write(command.job, 0)
+    bench.time[0] += 60
+    assert await bench.write(command.job, 0) == first
+    told = first[0].body
+    assert isinstance(told, PartSealed)
+    (row,) = await bench.files(command.job)
+    assert (told.resource_type, told.files, told.count, told.size) == ("Patient", 1, 2, row["size"])
+
+
+async def test_a_part_written_by_two_at_once_has_the_files_of_one(bench: Bench) -> None:
+    await fill(bench)
+    command = start(types=("Patient",))
+    await bench.plan(command)
+    told = await asyncio.gather(*(bench.write(command.job, 0) for _ in range(4)))
+    assert all(each == told[0] for each in told)
+    assert bench.objects_of(command.job) == [row["key"] for row in await bench.files(command.job)]
+    assert names(await bench.lines(command.job)) == ["Patient/a", "Patient/b"]
+
+
+async def test_what_a_killed_attempt_left_goes_when_the_part_is_sealed(bench: Bench) -> None:
+    await fill(bench)
+    command = start(types=("Patient",))
+    await bench.plan(command)
+    left = bench.folder / "exports" / command.job / "0" / "0.killed.ndjson"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b'{"half')
+    await bench.write(command.job, 0)
+    assert bench.objects_of(command.job) == [row["key"] for row in await bench.files(command.job)]
+
+
+async def test_a_part_of_many_files_holds_all_lines_in_order(database: Database, scratch: Path) -> None:
+    # A file takes one of the chunks that the store gives.
+    async with open_bench(database, scratch, limits=FileLimits(1_000_000, 1_500_000)) as bench:
+        await bench.store.load(*(patient(f"p{n:04}", name=[{"text": "x" * 3000}]) for n in range(1500)))
+        command = start()
+        lines = await bench.export(command)
+        rows = await bench.files(command.job)
+        assert [line["id"] for line in lines] == [f"p{n:04}" for n in range(1500)]
+        assert len(rows) > 1
+        assert [(row["part"], row["n"]) for row in rows] == [(0, n) for n in range(len(rows))]
+        assert all(row["size"] <= 1_500_000 for row in rows)
+        assert [row["count"] for row in rows] == [bench.text(row["key"]).count(b"\n") for row in rows]
+
+
+async def test_a_cancelled_job_seals_nothing_more_and_its_content_is_to_go(bench: Bench) -> None:
+    await fill(bench)
+    command = start(types=("Patient", "Observation"))
+    await bench.plan(command)
+    await bench.write(command.job, 0)
+    cancel = CancelBulkExport(job=command.job)
+    for _ in range(2):
+        told, expire = await bench.planning.handle(Delivery(cancel, None))
+        assert isinstance(told.body, JobCancelled)
+        assert expire.body == ExpireJob(job=command.job, reason=ExpiryReason.CANCELLED)
+    for part in (0, 1):
+        (message,) = await bench.write(command.job, part)
+        assert isinstance(message.body, ItemCancelled)
+    assert await bench.pool.fetchval("SELECT count(*) FROM exports.files") == 1
+
+
+async def test_a_part_stops_in_the_middle_when_its_job_is_cancelled(
+    database: Database, scratch: Path
+) -> None:
+    async with open_bench(database, scratch) as bench:
+        await bench.store.load(*(patient(f"p{n}", name=[{"text": "x" * 3000}]) for n in range(1500)))
+        command = start()
+        await bench.plan(command)
+        looked = bench.writing._parts.stopped
+
+        async def stopped(job: str) -> bool:
+            # It is cancelled when the first look has found nothing yet.
+            found = await looked(job)
+            await bench.planning.handle(Delivery(CancelBulkExport(job=job), None))
+            return found
+
+        bench.writing._parts.stopped = stopped  # type: ignore[method-assign]
+        (message,) = await bench.write(command.job, 0)
+        assert isinstance(message.body, ItemCancelled)
+        assert bench.objects_of(command.job) == []
+
+
+async def test_a_job_deleted_before_it_is_planned_ends_without_parts(bench: Bench) -> None:
+    await fill(bench)
+    command = start()
+    await bench.pool.fetchval("SELECT exports.withdraw($1, 'deleted', now())", command.job)
+    planned, cancelled = await bench.plan(command)
+    assert (planned.body.items, type(cancelled.body)) == (0, JobCancelled)
+    assert await bench.pool.fetchval("SELECT request FROM exports.jobs") is None
+
+
+async def test_a_job_cancelled_before_it_is_planned_is_planned_and_writes_nothing(bench: Bench) -> None:
+    await fill(bench)
+    command = start()
+    await bench.planning.handle(Delivery(CancelBulkExport(job=command.job), None))
+    planned, *writes = await bench.plan(command)
+    assert planned.body.items == len(writes) > 0
+    (message,) = await bench.write(command.job, 0)
+    assert isinstance(message.body, ItemCancelled)
+
+
+@pytest.mark.parametrize(("job", "part"), [("x", 0), (str(uuid4()), 0), (str(uuid4()), -1)])
+async def test_a_part_that_nobody_planned_is_rejected(bench: Bench, job: str, part: int) -> None:
+    with pytest.raises(Reject):
+        await bench.writing.handle(Delivery(WritePart(job=job, item=part), None))
+
+
+async def test_since_is_after_until_is_up_to_and_deletions_come_as_bundles(bench: Bench) -> None:
+    await fill(bench)
+    before = await bench.store.planner.snapshot()
+    await bench.store.load(patient("c"))
+    middle = await bench.store.planner.snapshot()
+    await bench.store.loader.delete([("Patient", "b")])
+    await bench.store.load(patient("d"))
+    command = start(since=before.time)
+    assert names(await bench.export(command)) == ["Patient/c", "Patient/d"]
+    (bundle,) = await bench.lines(command.job, "deleted")
+    assert bundle["type"] == "transaction"
+    assert [each["request"] for each in bundle["entry"]] == [{"method": "DELETE", "url": "Patient/b"}]
+    assert [row["type"] for row in await bench.files(command.job) if row["kind"] == "deleted"] == ["Bundle"]
+    assert names(await bench.export(start(since=before.time, until=middle.time))) == ["Patient/c"]
+    without = start()
+    assert "Patient/b" not in names(await bench.export(without))
+    assert await bench.lines(without.job, "deleted") == []
+
+
+async def test_elements_leave_the_rest_out_and_say_so(bench: Bench) -> None:
+    await fill(bench)
+    command = start(types=("Observation", "Patient"), elements=("Observation.subject",))
+    for line in await bench.export(command):
+        if line["resourceType"] == "Patient":
+            assert "tag" not in line["meta"]
+        else:
+            assert set(line) == {"resourceType", "id", "meta", "status", "code", "subject"}
+            assert [tag["code"] for tag in line["meta"]["tag"]] == ["SUBSETTED"]
+            assert {"versionId", "lastUpdated"} < set(line["meta"])
+
+
+async def test_filters_of_one_type_are_alternatives_and_leave_other_types_alone(bench: Bench) -> None:
+    await bench.store.load(
+        patient("a"), observation("1", "a", status="final"), observation("2", "a", status="amended"),
+        observation("3", "a", status="preliminary"),
+    )  # fmt: skip
+    filters = tuple(
+        TypeFilter(type="Observation", query=f"status={status}") for status in ("final", "amended")
+    )
+    lines = await bench.export(start(type_filters=filters))
+    assert names(lines) == ["Observation/1", "Observation/2", "Patient/a"]
+    none = start(types=("Observation",), type_filters=(TypeFilter(type="Observation", query="status=x"),))
+    assert await bench.export(none) == []
+    assert await bench.files(none.job) == []
+
+
+async def test_ignored_parameters_are_told_in_the_error_output(bench: Bench) -> None:
+    ignored = tuple(IgnoredParameter(name=name, reason="not supported") for name in ("_x", "_y"))
+    command = start(ignored=ignored)
+    assert await bench.export(command) == []
+    lines = await bench.lines(command.job, "error")
+    assert [line["resourceType"] for line in lines] == ["OperationOutcome"] * 2
+    assert [line["issue"][0]["expression"] for line in lines] == [["_x"], ["_y"]]
+    assert {row["type"] for row in await bench.files(command.job)} == {"OperationOutcome"}
+
+
+@pytest.mark.parametrize("access", [ExportAccess(all_patients=True), ExportAccess(groups=("g",))])
+async def test_output_by_patient_has_a_headed_block_for_each(bench: Bench, access: ExportAccess) -> None:
+    await fill(bench)
+    command = start(access=access, organize_by="Patient")
+    lines = await bench.export(command)
+    blocks: dict[str, list[str]] = {}
+    for line in lines:
+        if line["resourceType"] == "Parameters":
+            current = blocks.setdefault(line["parameter"][0]["valueReference"]["reference"], [])
+            assert current == []
+        else:
+            current.append(f"{line['resourceType']}/{line['id']}")
+    expected = {"Patient/a": set(OF_A)}
+    if access.all_patients:
+        expected["Patient/b"] = {"Patient/b", "Observation/2", "Observation/3"}
+    assert {patient_: set(found) for patient_, found in blocks.items()} == expected
+    assert all(found[0] == patient_ for patient_, found in blocks.items())
+    assert all(row["type"] is None for row in await bench.files(command.job))
+
+
+def provenance(id_: str, recorded: str, *about: str) -> dict[str, Any]:
+    return {
+        "resourceType": "Provenance",
+        "id": id_,
+        "recorded": recorded,
+        "target": [{"reference": each} for each in about],
+        "agent": [{"who": {"display": "x"}}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"include_associated": Associated.RELEVANT_PROVENANCE}, ["new", "old", "one"]),
+        ({"include_associated": Associated.LATEST_PROVENANCE}, ["new", "one"]),
+        ({}, []),
+    ],
+)
+async def test_provenance_comes_with_what_it_is_about(
+    bench: Bench, asked: dict[str, Any], expected: list[str]
+) -> None:
+    await fill(bench)
+    await bench.store.load(
+        provenance("old", "2025-01-01T00:00:00Z", "Observation/2"),
+        provenance("new", "2025-01-02T00:00:00+01:00", "Observation/2", "Patient/a"),
+        provenance("one", "2024-01-02T00:00:00Z", "Observation/1"),
+        provenance("else", "2025-01-02T00:00:00Z", "Patient/a", "Observation/unknown"),
+    )
+    lines = await bench.export(start(types=("Observation",), **asked))
+    assert [line["id"] for line in lines if line["resourceType"] == "Provenance"] == sorted(
+        expected, key=["old", "new", "one"].index
+    )
+
+
+async def test_a_patient_export_has_the_provenance_of_everything_in_compartments(bench: Bench) -> None:
+    await fill(bench)
+    await bench.store.load(
+        provenance("in", "2025-01-01T00:00:00Z", "Observation/2"),
+        provenance("out", "2025-01-01T00:00:00Z", "Organization/o"),
+    )
+    lines = await bench.export(start(level=PATIENT))
+    assert [line["id"] for line in lines if line["resourceType"] == "Provenance"] == ["in"]
+    assert len([line for line in await bench.export(start()) if line["resourceType"] == "Provenance"]) == 2
+
+
+async def test_what_was_listed_first_stays_a_beginning_of_what_is_listed_later(bench: Bench) -> None:
+    await fill(bench)
+    command = start()
+    messages = await bench.plan(command)
+    seen: list[tuple[int, int]] = []
+    for message in reversed(messages[1:]):
+        await bench.write(command.job, message.body.item)
+        rows = await bench.pool.fetch(
+            "SELECT part, n FROM exports.files JOIN exports.parts USING (job, part) ORDER BY place, n"
+        )
+        now = [(row["part"], row["n"]) for row in rows]
+        assert now[: len(seen)] == seen
+        seen = now
+    assert await bench.pool.fetchval("SELECT sealed = parts FROM exports.jobs")
