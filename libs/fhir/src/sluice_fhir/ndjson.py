@@ -6,8 +6,6 @@ the last line needs no end. A line over the limit is not held in memory: it is s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from msgspec import Struct
 
 MOST_BYTES = 64 * 1024 * 1024
@@ -47,21 +45,29 @@ class Splitter:
         self._pieces: list[bytes] = []  # of the line that is not complete yet
         self.held = 0
         self._over = False
-        self._begun = False
 
-    def feed(self, piece: bytes) -> Iterator[Line]:
-        """Give the lines that `piece` completes. The iterator must be used up before the next call."""
+    def feed(self, piece: bytes) -> list[Line]:
+        """Give the lines that `piece` completes."""
         first, *rest = piece.split(b"\n")
         self._hold(first)
-        for text in rest:
-            if (line := self._complete()) is not None:
-                yield line
-            self._hold(text)
+        if not rest:
+            return []
+        lines = self._complete()
+        *whole, last = rest
+        limit = self._limit
+        for number, text in enumerate(whole, self._number):
+            if len(text) <= limit:
+                if text := text.strip(_BLANKS):
+                    lines.append(Line(number, text))
+            else:
+                lines += _line(number, text, limit)
+        self._number += len(whole)
+        self._hold(last)
+        return lines
 
-    def end(self) -> Iterator[Line]:
+    def end(self) -> list[Line]:
         """Give the last line, if the file does not end with a line's end."""
-        if (line := self._complete()) is not None:
-            yield line
+        return self._complete()
 
     def _hold(self, text: bytes) -> None:
         if self._over or not text:
@@ -72,15 +78,18 @@ class Splitter:
         if self.held > self._limit + 1:
             self._over, self._pieces = True, []
 
-    def _complete(self) -> Line | None:
+    def _complete(self) -> list[Line]:
         number, over = self._number, self._over
         text = b"".join(self._pieces)
         self._number += 1
         self._pieces, self.held, self._over = [], 0, False
-        if not self._begun:
-            self._begun = True
+        if number == 1:
             text = text.removeprefix(_MARK)
-        if over or len(text.removesuffix(b"\r")) > self._limit:
-            return Line(number, None)
-        text = text.strip(_BLANKS)
-        return Line(number, text) if text else None
+        return [Line(number, None)] if over else _line(number, text, self._limit)
+
+
+def _line(number: int, text: bytes, limit: int) -> list[Line]:
+    if len(text.removesuffix(b"\r")) > limit:
+        return [Line(number, None)]
+    text = text.strip(_BLANKS)
+    return [Line(number, text)] if text else []

@@ -16,6 +16,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 from msgspec import Raw, Struct
+from xxhash import xxh3_128
 
 from sluice_fhir.compartments import ordered, patients_of, referenced
 from sluice_fhir.compartments_view import DECODER, TYPE_OF, VIEWS, patients_in
@@ -24,6 +25,7 @@ _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}").fullmatch
 # The namespace of the ids that are made of contents.
 _CONTENTS = UUID("6f3b3c0e-52c4-5a41-9d5e-1d8a4c7be0f2")
 _META = b'"meta"'
+_BETWEEN = b" \t\r,"
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
 _anything = msgspec.json.Decoder(dict[str, Any]).decode
 _instant = msgspec.json.Decoder(datetime).decode
@@ -116,7 +118,7 @@ def parse(text: bytes, *, base: str | None = None, expect: str | None = None) ->
         text, id_ = _with_id(text, read.type)
     elif not _ID(id_):
         raise LineError(LineProblem.BAD_ID)
-    cut = _cut(text, read.type, read.meta)
+    cut = _cut(text, read.type, id_, read.meta)
     patients = read.patients
     if read.type == "Patient" and id_ not in patients:
         patients = ordered((*patients, id_))
@@ -204,26 +206,38 @@ class _Cut(Struct, gc=False):
 
     def digest(self) -> bytes:
         # Of the content, wherever in the line its meta was, and whether there was one if it said nothing.
-        head, tail = self.head.rstrip(b" \t\r,"), self.tail
-        found = hashlib.blake2b(head, digest_size=16)
-        found.update(tail.lstrip(b" \t\r,") if head == b"{" else tail)
+        head, tail = self.head.rstrip(_BETWEEN), self.tail
+        found = xxh3_128(head)
+        found.update(tail.lstrip(_BETWEEN) if head == b"{" else tail)
         found.update(b"\n")
         found.update(self.rest)
         return found.digest()
 
 
-def _cut(text: bytes, type_: str, meta: bytes) -> _Cut:
+def _cut(text: bytes, type_: str, id_: str, meta: bytes) -> _Cut:
     start = b'{"resourceType":"%b"' % type_.encode()
     if not meta and text.startswith(start):
         return _Cut(start + b",", b"", text[len(start) :], None)
     rest, source_updated = _rest_of_meta(meta) if meta not in (b"", b"null") else (b"", None)
-    place = text.find(_META)
-    # Only if it is named once is it surely the resource's own, and not a contained resource's.
-    if meta and place >= 0 and text.find(_META, place + 1) < 0:
-        end = text.index(meta, place + len(_META)) + len(meta)
+    if meta and (found := _place_of_meta(text, start, id_, meta)) is not None:
+        place, end = found
         return _Cut(text[:place], rest, text[end:], source_updated)
     others = (_member(key, raw) for key, raw in _object(text).items() if key not in ("resourceType", "meta"))
     return _Cut(start + b",", rest, b"".join(others) + b"}", source_updated)
+
+
+def _place_of_meta(text: bytes, start: bytes, id_: str, meta: bytes) -> tuple[int, int] | None:
+    """Find where the resource's meta begins and ends, if that is plain."""
+    member = b'"meta":' + meta
+    # Where nearly everybody has it: after the type, or after type and id.
+    for before in (start + b",", b'%b,"id":"%b",' % (start, id_.encode())):
+        if text.startswith(member, len(before)) and text.startswith(before):
+            return len(before), len(before) + len(member)
+    place = text.find(_META)
+    # Only if it is named once is it surely the resource's own, and not a contained resource's.
+    if place < 0 or text.find(_META, place + 1) >= 0:
+        return None
+    return place, text.index(meta, place + len(_META)) + len(meta)
 
 
 @lru_cache(maxsize=1024)

@@ -102,10 +102,13 @@ CREATE TABLE fhir.group_members (
 CREATE INDEX group_members_of_patient ON fhir.group_members (patient);
 GRANT INSERT, UPDATE, DELETE ON fhir.groups, fhir.group_members TO sluice_gateway;
 
--- Give out a batch with room for `rows` rows. `at` is the time it is, if not what the server's clock says.
+-- Give out a batch with room for `rows` rows. `at` is the time it is, if not what the server's clock says. Its
+-- transaction, which is to be one of its own, does not wait for the disk: what depends on it comes later in the
+-- log, and does wait.
 CREATE FUNCTION fhir.open_batch(rows bigint, of_job uuid, of_source text, at timestamptz)
 RETURNS TABLE (batch bigint, first_seq bigint, "time" timestamptz)
 LANGUAGE sql SET search_path = fhir AS $$
+    SELECT set_config('synchronous_commit', 'off', true);
     WITH given AS (
         UPDATE fhir.clock c SET batch = c.batch + 1, seq = c.seq + rows, time = greatest(
             date_trunc('milliseconds', coalesce(at, clock_timestamp())), c.time + interval '1 millisecond')

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -127,18 +128,17 @@ class Loader:
     ) -> list[Resource]:
         found: list[Resource] = []
         for line in lines:
-            outcome.read += 1
             if line.text is None:
                 outcome.report(LineIssue(name, line.number, LineProblem.TOO_LONG))
                 continue
             try:
-                resource = parse(line.text, base=self._base, expect=expect)
+                found.append(parse(line.text, base=self._base, expect=expect))
             except LineError as error:
                 outcome.report(LineIssue(name, line.number, error.problem))
-                continue
-            found.append(resource)
-            outcome.bytes += len(line.text)
-            outcome.types[resource.type] = outcome.types.get(resource.type, 0) + 1
+        outcome.read += len(lines)
+        outcome.bytes += sum([len(line.text) for line in lines if line.text is not None])
+        for type_, count in Counter([resource.type for resource in found]).items():
+            outcome.types[type_] = outcome.types.get(type_, 0) + count
         return found
 
 
@@ -195,13 +195,14 @@ async def _chunks(pieces: AsyncIterable[bytes], line_bytes: int) -> AsyncGenerat
     held: list[Line] = []
     size = 0
     async for piece in pieces:
-        for line in splitter.feed(piece):
-            held.append(line)
-            size += len(line.text or b"")
-            if size >= CHUNK_BYTES or len(held) >= _CHUNK_ROWS:
-                yield held
-                held, size = [], 0
-    held.extend(splitter.end())
+        for place in range(0, len(piece), _READ_BYTES):
+            part = piece[place : place + _READ_BYTES]
+            held += splitter.feed(part)
+            size += len(part)
+            while held and (size >= CHUNK_BYTES or len(held) >= _CHUNK_ROWS):
+                yield held[:_CHUNK_ROWS]
+                held, size = held[_CHUNK_ROWS:], 0
+    held += splitter.end()
     if held:
         yield held
 

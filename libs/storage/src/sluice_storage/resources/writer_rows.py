@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from datetime import datetime
 
 from msgspec import Struct
 
 from sluice_storage.resources.batches import Batch, ConflictError
+from sluice_storage.resources.copy_rows import COLUMNS, TRAILER, RowEncoder
+from sluice_storage.resources.copy_stream import HEADER
 from sluice_storage.resources.tables import Connection, table_of
 
-_COLUMNS = (
-    "type",
-    "id",
-    "seq",
-    "version",
-    "batch",
-    "updated",
-    "source_updated",
-    "patient",
-    "shared",
-    "deleted",
-    "size",
-    "digest",
-    "body",
-)
+_PIECE_BYTES = 512 * 1024
 _SECONDS = 600.0
 
 
@@ -140,28 +128,13 @@ async def insert(
     connection: Connection, type_: str, batch: Batch, rows: Sequence[Row], first_seq: int
 ) -> None:
     """Insert the versions, at the places from `first_seq` on, and note what the batch has of this type."""
-    table = table_of(type_).partition(".")[2]
-    number, updated = batch.number, batch.time
-    records = [
-        (
-            type_,
-            row.id,
-            seq,
-            row.version,
-            number,
-            updated,
-            row.source_updated,
-            row.patients[0] if len(row.patients) == 1 else None,
-            len(row.patients) > 1,
-            row.body is None,
-            0 if row.body is None else len(row.body),
-            row.digest,
-            row.body,
-        )
-        for seq, row in enumerate(rows, first_seq)
-    ]
-    await connection.copy_records_to_table(
-        table, schema_name="fhir", columns=_COLUMNS, records=records, timeout=_SECONDS
+    await connection.copy_to_table(
+        table_of(type_).partition(".")[2],
+        schema_name="fhir",
+        columns=COLUMNS,
+        source=_copied(type_, batch, rows, first_seq),
+        format="binary",
+        timeout=_SECONDS,
     )
     shared = [
         (patient, type_, seq)
@@ -174,6 +147,25 @@ async def insert(
             "shared", schema_name="fhir", columns=("patient", "type", "seq"), records=shared, timeout=_SECONDS
         )
     await _tally(connection, type_, batch, rows, first_seq)
+
+
+async def _copied(type_: str, batch: Batch, rows: Sequence[Row], first_seq: int) -> AsyncGenerator[bytes]:
+    """Give the rows as COPY's binary format, in pieces: Postgres works on one while the next is made."""
+    encoder = RowEncoder(type_, batch.number, batch.time)
+    held, size = [HEADER], 0
+    for seq, row in enumerate(rows, first_seq):
+        body = row.body
+        length = None if body is None else len(body)
+        held.append(
+            encoder.head(row.id, seq, row.version, row.digest, row.source_updated, row.patients, length)
+        )
+        if body is not None:
+            held.append(body)
+            size += len(body)
+        if size >= _PIECE_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    yield b"".join((*held, TRAILER))
 
 
 async def _tally(
