@@ -1,0 +1,1 @@
+"""Deletes what exports wrote when its time has come."""

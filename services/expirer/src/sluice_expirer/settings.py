@@ -1,0 +1,46 @@
+"""The service's settings, from the environment (prefix `SLUICE_`)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from sluice_streaming.settings import StreamSettings
+
+
+class Settings(StreamSettings):
+    """Beside what every streaming service is told.
+
+    Parameters
+    ----------
+    postgres
+        `postgresql://` URL of the role `sluice_expirer`.
+    objects
+        URL of the object store.
+    expire_every
+        Seconds between two rounds.
+    expire_longest_download_hours
+        How long after an export's deletion its files wait for downloads that began before.
+    expire_settle_hours
+        How long after an export went what late writers left of it is looked for.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SLUICE_")
+
+    postgres: str = Field(min_length=1)
+    objects: str = Field(min_length=1)
+    expire_every: float = Field(default=30.0, gt=0)
+    expire_longest_download_hours: float = Field(default=6.0, ge=0)
+    expire_settle_hours: float = Field(default=2.0, ge=0)
+
+    @property
+    def longest_download(self) -> timedelta:
+        """How long after an export's deletion its files wait for downloads."""
+        return timedelta(hours=self.expire_longest_download_hours)
+
+    @property
+    def settle(self) -> timedelta:
+        """How long after an export went what late writers left of it is looked for."""
+        return timedelta(hours=self.expire_settle_hours)
