@@ -11,11 +11,13 @@ from uuid import uuid4
 
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
+from argon2 import PasswordHasher
 from joserfc import jws
 from joserfc.jwk import ECKey, RSAKey
 
 from sluice_auth.assertion import ASSERTION_TYPE
 from sluice_auth.operator_clients import put_operator
+from sluice_auth.passwords import Passwords
 from sluice_auth.remote_keys import KeysUnreachableError
 from sluice_auth.settings import Settings
 from sluice_auth.wiring import Service, assemble
@@ -27,6 +29,11 @@ GATEWAY = "https://api.test"
 TOKEN_URL = f"{ISSUER}/oauth/token"
 SECRET = "5f" * 32
 OPERATOR = ("operator", "0123456789abcdef0123456789abcdef")
+
+
+def cheap_passwords() -> Passwords:
+    """As the service uses argon2, but at the least cost."""
+    return Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 class Clock:
@@ -121,14 +128,21 @@ async def body_of(answer: ClientResponse, status: int) -> dict[str, Any]:
 
 def settings(**changes: Any) -> Settings:
     return Settings(
-        **{"postgres": "unused", "secret": SECRET, "issuer": ISSUER, "public_url": GATEWAY, **changes}
+        **{
+            "postgres": "unused",
+            "secret": SECRET,
+            "issuer": ISSUER,
+            "public_url": GATEWAY,
+            "client_scopes": "bulk/import files/read files/write",
+            **changes,
+        }
     )
 
 
 @asynccontextmanager
-async def auth_server(**changes: Any) -> AsyncIterator[AuthServer]:
+async def auth_server(store: MemoryStore | None = None, **changes: Any) -> AsyncIterator[AuthServer]:
     """Run the server; the arguments change its settings."""
-    store, clock, web = MemoryStore(), Clock(), Web()
+    store, clock, web = store or MemoryStore(), Clock(), Web()
     service = assemble(
         settings(**changes),
         store,
@@ -136,6 +150,7 @@ async def auth_server(**changes: Any) -> AsyncIterator[AuthServer]:
         now=clock,
         monotonic=clock,
         fetch=web.fetch,
+        passwords=cheap_passwords(),
         away=(ConnectionError,),
     )
     await service.keyring.refresh()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from sluice_auth.model import Client, Entry, SealedKey
 from sluice_auth.ports import Plan, Work
+from support.auth_people_store import MemoryAuthorizations, MemoryPeople, PeopleState
 
 
 @dataclass
@@ -19,11 +20,14 @@ class _State:
     revoked: dict[str, tuple[float, float]] = field(default_factory=dict)
     audit: list[Entry] = field(default_factory=list)
     keys: list[SealedKey] = field(default_factory=list)
+    people: PeopleState = field(default_factory=PeopleState)
 
 
 class MemoryWork:
     def __init__(self, state: _State) -> None:
         self._state = state
+        self.people = MemoryPeople(state.people, state.clients)
+        self.authorizations = MemoryAuthorizations(state.people)
 
     async def client(self, client_id: str) -> Client | None:
         return self._state.clients.get(client_id)
@@ -90,6 +94,7 @@ class MemoryStore:
         state = self._state
         state.assertions = {name: until for name, until in state.assertions.items() if until > now}
         state.revoked = {name: value for name, value in state.revoked.items() if value[1] > now}
+        state.people.forget(now)
 
     async def change_keys(self, plan: Plan, record: Callable[[], Entry]) -> list[SealedKey]:
         async with self._lock:

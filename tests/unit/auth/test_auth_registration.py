@@ -86,7 +86,7 @@ REFUSED: dict[str, Any] = {
     "name with NUL": {"client_name": "a\u0000"},
     "name that reads backwards": {"client_name": f"\u202e{CANARY}"},
     "endless name": {"client_name": CANARY * 100},
-    "authorization code, not on offer": {"grant_types": ["authorization_code"]},
+    "a password grant": {"grant_types": ["password"]},
     "implicit": {"grant_types": ["implicit", "client_credentials"]},
     "no grant type": {"grant_types": []},
     "unknown method": {"token_endpoint_auth_method": CANARY},

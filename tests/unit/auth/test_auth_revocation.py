@@ -154,12 +154,16 @@ async def test_discovery_says_what_is_there_and_nothing_else() -> None:
         for name in ("issuer", "token_endpoint", "jwks_uri", "revocation_endpoint", "introspection_endpoint"):
             getattr(metadata, f"validate_{name}")()
         assert document["issuer"] == ISSUER
-        assert document["grant_types_supported"] == ["client_credentials"]
+        assert document["grant_types_supported"] == [
+            "client_credentials",
+            "authorization_code",
+            "refresh_token",
+        ]
         assert document["token_endpoint_auth_signing_alg_values_supported"] == ["RS384", "ES384"]
         assert "ops" not in str(document)
         for name, url in document.items():
             if name.endswith("_endpoint") or name == "jwks_uri":
-                method = "GET" if name == "jwks_uri" else "POST"
+                method = "GET" if name in ("jwks_uri", "authorization_endpoint") else "POST"
                 async with server.http.request(method, url.removeprefix(ISSUER)) as answer:
                     assert answer.status not in (404, 405), name
 

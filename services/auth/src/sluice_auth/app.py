@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol
 
 import structlog
 from aiohttp import web
 
 from sluice_auth.errors import OAuthError, invalid_request
-from sluice_auth.handlers.discovery import DiscoveryHandlers
 from sluice_auth.handlers.forms import answer, refusal
-from sluice_auth.handlers.operations import OperationHandlers, observe, route_of
-from sluice_auth.handlers.registration import RegistrationHandlers
-from sluice_auth.handlers.token import TokenHandlers
+from sluice_auth.handlers.operations import observe, route_of
 from sluice_auth.keyring import NoKeyError
 
 log = structlog.get_logger(__name__)
@@ -23,11 +21,15 @@ MAX_BODY = 64 * 1024
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+class Part(Protocol):
+    """Some of the endpoints."""
+
+    def routes(self) -> list[web.RouteDef]:
+        """Give them."""
+
+
 def make_app(
-    tokens: TokenHandlers,
-    registration: RegistrationHandlers,
-    discovery: DiscoveryHandlers,
-    operations: OperationHandlers,
+    parts: Iterable[Part],
     *,
     away: tuple[type[Exception], ...],
     trace: Callable[[str | None], object] = lambda _: None,
@@ -52,7 +54,7 @@ def make_app(
         return response
 
     app = web.Application(middlewares=[guard], client_max_size=MAX_BODY)
-    for part in (tokens, registration, discovery, operations):
+    for part in parts:
         app.add_routes(part.routes())
     return app
 

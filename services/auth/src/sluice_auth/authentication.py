@@ -1,4 +1,7 @@
-"""Who is the client: by its secret or by an assertion signed with its key (RFC 6749 section 2.3)."""
+"""Who is the client: by its secret or by an assertion signed with its key (RFC 6749 section 2.3).
+
+A public client names itself and proves nothing; what it brings has to prove that it is meant (PKCE).
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,14 @@ class ByAssertion:
     client_id: str | None = None
 
 
-Credentials = BySecret | ByAssertion
+@dataclass(frozen=True, slots=True)
+class ByName:
+    """A client id alone: a public client's."""
+
+    client_id: str
+
+
+Credentials = BySecret | ByAssertion | ByName
 
 
 class FetchedKeys(Protocol):
@@ -119,7 +129,7 @@ class Authenticator:
             `temporarily_unavailable`, 429; `invalid_client` if no client is named or its keys are away.
         """
         self._wait(self._limits.address.wait(origin))
-        if isinstance(credentials, BySecret):
+        if not isinstance(credentials, ByAssertion):
             self._wait(self._limits.wait(credentials.client_id, origin))
             return Claim(credentials.client_id, credentials, origin)
         try:
@@ -151,6 +161,8 @@ class Authenticator:
         try:
             if isinstance(claim.credentials, BySecret):
                 return self._by_secret(client, claim.credentials)
+            if isinstance(claim.credentials, ByName):
+                return self._by_name(client)
             return await self._by_assertion(work, client, claim, claim.credentials)
         except RejectedError as error:
             self._limits.count(claim.client, claim.origin)
@@ -166,6 +178,12 @@ class Authenticator:
         proven = matches(credentials.secret, None if client is None else client.secret_hash)
         if client is None or not proven or not client.method.by_secret:
             raise RejectedError("wrong_secret", "unknown client or wrong secret")
+        return client
+
+    @staticmethod
+    def _by_name(client: Client | None) -> Client:
+        if client is None or client.method is not AuthMethod.NONE:
+            raise RejectedError("no_proof", "client authentication is required")
         return client
 
     async def _by_assertion(

@@ -17,7 +17,8 @@ Draw = Callable[[], str]
 
 # Whoever brings a secret of their own brings one that is as long as 128 random bits written in hex.
 SHORTEST = 32
-_CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,63}")
+# Never the way users' ids begin (`sluice_auth.people.USER_PREFIX`).
+_CLIENT_ID = re.compile(r"(?!user-)[A-Za-z0-9][A-Za-z0-9._~-]{0,63}")
 _NOTHING = b"\0" * 32
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import uuid4
 
 from joserfc import jwt
 
 from sluice_auth.authentication import Authenticator, Credentials
-from sluice_auth.errors import OAuthError
+from sluice_auth.client_secrets import Draw, digest, draw
+from sluice_auth.errors import OAuthError, invalid_request
 from sluice_auth.keyring import ALGORITHM, Keyring
-from sluice_auth.model import Action, Client, GrantType
+from sluice_auth.model import Action, AuthMethod, Client, GrantType
 from sluice_auth.ports import Store, Work
 from sluice_auth.trail import audited
-from sluice_security.scopes import InvalidScopeError, Scopes
+from sluice_security.scopes import OFFLINE, InvalidScopeError, Scopes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,42 @@ class TokenRequest:
     grant_type: str
     scope: str | None = None
     resources: tuple[str, ...] = ()
-    parameters: Mapping[str, str] | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+    def require(self, name: str) -> str:
+        """Give a parameter that the grant needs.
+
+        Raises
+        ------
+        OAuthError
+            `invalid_request`. `name` is ours, so the text may have it.
+        """
+        value = self.parameters.get(name)
+        if not value:
+            raise invalid_request(f"The parameter {name} is missing.")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """What a grant is good for.
+
+    Parameters
+    ----------
+    subject
+        Whom the token speaks for.
+    scopes
+        The most it may do.
+    resource
+        The resource server it is for; None: whichever is asked for.
+    authorization
+        What it comes of, when a user gave it; with `offline_access` in `scopes` it may be refreshed.
+    """
+
+    subject: str
+    scopes: Scopes
+    resource: str | None = None
+    authorization: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +81,14 @@ class Issued:
     token: str
     expires_in: int
     scopes: Scopes
+    refresh_token: str | None = None
 
 
 class Grant(Protocol):
     """One grant type's rules."""
 
-    async def subject(self, work: Work, client: Client, request: TokenRequest) -> tuple[str, Scopes]:
-        """Give whom the token speaks for and the most it may do.
+    async def permit(self, work: Work, client: Client, request: TokenRequest) -> Permit:
+        """Give what the grant is good for, and use it up if it is good once.
 
         Raises
         ------
@@ -63,9 +100,11 @@ class Grant(Protocol):
 class ClientCredentials:
     """The client speaks for itself (RFC 6749 section 4.4)."""
 
-    async def subject(self, work: Work, client: Client, request: TokenRequest) -> tuple[str, Scopes]:  # noqa: ARG002
-        """Give the client itself and all that it is registered for."""
-        return client.id, client.scopes
+    async def permit(self, work: Work, client: Client, request: TokenRequest) -> Permit:  # noqa: ARG002
+        """Give the client itself and what it is registered for, but what only a user may give."""
+        if client.method is AuthMethod.NONE:
+            raise OAuthError("unauthorized_client", "The client cannot prove who it is.")
+        return Permit(client.id, client.scopes.without("user", "patient", OFFLINE))
 
 
 class TokenService:
@@ -93,7 +132,9 @@ class TokenService:
         lifetime: int,
         now: Callable[[], float],
         new_id: Callable[[], str] = lambda: uuid4().hex,
+        new_refresh_token: Draw = draw,
     ) -> None:
+        self._new_refresh_token = new_refresh_token
         self._store = store
         self._authenticator = authenticator
         self._keyring = keyring
@@ -116,13 +157,17 @@ class TokenService:
         async with audited(self._store, Action.TOKEN, self._now()) as act:
             client = await self._authenticator.authenticate(act.work, claim)
             act.note(client=client.id)
-            subject, scopes, audience = await self._granted(act.work, client, request)
+            permit = await self._permit(act.work, client, request)
+            act.note(subject=permit.subject)
+            audience = self._audience(permit, request.resources)
+            scopes = granted_scopes(permit.scopes, request.scope)
             jti = self._new_id()
-            act.note(subject=subject, token=jti)
-            token = self._sign(client, subject, scopes, audience, jti)
-        return Issued(token, self._lifetime, scopes)
+            act.note(token=jti)
+            token = self._sign(client, permit.subject, scopes.without(OFFLINE), audience, jti)
+            refresh_token = await self._noted(act.work, permit, jti)
+        return Issued(token, self._lifetime, scopes, refresh_token)
 
-    async def _granted(self, work: Work, client: Client, request: TokenRequest) -> tuple[str, Scopes, str]:
+    async def _permit(self, work: Work, client: Client, request: TokenRequest) -> Permit:
         try:
             kind = GrantType(request.grant_type)
             grant = self._grants[kind]
@@ -130,18 +175,23 @@ class TokenService:
             raise OAuthError("unsupported_grant_type", "This grant type is not offered.") from None
         if kind not in client.grants:
             raise OAuthError("unauthorized_client", "The client is not registered for this grant type.")
-        audience = self._audience(request.resources)
-        subject, most = await grant.subject(work, client, request)
-        return subject, granted_scopes(most, request.scope), audience
+        return await grant.permit(work, client, request)
 
-    def _audience(self, resources: Sequence[str]) -> str:
-        if not resources:
-            return self._audiences[0]
-        resource = resources[0].rstrip("/")
-        # One token is for one resource server: whoever it is shown to could use it at the others.
-        if len(resources) > 1 or resource not in self._audiences:
-            raise OAuthError("invalid_target", "The resource is not one of this server's.")
-        return resource
+    def _audience(self, permit: Permit, resources: Sequence[str]) -> str:
+        offered = self._audiences if permit.resource is None else (permit.resource,)
+        return one_audience(offered, resources)
+
+    async def _noted(self, work: Work, permit: Permit, jti: str) -> str | None:
+        """Tie the access token to what it came of, to be taken back with that; renew if agreed."""
+        if permit.authorization is None:
+            return None
+        now = self._now()
+        await work.authorizations.note_token(permit.authorization, jti, now + self._lifetime)
+        if OFFLINE not in permit.scopes:
+            return None
+        refresh_token = self._new_refresh_token()
+        await work.authorizations.add_refresh(permit.authorization, digest(refresh_token), now)
+        return refresh_token
 
     def _sign(self, client: Client, subject: str, scopes: Scopes, audience: str, jti: str) -> str:
         signer = self._keyring.signer()
@@ -158,6 +208,23 @@ class TokenService:
         }
         header = {"alg": ALGORITHM, "typ": "at+jwt", "kid": signer.kid}
         return jwt.encode(header, claims, signer.key, algorithms=[ALGORITHM])
+
+
+def one_audience(offered: Sequence[str], resources: Sequence[str]) -> str:
+    """Give the one resource server that a token will be for; the first on offer unless one is named.
+
+    Raises
+    ------
+    OAuthError
+        `invalid_target` (RFC 8707 section 2): several, or one that is not on offer.
+    """
+    if not resources:
+        return offered[0]
+    resource = resources[0].rstrip("/")
+    # One token is for one resource server: whoever it is shown to could use it at the others.
+    if len(resources) > 1 or resource not in offered:
+        raise OAuthError("invalid_target", "The resource is not one of this server's.")
+    return resource
 
 
 def granted_scopes(most: Scopes, wanted: str | None) -> Scopes:

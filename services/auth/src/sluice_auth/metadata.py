@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from sluice_auth.assertion import ALGORITHMS
 from sluice_auth.errors import OAuthError, invalid_metadata
-from sluice_auth.model import AuthMethod, GrantType
+from sluice_auth.model import AuthMethod
 from sluice_security import jose
 from sluice_security.scopes import InvalidScopeError, Scopes
 
@@ -42,6 +42,8 @@ class Metadata(Struct, omit_defaults=True):
 
     client_name: str | None = None
     grant_types: list[str] | None = None
+    redirect_uris: list[str] | None = None
+    response_types: list[str] | None = None
     token_endpoint_auth_method: str | None = None
     scope: str | None = None
     jwks: KeySet | None = None
@@ -89,27 +91,6 @@ def auth_method(metadata: Metadata) -> AuthMethod:
         raise invalid_metadata("token_endpoint_auth_method is not one on offer.") from None
 
 
-def grant_types(metadata: Metadata) -> tuple[GrantType, ...]:
-    """Give the grants the client will use.
-
-    The RFC's default, authorization_code, is replaced by what is on offer, as its section 2 permits.
-
-    Raises
-    ------
-    OAuthError
-        `invalid_client_metadata`: one is not on offer.
-    """
-    if metadata.grant_types is None:
-        return (GrantType.CLIENT_CREDENTIALS,)
-    try:
-        chosen = tuple(GrantType(name) for name in dict.fromkeys(metadata.grant_types))
-    except ValueError:
-        raise invalid_metadata("A grant type is not on offer.") from None
-    if not chosen:
-        raise invalid_metadata("grant_types is empty.")
-    return chosen
-
-
 def scopes(metadata: Metadata, most: Scopes) -> Scopes:
     """Give the scopes the client may ask for: its wish, narrowed to `most`; without a wish, all of it.
 
@@ -138,7 +119,7 @@ def keys(metadata: Metadata, method: AuthMethod, check_address: CheckAddress) ->
         `invalid_client_metadata`: there are none, or one cannot serve or must not be shown.
     """
     by_value, by_address = metadata.jwks is not None, metadata.jwks_uri is not None
-    if method.by_secret:
+    if method is not AuthMethod.PRIVATE_KEY_JWT:
         if by_value or by_address:
             raise invalid_metadata("Keys are for clients that authenticate by private_key_jwt.")
         return None

@@ -15,17 +15,20 @@ class AuthMethod(StrEnum):
     BASIC = "client_secret_basic"
     POST = "client_secret_post"
     PRIVATE_KEY_JWT = "private_key_jwt"
+    NONE = "none"
 
     @property
     def by_secret(self) -> bool:
         """Whether it is a secret that proves it."""
-        return self is not AuthMethod.PRIVATE_KEY_JWT
+        return self in (AuthMethod.BASIC, AuthMethod.POST)
 
 
 class GrantType(StrEnum):
     """What a client may exchange for a token."""
 
     CLIENT_CREDENTIALS = "client_credentials"
+    AUTHORIZATION_CODE = "authorization_code"
+    REFRESH_TOKEN = "refresh_token"  # noqa: S105 - a grant type's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class Client:
         Of its secret and its registration access token, by `sluice_auth.client_secrets.digest`.
     keys, keys_url
         Its public JWKs, or where they are, if it authenticates with one.
+    redirects
+        The addresses that people may be sent back to (RFC 6749 section 3.1.2.2).
     details
         What else it told about itself.
     operator
@@ -58,6 +63,7 @@ class Client:
     registration_hash: bytes | None = None
     keys: tuple[dict[str, Any], ...] | None = None
     keys_url: str | None = None
+    redirects: tuple[str, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
     operator: bool = False
 
@@ -72,6 +78,14 @@ class Action(StrEnum):
     READ_CLIENT = "read-client"
     UPDATE_CLIENT = "update-client"
     REMOVE_CLIENT = "remove-client"
+    ROTATE_SECRET = "rotate-secret"  # noqa: S105 - an action's name
+    SIGN_IN = "sign-in"
+    SIGN_OUT = "sign-out"
+    AUTHORIZE = "authorize"
+    WITHDRAW = "withdraw"
+    ADD_USER = "add-user"
+    CHANGE_PASSWORD = "change-password"  # noqa: S105 - an action's name
+    REMOVE_USER = "remove-user"
     ADD_OPERATOR = "add-operator"
     ROTATE_KEYS = "rotate-keys"
 

@@ -16,15 +16,21 @@ import typer
 from sluice_auth.client_secrets import draw
 from sluice_auth.keyring import Rotation
 from sluice_auth.operator_clients import put_operator, remove_client
+from sluice_auth.passwords import Passwords
 from sluice_auth.postgres import PostgresStore
 from sluice_auth.settings import KeySettings
+from sluice_auth.user_accounts import AccountError, Accounts
 from sluice_auth.wiring import make_keyring
 from sluice_storage.pool import open_pool
 
-app = typer.Typer(help="Manage operators' clients and signing keys.", no_args_is_help=True)
+app = typer.Typer(help="Manage operators' clients, users and signing keys.", no_args_is_help=True)
 T = TypeVar("T")
 
 _DSN = typer.Option(..., "--postgres", envvar="SLUICE_POSTGRES", help="postgresql:// URL of role sluice_auth")
+_NAME = typer.Argument(help="what the user types to sign in")
+_GIVEN = typer.Option(
+    False, "--password-stdin", help="read the password from standard input; otherwise one is drawn and shown"
+)
 # The longest that any access token lives.
 _LIFETIME = 300.0
 
@@ -51,6 +57,46 @@ def remove(client_id: str = typer.Argument(help="the client's id"), dsn: str = _
     if not _run(dsn, lambda store: remove_client(store, client_id, now=time.time(), lifetime=_LIFETIME)):
         typer.echo("there is no such client", err=True)
         raise typer.Exit(1)
+    typer.echo("removed")
+
+
+def _on_accounts(dsn: str, act: Callable[[Accounts], Awaitable[T]]) -> T:
+    try:
+        return _run(dsn, lambda store: act(Accounts(store, Passwords())))
+    except AccountError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+
+
+def _password(given: bool) -> tuple[str, str]:
+    """Give a password, and the line to show of it: nothing if whoever calls has it already."""
+    # Never as an argument: those are for all users of the machine to see.
+    if given:
+        return typer.get_text_stream("stdin").readline().rstrip("\n"), ""
+    password = draw()[:24]
+    return password, f"\npassword {password}"
+
+
+@app.command()
+def add_user(name: str = _NAME, given: bool = _GIVEN, dsn: str = _DSN) -> None:
+    """Make an account for a person, and show the id that tokens and grants know it by."""
+    password, line = _password(given)
+    user = _on_accounts(dsn, lambda accounts: accounts.add(name, password, now=time.time()))
+    typer.echo(f"user_id {user.id}{line}")
+
+
+@app.command()
+def set_password(name: str = _NAME, given: bool = _GIVEN, dsn: str = _DSN) -> None:
+    """Replace a person's password; whoever is signed in with the old one is signed out."""
+    password, line = _password(given)
+    _on_accounts(dsn, lambda accounts: accounts.change_password(name, password, now=time.time()))
+    typer.echo(f"changed{line}")
+
+
+@app.command()
+def remove_user(name: str = _NAME, dsn: str = _DSN) -> None:
+    """Remove a person's account; all that applications were given for it is refused within seconds."""
+    _on_accounts(dsn, lambda accounts: accounts.remove(name, now=time.time()))
     typer.echo("removed")
 
 

@@ -7,10 +7,19 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from sluice_auth.model import Client, Entry, SealedKey
+from sluice_auth.people_ports import Authorizations, People
 
 
 class Work(Protocol):
     """One transaction: all of it happens, or none."""
+
+    @property
+    def people(self) -> People:
+        """Users, their sessions and consents."""
+
+    @property
+    def authorizations(self) -> Authorizations:
+        """What clients were given on behalf of users."""
 
     async def client(self, client_id: str) -> Client | None:
         """Give a client that was not removed."""
@@ -50,7 +59,7 @@ class Store(Protocol):
         """Give every revocation that may still matter: digest to Unix time issued up to."""
 
     async def forget(self, now: float) -> None:
-        """Drop used assertions and revocations that no longer matter."""
+        """Drop what has expired: used assertions, revocations, sessions, authorizations."""
 
 
 Plan = Callable[[Sequence[SealedKey]], tuple[Sequence[SealedKey], Sequence[str]]]

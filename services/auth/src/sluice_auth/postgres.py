@@ -14,6 +14,8 @@ from asyncpg.pool import PoolConnectionProxy
 
 from sluice_auth.model import AuthMethod, Client, Entry, GrantType, SealedKey
 from sluice_auth.ports import Plan, Work
+from sluice_auth.postgres_authorizations import PostgresAuthorizations
+from sluice_auth.postgres_people import PostgresPeople
 from sluice_security.scopes import Scopes
 from sluice_telemetry.trace import current
 
@@ -22,7 +24,15 @@ _KEYS_LOCK = 0x51_1CE_5EA1
 # A caller is better told to come back than kept waiting for a connection.
 _PATIENCE = 5.0
 _COLUMNS = """name, auth_method, grant_types, scopes, secret_hash, registration_hash,
-    jwks::text, jwks_uri, details::text, operator"""
+    jwks::text, jwks_uri, redirect_uris, details::text, operator"""
+# What is dropped when its time has come. Authorizations take with them what came of them.
+_EXPIRING = (
+    ("assertions", "expires_at"),
+    ("revoked", "forget_at"),
+    ("sessions", "expires_at"),
+    ("given_tokens", "expires_at"),
+    ("authorizations", "expires_at"),
+)
 
 
 def _when(seconds: float) -> datetime:
@@ -34,6 +44,8 @@ class PostgresWork:
 
     def __init__(self, connection: asyncpg.Connection | PoolConnectionProxy) -> None:
         self._connection = connection
+        self.people = PostgresPeople(connection)
+        self.authorizations = PostgresAuthorizations(connection)
 
     async def client(self, client_id: str) -> Client | None:
         """Give a client that was not removed."""
@@ -50,12 +62,13 @@ class PostgresWork:
         """Add a client, or put back one of that id."""
         await self._connection.execute(
             """INSERT INTO auth.clients (client_id, name, auth_method, grant_types, scopes, secret_hash,
-                registration_hash, jwks, jwks_uri, details, operator, created_at, updated_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8::json, $9, $10::json, $11, $12, $12)
+                registration_hash, jwks, jwks_uri, redirect_uris, details, operator, created_at, updated_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8::json, $9, $10, $11::json, $12, $13, $13)
             ON CONFLICT (client_id) DO UPDATE SET name = excluded.name, auth_method = excluded.auth_method,
                 grant_types = excluded.grant_types, scopes = excluded.scopes,
                 secret_hash = excluded.secret_hash, registration_hash = excluded.registration_hash,
-                jwks = excluded.jwks, jwks_uri = excluded.jwks_uri, details = excluded.details,
+                jwks = excluded.jwks, jwks_uri = excluded.jwks_uri,
+                redirect_uris = excluded.redirect_uris, details = excluded.details,
                 operator = excluded.operator,
                 updated_at = excluded.updated_at, removed_at = NULL""",
             client.id,
@@ -68,7 +81,7 @@ class PostgresWork:
         await self._connection.execute(
             """UPDATE auth.clients SET name = $2, auth_method = $3, grant_types = $4, scopes = $5,
                 secret_hash = $6, registration_hash = $7, jwks = $8::json, jwks_uri = $9,
-                details = $10::json, operator = $11, updated_at = $12
+                redirect_uris = $10, details = $11::json, operator = $12, updated_at = $13
             WHERE client_id = $1""",
             client.id,
             *_values(client),
@@ -158,9 +171,9 @@ class PostgresStore:
         return {row["digest"]: row["until"] for row in rows}
 
     async def forget(self, now: float) -> None:
-        """Drop used assertions and revocations that no longer matter."""
-        await self._pool.execute("DELETE FROM auth.assertions WHERE expires_at <= $1", _when(now))
-        await self._pool.execute("DELETE FROM auth.revoked WHERE forget_at <= $1", _when(now))
+        """Drop what has expired."""
+        for table, column in _EXPIRING:
+            await self._pool.execute(f"DELETE FROM auth.{table} WHERE {column} <= $1", _when(now))  # noqa: S608 - no input in it
 
     async def change_keys(self, plan: Plan, record: Callable[[], Entry]) -> list[SealedKey]:
         """Let `plan` decide, one process at a time, and give the keys as they are then."""
@@ -198,6 +211,7 @@ def _values(client: Client) -> tuple[Any, ...]:
         client.registration_hash,
         None if client.keys is None else msgspec.json.encode(client.keys).decode(),
         client.keys_url,
+        list(client.redirects),
         msgspec.json.encode(client.details).decode(),
         client.operator,
     )
@@ -215,6 +229,7 @@ def _client(client_id: str, row: asyncpg.Record) -> Client:
         registration_hash=row["registration_hash"],
         keys=None if row["jwks"] is None else tuple(msgspec.json.decode(row["jwks"])),
         keys_url=row["jwks_uri"],
+        redirects=tuple(row["redirect_uris"]),
         details=msgspec.json.decode(row["details"]),
         operator=row["operator"],
     )

@@ -12,6 +12,7 @@ from sluice_auth import metadata as read
 from sluice_auth.client_secrets import Draw, digest, draw, matches
 from sluice_auth.errors import OAuthError, invalid_metadata, invalid_registration_token, too_many
 from sluice_auth.metadata import CheckAddress, Metadata
+from sluice_auth.metadata_grants import grants_and_redirects
 from sluice_auth.model import Action, Client
 from sluice_auth.ports import Store
 from sluice_auth.revocation import revoke_client
@@ -158,6 +159,23 @@ class RegistrationService:
             await act.work.change_client(client, self._now())
             return Registered(client, secret)
 
+    async def rotate_secret(self, client_id: str, token: str, origin: str) -> Registered:
+        """Give a client a new secret; the old one is worth nothing from now on.
+
+        Raises
+        ------
+        OAuthError
+            As `read`; `invalid_client_metadata` for a client that has no secret.
+        """
+        async with audited(self._store, Action.ROTATE_SECRET, self._now()) as act:
+            client = await self._own(act, client_id, token, origin)
+            if not client.method.by_secret:
+                raise invalid_metadata("The client does not authenticate with a secret.")
+            secret = self._new_secret()
+            client = replace(client, secret_hash=digest(secret))
+            await act.work.change_client(client, self._now())
+            return Registered(client, secret)
+
     async def remove(self, client_id: str, token: str, origin: str) -> None:
         """Remove a client; its tokens are void from now on.
 
@@ -202,10 +220,12 @@ class RegistrationService:
         if client.operator:
             most = Scopes([*most, *client.scopes])
         keys = read.keys(wish, client.method, self._check_address)
+        grants, redirects = grants_and_redirects(wish, client.method)
         return replace(
             client,
             name=read.name(wish),
-            grants=read.grant_types(wish),
+            grants=grants,
+            redirects=redirects,
             scopes=read.scopes(wish, most),
             keys=None if isinstance(keys, str) else keys,
             keys_url=keys if isinstance(keys, str) else None,
@@ -226,6 +246,9 @@ def response(registered: Registered, issuer: str) -> dict[str, Any]:
         "registration_client_uri": f"{issuer}/oauth/register/{client.id}",
         **client.details,
     }
+    if client.redirects:
+        answer["redirect_uris"] = list(client.redirects)
+        answer["response_types"] = ["code"]
     if client.keys is not None:
         answer["jwks"] = {"keys": list(client.keys)}
     if client.keys_url is not None:

@@ -1,4 +1,4 @@
-"""Revocation (RFC 7009) and introspection (RFC 7662) of access tokens."""
+"""Revocation of access and refresh tokens (RFC 7009), and introspection of access tokens (RFC 7662)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sluice_auth.authentication import Authenticator, Credentials
-from sluice_auth.errors import OAuthError
+from sluice_auth.client_secrets import digest
+from sluice_auth.errors import OAuthError, invalid_client
 from sluice_auth.keyring import Keyring
-from sluice_auth.model import Action
+from sluice_auth.model import Action, AuthMethod, Client
 from sluice_auth.ports import Store, Work
-from sluice_auth.trail import audited
+from sluice_auth.trail import Act, audited
 from sluice_security.tokens import InvalidToken, Principal, check, revocation_digest
 
 # Tokens outlive their expiry for nobody, but two machines' clocks differ a little.
@@ -51,6 +52,8 @@ class RevocationService:
     async def revoke(self, token: str, credentials: Credentials, origin: str) -> None:
         """Void a token. One that is unknown or expired is void already (RFC 7009 section 2.2).
 
+        A refresh token takes with it all that came of the same authorization (section 2.1).
+
         Raises
         ------
         OAuthError
@@ -62,12 +65,21 @@ class RevocationService:
             act.note(client=client.id)
             principal = self._judge.principal(token)
             if principal is None:
+                await self._revoke_refresh(act, client, token)
                 return
             if principal.client != client.id:
                 raise OAuthError("invalid_grant", "The token was issued to another client.")
             act.note(token=principal.jti, subject=principal.subject)
-            digest = revocation_digest("token", principal.jti)
-            await act.work.revoke(digest, principal.expires, principal.expires + _MARGIN)
+            await _void(act.work, principal.jti, principal.expires)
+
+    async def _revoke_refresh(self, act: Act, client: Client, token: str) -> None:
+        authorization = await act.work.authorizations.by_refresh(digest(token))
+        if authorization is None:
+            return
+        if authorization.client != client.id:
+            raise OAuthError("invalid_grant", "The token was issued to another client.")
+        act.note(subject=authorization.user)
+        await revoke_authorization(act.work, authorization.id, now=self._now())
 
     async def introspect(self, token: str, credentials: Credentials, origin: str) -> dict[str, Any]:
         """Tell what a token is (RFC 7662 section 2.2).
@@ -82,6 +94,8 @@ class RevocationService:
         claim = await self._authenticator.admit(credentials, origin)
         async with audited(self._store, Action.INTROSPECT, self._now()) as act:
             client = await self._authenticator.authenticate(act.work, claim)
+            if client.method is AuthMethod.NONE:
+                raise invalid_client("Only clients that prove who they are may ask.")
             act.note(client=client.id)
             principal = self._judge.principal(token)
             if principal is None or not (client.operator or principal.client == client.id):
@@ -120,3 +134,13 @@ async def revoke_client(work: Work, client_id: str, *, now: float, lifetime: flo
     """
     until = now + lifetime
     await work.revoke(revocation_digest("client", client_id), until, until + lifetime + _MARGIN)
+
+
+async def revoke_authorization(work: Work, authorization_id: str, *, now: float) -> None:
+    """Void all that came of an authorization: its refresh tokens, and the access tokens it gave."""
+    for jti, expires in (await work.authorizations.revoke(authorization_id, now)).items():
+        await _void(work, jti, expires)
+
+
+async def _void(work: Work, jti: str, expires: float) -> None:
+    await work.revoke(revocation_digest("token", jti), expires, expires + _MARGIN)

@@ -60,8 +60,14 @@ class Settings(KeySettings):
         SecretStr(""), description="the initial access token that `token` asks for"
     )
     client_scopes: str = Field(
-        "bulk/import files/read files/write", description="the most that whoever signs up may have"
+        "bulk/import files/read files/write system/*.rs user/*.rs offline_access",
+        description="the most that whoever signs up may have",
     )
+    session_hours: float = Field(8.0, gt=0, le=24.0, description="how long a user stays signed in")
+    refresh_days: float = Field(
+        30.0, gt=0, le=365.0, description="how long a client may act for a user without asking again"
+    )
+    code_lifetime: float = Field(60.0, gt=0, le=60.0, description="of authorization codes, in seconds")
     bootstrap_operator: SecretStr = Field(
         SecretStr(""), description="client_id:secret of an operator's client to have from the start"
     )

@@ -29,6 +29,10 @@ class Act:
             token=token or self.entry.token,
         )
 
+    def refuse(self, error: OAuthError) -> None:
+        """Say that it was refused, where that is not the end of what is being done."""
+        self.entry = replace(self.entry, outcome=error.error)
+
 
 @asynccontextmanager
 async def audited(store: Store, action: Action, at: float) -> AsyncIterator[Act]:

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from sluice_auth.app import make_app
+from sluice_auth.app import Part, make_app
 from sluice_auth.authentication import Authenticator, Limits
+from sluice_auth.authorization import AuthorizationService
 from sluice_auth.client_secrets import digest
-from sluice_auth.grants import ClientCredentials, TokenService
+from sluice_auth.code_grants import AuthorizationCode, RefreshToken
+from sluice_auth.consents import ConsentService
+from sluice_auth.grants import ClientCredentials, Grant, TokenService
 from sluice_auth.guarded_keys import check_address
+from sluice_auth.handlers.authorize import AuthorizeHandlers, Browsing
+from sluice_auth.handlers.browser import Cookies, FormProof, Pages
+from sluice_auth.handlers.consents import ConsentHandlers
 from sluice_auth.handlers.discovery import DiscoveryHandlers
 from sluice_auth.handlers.operations import OperationHandlers
 from sluice_auth.handlers.origins import Origins
@@ -20,10 +27,12 @@ from sluice_auth.handlers.registration import RegistrationHandlers
 from sluice_auth.handlers.token import TokenHandlers
 from sluice_auth.keyring import PURPOSE, Keyring, Schedule
 from sluice_auth.model import GrantType
+from sluice_auth.passwords import Passwords
 from sluice_auth.ports import KeyStore, Store
 from sluice_auth.registration import Openness, Policy, RegistrationService
 from sluice_auth.remote_keys import Fetch, RemoteKeys
 from sluice_auth.revocation import Judge, RevocationService
+from sluice_auth.sessions import Attempts, SessionService
 from sluice_auth.settings import KeySettings, Settings
 from sluice_auth.throttle import Throttle
 from sluice_security.sealing import Seal
@@ -56,6 +65,7 @@ def assemble(
     now: Clock,
     monotonic: Clock,
     fetch: Fetch,
+    passwords: Passwords | None = None,
     ready: Callable[[], bool | str] = lambda: True,
     away: tuple[type[Exception], ...] = (),
     trace: Callable[[str | None], object] = lambda _: None,
@@ -68,6 +78,8 @@ def assemble(
         The wall clock (Unix seconds), and a clock for limits.
     fetch
         Reads a key set that a client registered by its address.
+    passwords
+        Hashes them; by default at their full cost.
     ready
         True, or why the service cannot do its work now.
     away, trace
@@ -79,7 +91,7 @@ def assemble(
         store,
         authenticator,
         keyring,
-        grants={GrantType.CLIENT_CREDENTIALS: ClientCredentials()},
+        grants=_grants(settings, now),
         issuer=settings.issuer,
         audiences=settings.all_audiences,
         lifetime=settings.token_lifetime,
@@ -87,7 +99,7 @@ def assemble(
     )
     judge = Judge(keyring, settings.issuer, settings.all_audiences, now)
     origins = Origins(settings.trusted_proxies)
-    app = make_app(
+    parts: list[Part] = [
         TokenHandlers(tokens, RevocationService(store, authenticator, judge, now=now), origins),
         RegistrationHandlers(_registration(settings, store, now, monotonic), origins, settings.issuer),
         DiscoveryHandlers(
@@ -97,10 +109,58 @@ def assemble(
             registration=settings.registration is not Openness.CLOSED,
         ),
         OperationHandlers(ready),
-        away=away,
-        trace=trace,
+        *_for_people(settings, store, passwords or Passwords(), origins, now=now, monotonic=monotonic),
+    ]
+    return Service(make_app(parts, away=away, trace=trace), keyring)
+
+
+def _grants(settings: Settings, now: Clock) -> dict[GrantType, Grant]:
+    return {
+        GrantType.CLIENT_CREDENTIALS: ClientCredentials(),
+        GrantType.AUTHORIZATION_CODE: AuthorizationCode(
+            lifetime=float(settings.token_lifetime),
+            refresh_lifetime=settings.refresh_days * 86_400.0,
+            now=now,
+        ),
+        GrantType.REFRESH_TOKEN: RefreshToken(now=now),
+    }
+
+
+def _for_people(
+    settings: Settings,
+    store: Store,
+    passwords: Passwords,
+    origins: Origins,
+    *,
+    now: Clock,
+    monotonic: Clock,
+) -> tuple[Part, ...]:
+    attempts = Attempts(
+        name=Throttle(settings.client_failures, 60.0, now=monotonic),
+        address=Throttle(settings.address_failures, 60.0, now=monotonic),
     )
-    return Service(app, keyring)
+    sessions = SessionService(
+        store, passwords, attempts=attempts, lifetime=settings.session_hours * 3_600.0, now=now
+    )
+    authorizations = AuthorizationService(
+        store,
+        issuer=settings.issuer,
+        audiences=settings.all_audiences,
+        code_lifetime=settings.code_lifetime,
+        now=now,
+    )
+    base = urlsplit(settings.issuer).path.rstrip("/")
+    browsing = Browsing(
+        Pages(base),
+        Cookies(settings.issuer),
+        FormProof(settings.secret_bytes, settings.issuer),
+        base,
+        settings.refresh_days,
+    )
+    return (
+        AuthorizeHandlers(authorizations, sessions, browsing, origins),
+        ConsentHandlers(ConsentService(store, now=now), sessions, browsing),
+    )
 
 
 def _authenticator(

@@ -29,16 +29,21 @@ def authorization_server(issuer: str, scopes: Scopes, *, registration: bool) -> 
         "token_endpoint": f"{issuer}/oauth/token",
         "jwks_uri": f"{issuer}/oauth/jwks",
         "scopes_supported": _supported(scopes),
-        # Required, and empty while there is no authorization endpoint.
-        "response_types_supported": [],
+        "authorization_endpoint": f"{issuer}/oauth/authorize",
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
         "grant_types_supported": list(GrantType),
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": True,
     }
     if registration:
         document["registration_endpoint"] = f"{issuer}/oauth/register"
     for endpoint, path in (("token", None), ("revocation", "revoke"), ("introspection", "introspect")):
         if path is not None:
             document[f"{endpoint}_endpoint"] = f"{issuer}/oauth/{path}"
-        document[f"{endpoint}_endpoint_auth_methods_supported"] = methods
+        document[f"{endpoint}_endpoint_auth_methods_supported"] = [
+            method for method in methods if endpoint != "introspection" or method is not AuthMethod.NONE
+        ]
         document[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = algorithms
     return document
 
@@ -47,9 +52,14 @@ def smart_configuration(issuer: str, scopes: Scopes, *, registration: bool) -> d
     """Give the document of SMART App Launch 2.2, "Conformance"."""
     return {
         **authorization_server(issuer, scopes, registration=registration),
+        "management_endpoint": f"{issuer}/oauth/consents",
         "capabilities": [
+            "launch-standalone",
+            "client-public",
             "client-confidential-asymmetric",
             "client-confidential-symmetric",
+            "permission-offline",
+            "permission-user",
             "permission-v1",
             "permission-v2",
         ],
@@ -60,7 +70,7 @@ def _supported(scopes: Scopes) -> list[str]:
     plain = [scope.canonical for scope in scopes]
     return [
         *plain,
-        *(text for text in _RESOURCE_SCOPES if any(scope.letters for scope in scopes) and text not in plain),
+        *(text for text in _RESOURCE_SCOPES if text in scopes and text not in plain),
     ]
 
 

@@ -12,10 +12,10 @@ import msgspec
 from aiohttp import web
 
 from sluice_auth.assertion import ASSERTION_TYPE
-from sluice_auth.authentication import ByAssertion, BySecret, Credentials
+from sluice_auth.authentication import ByAssertion, ByName, BySecret, Credentials
 from sluice_auth.errors import OAuthError, invalid_client, invalid_request
 
-_MOST_FIELDS = 32
+MOST_FIELDS = 32
 _REPEATABLE = "resource"
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
@@ -78,7 +78,7 @@ async def read_form(request: web.Request) -> Form:
             keep_blank_values=True,
             strict_parsing=bool(text),
             errors="strict",
-            max_num_fields=_MOST_FIELDS,
+            max_num_fields=MOST_FIELDS,
         )
     except ValueError:
         raise invalid_request("The body is not a form.") from None
@@ -112,6 +112,8 @@ def credentials(request: web.Request, form: Form) -> Credentials:
         return ByAssertion(form.require("client_assertion"), client_id)
     if by_post and client_id is not None:
         return BySecret(client_id, form.require("client_secret"))
+    if client_id is not None and not by_post:
+        return ByName(client_id)
     raise invalid_client("Client authentication is required.")
 
 

@@ -25,6 +25,7 @@ class RegistrationHandlers:
             web.post("/oauth/register", self.register),
             web.get("/oauth/register/{client_id}", self.read, allow_head=False),
             web.put("/oauth/register/{client_id}", self.update),
+            web.post("/oauth/register/{client_id}/secret", self.rotate_secret),
             web.delete("/oauth/register/{client_id}", self.remove),
         ]
 
@@ -44,6 +45,11 @@ class RegistrationHandlers:
         """Replace what a client said about itself."""
         whose = _whose(request)
         registered = await self._service.update(*whose, await _metadata(request), self._origin(request))
+        return answer(response(registered, self._issuer))
+
+    async def rotate_secret(self, request: web.Request) -> web.Response:
+        """Give a new secret, shown in this answer and never again; the request has no body."""
+        registered = await self._service.rotate_secret(*_whose(request), self._origin(request))
         return answer(response(registered, self._issuer))
 
     async def remove(self, request: web.Request) -> web.Response:

@@ -37,17 +37,18 @@ class TokenHandlers:
             parameters=form.values(),
         )
         issued = await self._tokens.issue(asked, credentials(request, form), self._origin(request))
-        return answer(
-            {
-                "access_token": issued.token,
-                "token_type": "Bearer",
-                "expires_in": issued.expires_in,
-                "scope": str(issued.scopes),
-            }
-        )
+        told: dict[str, str | int] = {
+            "access_token": issued.token,
+            "token_type": "Bearer",
+            "expires_in": issued.expires_in,
+            "scope": str(issued.scopes),
+        }
+        if issued.refresh_token is not None:
+            told["refresh_token"] = issued.refresh_token
+        return answer(told)
 
     async def revoke(self, request: web.Request) -> web.Response:
-        """Void a token (RFC 7009 section 2); `token_type_hint` changes nothing, there is one type."""
+        """Void a token (RFC 7009 section 2); `token_type_hint` changes nothing: both kinds are tried."""
         form = await read_form(request)
         await self._revocations.revoke(
             form.require("token"), credentials(request, form), self._origin(request)
