@@ -1,0 +1,200 @@
+"""Exporter, status and expirer as services over one log: jobs run their course, whoever dies when."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from sluice_contracts.commands import CancelBulkExport, ExpireJob, WritePart
+from sluice_contracts.events import JobCancelled, JobExpired, JobFinished, JobOutcome, PartSealed
+from sluice_contracts.exports import ExpiryReason, TypeFilter
+from sluice_contracts.topics import BULK_EXPORT_PARTS, JOBS_BULK_EXPORT, JOBS_EVENTS, JOBS_EXPIRE
+from sluice_expirer import __main__ as expirer
+from sluice_exporter import __main__ as exporter
+from sluice_status import __main__ as status
+from sluice_storage.pool import open_pool
+from sluice_streaming.backend import Backend
+from sluice_streaming.memory import MemoryBroker
+from sluice_streaming.messages import Message
+from sluice_streaming.service import Context
+from support.exports import observation, patient, start
+from support.resource_store import open_store
+from support.stack import Database
+from support.streams import Mortal
+
+
+@pytest.fixture
+async def rows(database: Database) -> AsyncIterator[asyncpg.Pool]:
+    async with open_store(database) as store:
+        await store.load(*(patient(f"p{n}") for n in range(20)))
+        # A part is made of whole batches.
+        for first in range(0, 200, 20):
+            await store.load(*(observation(f"o{n}", f"p{n % 20}") for n in range(first, first + 20)))
+    pool = await open_pool(database.dsn, wait=10)
+    yield pool
+    await pool.close()
+
+
+@asynccontextmanager
+async def running(
+    database: Database, folder: Path, broker: Backend, *names: str, now: Callable[[], datetime] | None = None
+) -> AsyncIterator[None]:
+    objects = folder.as_uri()
+    made: dict[str, Callable[[Context], Any]] = {
+        "exporter": lambda context: exporter.serve(
+            context,
+            exporter.Settings(postgres=database.dsn_for("exporter"), objects=objects, export_part_bytes=4096),
+            broker,
+        ),
+        "expirer": lambda context: expirer.serve(
+            context,
+            expirer.Settings(postgres=database.dsn_for("expirer"), objects=objects, expire_every=0.2),
+            broker,
+            now=now or expirer.utc_now,
+        ),
+        "status": lambda context: status.serve(
+            context, status.Settings(postgres=database.dsn_for("status")), broker
+        ),
+    }
+    contexts = [Context(name) for name in names]
+    tasks = [asyncio.create_task(made[context.service](context)) for context in contexts]
+    try:
+        yield
+    finally:
+        for context in contexts:
+            context.stop.set()
+        await asyncio.gather(*tasks)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not true():  # noqa: ASYNC110 - what is waited for happens in the services, behind the log
+            await asyncio.sleep(0.02)
+
+
+def told(broker: MemoryBroker, kind: type[Any]) -> list[Any]:
+    return [event for event in broker.bodies(JOBS_EVENTS) if isinstance(event, kind)]
+
+
+def stored(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*.ndjson")}
+
+
+def lines_in(folder: Path) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in folder.rglob("*.ndjson"))
+
+
+async def test_a_job_runs_from_its_kick_off_to_its_expiry(
+    database: Database, scratch: Path, rows: asyncpg.Pool
+) -> None:
+    broker = MemoryBroker()
+    command = start(
+        types=("Patient", "Observation"), type_filters=(TypeFilter(type="Patient", query="_id=p1,p2"),)
+    )
+    await broker.publish(Message(JOBS_BULK_EXPORT, command.job, command))
+    time = [datetime.now(UTC)]
+    async with running(database, scratch, broker, "exporter", "status", "expirer", now=lambda: time[0]):
+        await until(lambda: bool(told(broker, JobFinished)))
+        assert lines_in(scratch) == 202
+        time[0] += timedelta(days=7, minutes=1)
+        await until(lambda: bool(told(broker, JobExpired)))
+    (finished,) = told(broker, JobFinished)
+    parts = await rows.fetchval("SELECT parts FROM exports.jobs")
+    assert (finished.outcome, finished.attached) == (JobOutcome.COMPLETED, parts)
+    assert sum(event.count for event in told(broker, PartSealed)) == 202
+    assert told(broker, JobExpired)[0].reason is ExpiryReason.EXPIRED
+    assert stored(scratch) == set()
+
+
+async def test_an_export_of_nothing_ends(database: Database, scratch: Path, rows: asyncpg.Pool) -> None:
+    broker = MemoryBroker()
+    command = start(types=("Device",))
+    await broker.publish(Message(JOBS_BULK_EXPORT, command.job, command))
+    async with running(database, scratch, broker, "exporter", "status"):
+        await until(lambda: bool(told(broker, JobFinished)))
+    assert told(broker, JobFinished)[0].outcome is JobOutcome.COMPLETED
+
+
+async def test_everything_delivered_twice_leaves_the_same(
+    database: Database, scratch: Path, rows: asyncpg.Pool
+) -> None:
+    broker = MemoryBroker()
+    command = start()
+    for _ in range(2):
+        await broker.publish(Message(JOBS_BULK_EXPORT, command.job, command))
+    async with running(database, scratch, broker, "exporter", "status"):
+        await until(lambda: bool(told(broker, JobFinished)))
+        parts = [body.item for body in broker.bodies(BULK_EXPORT_PARTS)]
+        for part in set(parts):
+            again = WritePart(job=command.job, item=part)
+            await broker.publish(Message(BULK_EXPORT_PARTS, f"{command.job}/{part}", again))
+        count = len(parts) + len(set(parts))
+        await until(lambda: len(told(broker, PartSealed)) == count)
+    assert len(told(broker, JobFinished)) == 1
+    assert lines_in(scratch) == 220
+    assert await rows.fetchval("SELECT sum(count) FROM exports.files") == 220
+    async with running(database, scratch, broker, "expirer"):
+        for _ in range(2):
+            expire = ExpireJob(job=command.job, reason=ExpiryReason.DELETED)
+            await broker.publish(Message(JOBS_EXPIRE, command.job, expire))
+        await until(lambda: len(told(broker, JobExpired)) == 2)
+    assert told(broker, JobExpired)[0] == told(broker, JobExpired)[1]
+    assert stored(scratch) == set()
+
+
+class Later(Mortal):
+    """Survives the first of the steps at which it dies."""
+
+    survives = 1
+
+    async def reach(self, point: str) -> None:
+        if point == self.at and self.survives:
+            self.survives -= 1
+            return
+        await super().reach(point)
+
+
+@pytest.mark.parametrize("point", ["publish", "published", "commit"])
+async def test_whoever_dies_in_the_middle_the_job_ends_with_every_line_once(
+    database: Database, scratch: Path, rows: asyncpg.Pool, point: str
+) -> None:
+    broker = MemoryBroker()
+    command = start()
+    await broker.publish(Message(JOBS_BULK_EXPORT, command.job, command))
+    mortal = Later(broker, point)
+    context = Context("exporter")
+    settings = exporter.Settings(
+        postgres=database.dsn_for("exporter"), objects=scratch.as_uri(), export_part_bytes=4096
+    )
+    doomed = asyncio.create_task(exporter.serve(context, settings, mortal))
+    async with asyncio.timeout(30):
+        await mortal.dead.wait()
+    doomed.cancel()
+    await asyncio.gather(doomed, return_exceptions=True)
+    async with running(database, scratch, broker, "exporter", "status"):
+        await until(lambda: bool(told(broker, JobFinished)))
+    assert told(broker, JobFinished)[0].outcome is JobOutcome.COMPLETED
+    assert await rows.fetchval("SELECT sum(count) FROM exports.files") == 220
+    listed = {row["key"] for row in await rows.fetch("SELECT key FROM exports.files")}
+    assert stored(scratch) >= listed
+
+
+async def test_a_cancelled_job_ends_as_cancelled_and_its_files_go(
+    database: Database, scratch: Path, rows: asyncpg.Pool
+) -> None:
+    broker = MemoryBroker()
+    command = start()
+    await broker.publish(Message(JOBS_BULK_EXPORT, command.job, command))
+    await broker.publish(Message(JOBS_BULK_EXPORT, command.job, CancelBulkExport(job=command.job)))
+    async with running(database, scratch, broker, "exporter", "status", "expirer"):
+        await until(lambda: bool(told(broker, JobExpired)) and bool(told(broker, JobFinished)))
+    assert len(told(broker, JobCancelled)) == 1
+    assert told(broker, JobExpired)[0].reason is ExpiryReason.CANCELLED
+    assert stored(scratch) == set()
