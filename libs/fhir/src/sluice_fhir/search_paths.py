@@ -138,7 +138,7 @@ def fhirpath(path: str, type_: str) -> str:
                 raise ValueError(f"not a path: {branch}")
             text += f".{match['name']}"
             if match["cast"]:
-                text = f"({text} as {match['cast']})"
+                text += f".ofType({match['cast']})"
             elif match["target"]:
                 text += f".where(reference.startsWith('{match['target']}/'))"
             elif match["key"]:
