@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -144,21 +145,64 @@ async def test_the_bootstrap_operator_may_do_what_operators_do_and_the_trail_say
     ]
 
 
+async def operators(env: dict[str, str], *words: str, typed: str = "") -> tuple[int, str]:
+    """Run a command of the operators', and give its exit code and what it said."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "sluice_auth.operators", *words],
+        env=env,
+        input=typed,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout
+
+
+async def signs_in(issuer: str, name: str, password: str) -> bool:
+    """Fill in the sign-in page as a browser does."""
+    async with ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
+        async with http.get(f"{issuer}/oauth/consents") as answer:
+            proof = re.search('name="proof" value="([^"]+)"', await answer.text())
+            assert proof
+        form = {"proof": proof[1], "then": "", "name": name, "password": password}
+        async with http.post(f"{issuer}/oauth/sign-in", data=form) as answer:
+            return f"Signed in as {name}" in await answer.text()
+
+
+async def test_operators_make_accounts_that_people_sign_in_with(database: Database) -> None:
+    env = environment(database, free_port())
+    issuer = env["SLUICE_ISSUER"]
+    async with running(env):
+        code, said = await operators(env, "add-user", "ann")
+        shown = dict(line.split(" ") for line in said.splitlines())
+        assert code == 0
+        assert shown["user_id"].startswith("user-")
+        assert await signs_in(issuer, "ann", shown["password"])
+        assert await operators(env, "add-user", "ann") == (1, "")
+        code, said = await operators(env, "add-user", "bob", "--password-stdin", typed="a long password\n")
+        assert code == 0
+        assert "password" not in said
+        assert await signs_in(issuer, "bob", "a long password")
+        assert await operators(env, "set-password", "bob", "--password-stdin", typed="short\n") == (1, "")
+        code, said = await operators(env, "set-password", "bob")
+        assert not await signs_in(issuer, "bob", "a long password")
+        assert await signs_in(issuer, "bob", said.split()[-1])
+        assert await operators(env, "remove-user", "bob") == (0, "removed\n")
+        assert await operators(env, "remove-user", "bob") == (1, "")
+        assert not await signs_in(issuer, "bob", said.split()[-1])
+
+
 async def test_operators_commands_work_beside_the_running_service(database: Database) -> None:
     port = free_port()
     env = environment(database, port)
     issuer = env["SLUICE_ISSUER"]
 
     async def command(*words: str) -> str:
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "sluice_auth.operators", *words],
-            env=env,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout
+        code, said = await operators(env, *words)
+        assert code == 0
+        return said
 
     async with ClientSession() as http, running(env):
         shown = dict(line.split(" ") for line in (await command("add", "Ann's laptop")).splitlines())

@@ -4,8 +4,11 @@ import asyncio
 
 import pytest
 
+from sluice_auth.errors import OAuthError
 from sluice_auth.passwords import HASHER, Passwords, acceptable
 from sluice_auth.people import fold_name
+from sluice_auth.sessions import Attempts, SessionService
+from sluice_auth.throttle import Throttle
 from sluice_auth.user_accounts import AccountError, Accounts
 from support.auth_browser import PASSWORD, Browser, add_user
 from support.auth_server import auth_server, cheap_passwords
@@ -40,6 +43,28 @@ async def test_hashing_does_not_stop_everything_else() -> None:
     await turned.wait()
     assert not hashing.done()
     await hashing
+
+
+async def test_a_crowd_is_told_to_come_back_and_does_not_fill_the_memory() -> None:
+    passwords = cheap_passwords()
+    stored = await passwords.hash(PASSWORD)
+    async with auth_server() as server:
+        sessions = SessionService(
+            server.store,
+            passwords,
+            attempts=Attempts(*(Throttle(1_000, 60, now=server.clock) for _ in range(2))),
+            lifetime=60,
+            now=server.clock,
+        )
+        crowd = [asyncio.create_task(passwords.matches(PASSWORD, stored)) for _ in range(40)]
+        await asyncio.sleep(0)
+        assert passwords.busy
+        with pytest.raises(OAuthError) as caught:
+            await sessions.sign_in("ann", PASSWORD, "")
+        assert caught.value.status == 429
+        assert all(await asyncio.gather(*crowd))
+        assert not passwords.busy
+        assert await sessions.sign_in("ann", PASSWORD, "") is None
 
 
 @pytest.mark.parametrize(

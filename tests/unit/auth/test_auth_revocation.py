@@ -151,8 +151,7 @@ async def test_discovery_says_what_is_there_and_nothing_else() -> None:
         async with server.http.get("/.well-known/oauth-authorization-server") as answer:
             document = await body_of(answer, 200)
         metadata = AuthorizationServerMetadata(document)
-        for name in ("issuer", "token_endpoint", "jwks_uri", "revocation_endpoint", "introspection_endpoint"):
-            getattr(metadata, f"validate_{name}")()
+        metadata.validate()
         assert document["issuer"] == ISSUER
         assert document["grant_types_supported"] == [
             "client_credentials",
@@ -160,6 +159,11 @@ async def test_discovery_says_what_is_there_and_nothing_else() -> None:
             "refresh_token",
         ]
         assert document["token_endpoint_auth_signing_alg_values_supported"] == ["RS384", "ES384"]
+        assert document["response_types_supported"] == ["code"]
+        assert document["code_challenge_methods_supported"] == ["S256"]
+        assert "none" in document["token_endpoint_auth_methods_supported"]
+        assert "none" in document["revocation_endpoint_auth_methods_supported"]
+        assert "none" not in document["introspection_endpoint_auth_methods_supported"]
         assert "ops" not in str(document)
         for name, url in document.items():
             if name.endswith("_endpoint") or name == "jwks_uri":
@@ -173,8 +177,29 @@ async def test_the_smart_configuration_names_the_capabilities() -> None:
         async with server.http.get("/.well-known/smart-configuration") as answer:
             document = await body_of(answer, 200)
         assert document["token_endpoint"] == f"{ISSUER}/oauth/token"
-        assert "client-confidential-asymmetric" in document["capabilities"]
+        assert document["authorization_endpoint"] == f"{ISSUER}/oauth/authorize"
+        assert document["code_challenge_methods_supported"] == ["S256"]
+        assert {"authorization_code", "client_credentials"} <= set(document["grant_types_supported"])
+        assert {
+            "client-confidential-asymmetric",
+            "client-confidential-symmetric",
+            "client-public",
+            "launch-standalone",
+            "permission-offline",
+            "permission-user",
+            "permission-v1",
+            "permission-v2",
+        } == set(document["capabilities"])
         assert "private_key_jwt" in document["token_endpoint_auth_methods_supported"]
+
+
+async def test_the_scopes_on_offer_are_those_that_may_be_registered() -> None:
+    async with (
+        auth_server(client_scopes="bulk/import system/*.cruds") as server,
+        server.http.get("/.well-known/smart-configuration") as answer,
+    ):
+        document = await body_of(answer, 200)
+        assert document["scopes_supported"] == ["bulk/import", "system/*.cruds", "system/*.rs"]
 
 
 async def test_an_issuer_with_a_path_has_its_metadata_below_the_well_known_path() -> None:

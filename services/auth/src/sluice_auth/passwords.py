@@ -14,6 +14,8 @@ SHORTEST = 12
 LONGEST = 256
 # Each takes 64 MiB while it lasts.
 _AT_ONCE = 2
+# Whoever comes after so many that wait already would wait for seconds.
+_MOST_WAITING = 40
 
 T = TypeVar("T")
 
@@ -30,9 +32,15 @@ class Passwords:
 
     def __init__(self, hasher: PasswordHasher = HASHER) -> None:
         self._hasher = hasher
+        self._waiting = 0
         self._slots = asyncio.Semaphore(_AT_ONCE)
         # Of a password that nobody has: compared with when there is no such user, so that it takes as long.
         self._nobodys = hasher.hash("\0" * SHORTEST)
+
+    @property
+    def busy(self) -> bool:
+        """Whether so many wait for a comparison that no more should."""
+        return self._waiting >= _MOST_WAITING
 
     async def hash(self, password: str) -> str:
         """Give what is stored of a password."""
@@ -52,8 +60,12 @@ class Passwords:
             return False
 
     async def _away(self, work: Callable[[], T]) -> T:
-        async with self._slots:
-            return await asyncio.to_thread(work)
+        self._waiting += 1
+        try:
+            async with self._slots:
+                return await asyncio.to_thread(work)
+        finally:
+            self._waiting -= 1
 
 
 def _bytes(password: str) -> bytes:
