@@ -1,0 +1,219 @@
+"""Export: resources a second from the kick-off's command to the last sealed file, beside bare COPY to a file.
+
+Real Postgres; Synthea's resources of 70 patients (some 180,000, of about 1.9 KB), generated once into the
+user's cache folder and loaded as often as asked, each time under ids of its own. The limit is what Postgres
+gives when every resource is copied to a file, in COPY's binary format, and nothing is done with it. The
+subject plans a system export and writes all its parts with the exporter's own handlers. Both read what is in
+the cache, and take turns. Run from the project's root:
+
+    PYTHONPATH=tests .venv/bin/python -m bench.bench_export
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import psutil
+import typer
+import uvloop
+
+from bench.measure import Figure, report, side_by_side
+from sluice_contracts.commands import StartBulkExport, WritePart
+from sluice_contracts.exports import ExportLevel
+from sluice_exporter.pieces import Pieces
+from sluice_exporter.planning import Cutting, Planning
+from sluice_exporter.postgres import PostgresJobs, PostgresParts
+from sluice_exporter.provenance import ProvenanceReader
+from sluice_exporter.search import compile_search
+from sluice_exporter.settings import Settings
+from sluice_exporter.targets import PostgresTargets, open_ranking
+from sluice_exporter.writing import Writing
+from sluice_storage.exports.objects import ExportObjects
+from sluice_storage.pool import open_pool
+from sluice_storage.resources.groups import Groups
+from sluice_storage.resources.loader import Loader
+from sluice_storage.resources.planner import Planner
+from sluice_storage.resources.reader import Reader
+from sluice_streaming.messages import Delivery
+from support.exports import start
+from support.resource_synthea import generated
+from support.stack import Database, fresh_database, running_postgres, scratch_folder
+
+_UUID = re.compile(rb"[0-9a-f]{8}(?=-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
+_PIECE = 1 << 22
+
+
+@dataclass
+class Bench:
+    """A filled store, an exporter over it, and the most memory it took."""
+
+    pool: asyncpg.Pool
+    admin: asyncpg.Pool
+    folder: Path
+    settings: Settings
+    resources: int = 0
+    bytes: int = 0
+    rss: int = 0
+
+    async def bare(self) -> float:
+        """Copy every resource to a file; gives resources a second."""
+        path = self.folder / "bare"
+        tables = [
+            row["t"]
+            for row in await self.admin.fetch("SELECT lower(type) AS t FROM fhir.batch_types GROUP BY type")
+        ]
+        began = time.perf_counter()
+        async with self.admin.acquire() as connection:
+            for table in tables:
+                await connection.copy_from_query(
+                    f"SELECT body FROM fhir.resources_{table}",  # noqa: S608
+                    output=path,
+                    format="binary",
+                    timeout=3600,
+                )
+        seconds = time.perf_counter() - began
+        path.unlink()
+        return self.resources / seconds
+
+    async def export(self, command: StartBulkExport | None = None) -> float:
+        """Plan a system export and write all its parts; gives resources a second."""
+        command = command or start(level=ExportLevel.SYSTEM)
+        planning, writing = self._exporter()
+        began = time.perf_counter()
+        messages = await planning.handle(Delivery(command, None))
+        gate = asyncio.Semaphore(self.settings.export_parts)
+
+        async def write(part: WritePart) -> None:
+            async with gate:
+                await writing.handle(Delivery(part, None))
+
+        async with asyncio.TaskGroup() as group, self._watching():
+            tasks = [
+                group.create_task(write(message.body))
+                for message in messages
+                if isinstance(message.body, WritePart)
+            ]
+            await asyncio.gather(*tasks)
+        seconds = time.perf_counter() - began
+        count = await self.admin.fetchval(
+            "SELECT sum(count)::bigint FROM exports.files WHERE job = $1", command.job
+        )
+        shutil.rmtree(self.folder / "exports")
+        if command.request.group is None and count != self.resources:
+            raise RuntimeError("not everything was exported")
+        return float(count / seconds)
+
+    @asynccontextmanager
+    async def _watching(self) -> AsyncIterator[None]:
+        async def watch() -> None:
+            while True:
+                self.rss = max(self.rss, psutil.Process().memory_info().rss)
+                await asyncio.sleep(0.1)
+
+        task = asyncio.create_task(watch())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    def _exporter(self) -> tuple[Planning, Writing]:
+        planner, reader = Planner(self.pool), Reader(self.pool)
+        provenance = ProvenanceReader(reader, PostgresTargets(self.pool), partial(open_ranking, self.pool))
+        cutting = Cutting(self.settings.export_part_bytes, self.settings.keep)
+        planning = Planning(PostgresJobs(self.pool), planner, Groups(self.pool), cutting, time.time)
+        writing = Writing(
+            PostgresParts(self.pool),
+            Pieces(reader, planner, provenance, compile_search),
+            ExportObjects.from_url(self.folder.as_uri()),
+            self.settings.file_limits,
+            clock=time.time,
+            ticks=time.monotonic,
+            attempts=lambda: uuid4().hex,
+        )
+        return planning, writing
+
+
+async def renamed(path: Path, mark: bytes) -> AsyncIterator[bytes]:
+    """Give a file whose ids, and references to them, all begin with `mark`."""
+    change: Callable[[bytes], bytes] = partial(_UUID.sub, lambda found: mark + found[0][len(mark) :])
+    rest = b""
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            whole, _, rest = (rest + piece).rpartition(b"\n")
+            yield change(whole + b"\n")
+    if rest:
+        yield change(rest)
+
+
+async def fill(database: Database, files: Sequence[Path], times: int) -> None:
+    """Load the files, so many times."""
+    pool = await open_pool(database.dsn_for("loader"), size=4)
+    for number in range(times):
+        loader = Loader(pool)
+        for path in files:
+            if number:
+                await loader.load(renamed(path, b"%02x" % number), path.name)
+            else:
+                await loader.load_file(path)
+    await pool.execute("VACUUM ANALYZE fhir.resources")
+    await pool.close()
+
+
+async def measure(
+    files: Sequence[Path], database: Database, folder: Path, *, times: int, repeats: int, parts: int
+) -> None:
+    """Let bare COPY and the exporter take turns."""
+    settings = Settings(postgres=database.dsn_for("exporter"), objects=folder.as_uri(), export_parts=parts)
+    await fill(database, files, times)
+    pool = await open_pool(settings.postgres, size=2 * parts + 8)
+    admin = await open_pool(database.dsn, size=2)
+    bench = Bench(pool, admin, folder, settings)
+    row = await admin.fetchrow("SELECT count(*) AS n, sum(size)::bigint AS bytes FROM fhir.resources")
+    if row is None:
+        raise RuntimeError("nothing was loaded")
+    bench.resources, bench.bytes = row["n"], row["bytes"]
+    await bench.bare()
+    limit, subject = await side_by_side(
+        repeats,
+        ("bare COPY to a file", bench.bare),
+        ("export, kick-off to sealed files", bench.export),
+        "resources/s",
+    )
+    await pool.close()
+    await admin.close()
+    _report(bench, limit, subject)
+
+
+def _report(bench: Bench, *figures: Figure) -> None:
+    rate = figures[1].median * bench.bytes / bench.resources / 1e6
+    notes = (
+        f"{bench.resources:,} resources, {bench.bytes / 1e6:,.0f} MB of NDJSON, {rate:,.0f} MB/s exported",
+        f"{bench.settings.export_parts} parts at once, sha256 of every file included",
+        f"this process at its most: {bench.rss / 2**20:,.0f} MB RSS",
+        "asked for: 60% of the limit, 100,000 resources/s, 200 MB",
+    )
+    report(f"Export ({os.cpu_count()} cores)", figures, notes)
+
+
+def main(patients: int = 70, times: int = 2, repeats: int = 5, parts: int = 4) -> None:
+    """Measure and print."""
+    files = sorted(generated(patients).glob("*.ndjson"))
+    with running_postgres() as server, fresh_database(server) as database, scratch_folder() as folder:
+        folder.chmod(0o777)
+        uvloop.run(measure(files, database, folder, times=times, repeats=repeats, parts=parts))
+
+
+if __name__ == "__main__":
+    os.chdir(Path(__file__).parents[2])
+    typer.run(main)
