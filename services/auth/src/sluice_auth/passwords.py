@@ -37,9 +37,8 @@ class Passwords:
         # Of a password that nobody has: compared with when there is no such user, so that it takes as long.
         self._nobodys = hasher.hash("\0" * SHORTEST)
 
-    @property
     def busy(self) -> bool:
-        """Whether so many wait for a comparison that no more should."""
+        """Tell whether so many wait for a comparison that no more should."""
         return self._waiting >= _MOST_WAITING
 
     async def hash(self, password: str) -> str:

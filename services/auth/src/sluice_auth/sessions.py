@@ -72,7 +72,7 @@ class SessionService:
         """
         folded = fold_name(name)
         wait = self._attempts.count(folded, origin)
-        if wait > 0 or self._passwords.busy:
+        if wait > 0 or self._passwords.busy():
             raise too_many(wait)
         async with self._store.begin() as work:
             user = None if folded is None else await work.people.user_named(folded)
