@@ -77,7 +77,7 @@ class Bench:
         async with self.admin.acquire() as connection:
             for table in tables:
                 await connection.copy_from_query(
-                    f"SELECT body FROM fhir.resources_{table}",  # noqa: S608
+                    f"SELECT body FROM fhir.resources_{table} WHERE superseded_by IS NULL",  # noqa: S608
                     output=path,
                     format="binary",
                     timeout=3600,
@@ -111,7 +111,7 @@ class Bench:
         )
         shutil.rmtree(self.folder / "exports")
         if command.request.group is None and count != self.resources:
-            raise RuntimeError("not everything was exported")
+            raise RuntimeError(f"{count} of {self.resources} were exported")
         return float(count / seconds)
 
     @asynccontextmanager
@@ -179,7 +179,9 @@ async def measure(
     pool = await open_pool(settings.postgres, size=2 * parts + 8)
     admin = await open_pool(database.dsn, size=2)
     bench = Bench(pool, admin, folder, settings)
-    row = await admin.fetchrow("SELECT count(*) AS n, sum(size)::bigint AS bytes FROM fhir.resources")
+    row = await admin.fetchrow(
+        "SELECT count(*) AS n, sum(size)::bigint AS bytes FROM fhir.resources WHERE superseded_by IS NULL"
+    )
     if row is None:
         raise RuntimeError("nothing was loaded")
     bench.resources, bench.bytes = row["n"], row["bytes"]

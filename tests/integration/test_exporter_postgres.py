@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -394,3 +396,25 @@ async def test_what_was_listed_first_stays_a_beginning_of_what_is_listed_later(b
         assert now[: len(seen)] == seen
         seen = now
     assert await bench.pool.fetchval("SELECT sealed = parts FROM exports.jobs")
+
+
+async def test_memory_does_not_grow_with_the_size_of_a_part(database: Database, scratch: Path) -> None:
+    async with open_bench(database, scratch) as bench:
+        text = "x" * 40_000
+        for first in range(0, 3000, 500):
+            resources = (patient(f"p{n}", name=[{"text": text}]) for n in range(first, first + 500))
+            await bench.store.load(*resources)
+        command = start()
+        await bench.plan(command)
+        parts = await bench.pool.fetchval("SELECT parts FROM exports.jobs WHERE job = $1", command.job)
+        peaks = []
+        for part in range(parts):
+            gc.collect()
+            tracemalloc.start()
+            await bench.write(command.job, part)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        sizes = await bench.pool.fetch("SELECT sum(size) AS size FROM exports.files GROUP BY part")
+        # Some chunks of a megabyte are under way, whatever a part holds.
+        assert max(row["size"] for row in sizes) > 40_000_000
+        assert max(peaks) < 20_000_000

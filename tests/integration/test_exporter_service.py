@@ -17,8 +17,11 @@ from sluice_contracts.events import JobCancelled, JobExpired, JobFinished, JobOu
 from sluice_contracts.exports import ExpiryReason, TypeFilter
 from sluice_contracts.topics import BULK_EXPORT_PARTS, JOBS_BULK_EXPORT, JOBS_EVENTS, JOBS_EXPIRE
 from sluice_expirer import __main__ as expirer
+from sluice_expirer.settings import Settings as ExpirerSettings
 from sluice_exporter import __main__ as exporter
+from sluice_exporter.settings import Settings as ExporterSettings
 from sluice_status import __main__ as status
+from sluice_status.settings import Settings as StatusSettings
 from sluice_storage.pool import open_pool
 from sluice_streaming.backend import Backend
 from sluice_streaming.memory import MemoryBroker
@@ -50,17 +53,17 @@ async def running(
     made: dict[str, Callable[[Context], Any]] = {
         "exporter": lambda context: exporter.serve(
             context,
-            exporter.Settings(postgres=database.dsn_for("exporter"), objects=objects, export_part_bytes=4096),
+            ExporterSettings(postgres=database.dsn_for("exporter"), objects=objects, export_part_bytes=4096),
             broker,
         ),
         "expirer": lambda context: expirer.serve(
             context,
-            expirer.Settings(postgres=database.dsn_for("expirer"), objects=objects, expire_every=0.2),
+            ExpirerSettings(postgres=database.dsn_for("expirer"), objects=objects, expire_every=0.2),
             broker,
             now=now or expirer.utc_now,
         ),
         "status": lambda context: status.serve(
-            context, status.Settings(postgres=database.dsn_for("status")), broker
+            context, StatusSettings(postgres=database.dsn_for("status")), broker
         ),
     }
     contexts = [Context(name) for name in names]
@@ -170,7 +173,7 @@ async def test_whoever_dies_in_the_middle_the_job_ends_with_every_line_once(
     await broker.publish(Message(JOBS_BULK_EXPORT, command.job, command))
     mortal = Later(broker, point)
     context = Context("exporter")
-    settings = exporter.Settings(
+    settings = ExporterSettings(
         postgres=database.dsn_for("exporter"), objects=scratch.as_uri(), export_part_bytes=4096
     )
     doomed = asyncio.create_task(exporter.serve(context, settings, mortal))

@@ -30,7 +30,7 @@ from sluice_storage.pool import open_pool
 from sluice_storage.resources.groups import Groups
 from sluice_storage.resources.planner import Planner
 from sluice_storage.resources.reader import Reader
-from sluice_streaming.messages import Delivery, Message
+from sluice_streaming.messages import Delivery
 from support.resource_store import Json, Store, open_store
 from support.stack import Database
 
@@ -72,11 +72,11 @@ class Bench:
     part_bytes: int
     time: list[float] = field(default_factory=lambda: [1.8e9])
 
-    async def plan(self, command: StartBulkExport) -> list[Message]:
+    async def plan(self, command: StartBulkExport) -> list[Any]:
         """Plan a job and give what is published."""
         return list(await self.planning.handle(Delivery(command, None)))
 
-    async def write(self, job: str, part: int) -> list[Message]:
+    async def write(self, job: str, part: int) -> list[Any]:
         """Write a part and give what is published."""
         return list(await self.writing.handle(Delivery(WritePart(job=job, item=part), None)))
 

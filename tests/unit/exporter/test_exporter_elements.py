@@ -21,7 +21,7 @@ def subset(resource: dict[str, Any], *elements: str) -> dict[str, Any]:
     assert made is not None
     line = made(msgspec.json.encode(resource))
     assert b"\n" not in line
-    return msgspec.json.decode(line)
+    return msgspec.json.decode(line, type=dict[str, Any])
 
 
 def of(type_: str, **more: Any) -> dict[str, Any]:
