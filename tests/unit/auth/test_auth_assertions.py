@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey, RSAKey
 
+from sluice_auth.settings import Settings
 from sluice_security.jose import MAX_TOKEN
+from sluice_security.keys import make_key_pair
 from support.auth_server import TOKEN_URL, KeyClient, auth_server
 
 DAY = 86_400
@@ -245,3 +247,27 @@ async def test_assertions_serve_at_introspection_too() -> None:
         token = (await server.ask(client.form(client.assertion(server.clock()))))["access_token"]
         form = client.form(client.assertion(server.clock()), token=token)
         assert (await server.ask(form, path="/oauth/introspect"))["active"] is True
+
+
+@pytest.mark.parametrize("algorithm", ["ES384", "RS384"])
+async def test_a_key_pair_that_was_made_for_it_is_registered_and_gives_a_token_for_exports(
+    algorithm: str,
+) -> None:
+    pair = make_key_pair(algorithm)
+    async with auth_server(client_scopes="system/*.rs") as server:
+        client = KeyClient(algorithm)
+        client.key = (ECKey if algorithm == "ES384" else RSAKey).import_key(pair.private)
+        registered = await server.sign_up(
+            token_endpoint_auth_method="private_key_jwt", jwks=pair.public, scope="system/*.read"
+        )
+        client.id = registered["client_id"]
+        form = client.form(client.assertion(server.clock()), scope="system/Patient.read system/Group.rs")
+        assert (await server.ask(form))["scope"] == "system/Group.rs system/Patient.read"
+
+
+async def test_those_who_sign_up_may_have_exports_unless_operators_say_otherwise() -> None:
+    usual = str(Settings.model_fields["client_scopes"].default)
+    async with auth_server(client_scopes=usual) as server:
+        client = await server.sign_up(scope="system/*.rs user/*.rs bulk/import")
+        assert (await server.token(client))["scope"] == "bulk/import system/*.rs"
+        assert (await server.token(client, 400, scope="user/*.rs"))["error"] == "invalid_scope"
