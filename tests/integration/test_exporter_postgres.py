@@ -280,6 +280,22 @@ async def test_since_is_after_until_is_up_to_and_deletions_come_as_bundles(bench
     assert await bench.lines(without.job, "deleted") == []
 
 
+async def test_deletions_are_told_also_when_nothing_of_the_type_is_left(bench: Bench) -> None:
+    await fill(bench)
+    before = await bench.store.planner.snapshot()
+    await bench.store.loader.delete([("Organization", "o"), ("Observation", "2")])
+    told = {}
+    for level in (SYSTEM, PATIENT):
+        command = start(level=level, since=before.time)
+        assert await bench.export(command) == []
+        bundles = await bench.lines(command.job, "deleted")
+        told[level] = sorted(each["request"]["url"] for bundle in bundles for each in bundle["entry"])
+    assert told == {SYSTEM: ["Observation/2", "Organization/o"], PATIENT: ["Observation/2"]}
+    command = start(level=GROUP, group="g", since=before.time)
+    await bench.export(command)
+    assert await bench.lines(command.job, "deleted") == []
+
+
 async def test_elements_leave_the_rest_out_and_say_so(bench: Bench) -> None:
     await fill(bench)
     command = start(types=("Observation", "Patient"), elements=("Observation.subject",))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from msgspec import Struct
@@ -25,6 +25,7 @@ from sluice_exporter.plan import JobFacts, PartKind, PartPlan, is_job_id
 from sluice_exporter.provenance import plan_provenance
 from sluice_exporter.scope import Scope, scope_of, types_of
 from sluice_exporter.store import Jobs, StoreGroups, StorePlanner
+from sluice_fhir.compartments import COMPARTMENT_TYPES
 from sluice_storage.resources.model import Window
 from sluice_streaming.messages import Delivery, Message, Record
 from sluice_streaming.outcomes import Failure, Reject
@@ -32,6 +33,7 @@ from sluice_streaming.outcomes import Failure, Reject
 # A block takes all of a patient's data, which is a thousand times what the Patient resource takes.
 _BLOCKS_SHARE = 1000
 _PATIENTS_IN_A_PART = 200
+_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +122,11 @@ class Planning:
         """Cut the job. A few types at a time, so that no list of all patients of all types is held."""
         request, window = facts.request, facts.window
         scope = await scope_of(request, facts.access, self._groups)
-        # What was deleted, and what belongs to a block, is of types that need no resource in the window.
-        ever = await self._planner.types(Window(facts.snapshot))
+        # A type whose last resource was deleted has none, but deletions to tell of.
+        ever = await self._planner.types(Window(facts.snapshot, since=_BEGINNING))
         types = types_of(ever, request, facts.access)
+        if scope.compartment or scope.patients is not None:
+            types = [type_ for type_ in types if type_ in COMPARTMENT_TYPES]
         if request.organize_by is not None:
             yield await self._blocks(facts, scope)
         else:
