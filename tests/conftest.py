@@ -1,8 +1,23 @@
-"""What every test shares: `tests/` itself on the import path, and the fixtures of the real stack."""
+"""What every test shares: the import path, the fixtures of the real stack, and how Hypothesis draws.
 
+No example has a deadline, since machines are shared. In CI the examples are the same every time, so that a run
+says something about the change and not about chance; everywhere else each run looks at new ones.
+"""
+
+import os
 import sys
 from pathlib import Path
+
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 pytest_plugins = ["support.stack", "support.stack_whole"]
+
+settings.register_profile(
+    "sluice",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("sluice")
