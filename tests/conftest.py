@@ -1,7 +1,7 @@
 """What every test shares: the import path, the fixtures of the real stack, and how Hypothesis draws.
 
-No example has a deadline, since machines are shared. In CI the examples are the same every time, so that a run
-says something about the change and not about chance; everywhere else each run looks at new ones.
+No example has a deadline, since machines are shared. In CI the examples are the same every time, so that a
+run says something about the change and not about chance; everywhere else each run looks at new ones.
 """
 
 import os
