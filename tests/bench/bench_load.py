@@ -10,9 +10,10 @@ begin with empty tables, and take turns. Run from the project's root:
 from __future__ import annotations
 
 import os
+import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
@@ -20,6 +21,7 @@ import psutil
 import typer
 import uvloop
 
+from bench.cpu import ProcessorTime
 from bench.measure import Figure, report, side_by_side
 from sluice_storage.pool import open_pool
 from sluice_storage.resources.loader import Loader
@@ -36,10 +38,12 @@ class Bench:
     """The set in both forms, and the pool of the loader's role."""
 
     pool: asyncpg.Pool
+    server: int
     files: Sequence[Path]
     folder: Path
     resources: int = 0
     bytes: int = 0
+    processor: dict[str, list[float]] = field(default_factory=dict)
 
     async def prepare(self) -> None:
         """Load once, and let Postgres write every table out."""
@@ -66,26 +70,30 @@ class Bench:
     async def bare(self) -> float:
         """COPY every table in; gives resources a second."""
         await self.empty()
-        began = time.perf_counter()
+        processor, began = ProcessorTime(self.server), time.perf_counter()
         async with self.pool.acquire() as connection:
             for path in sorted(self.folder.iterdir()):
                 await connection.copy_to_table(
                     path.name, schema_name="fhir", source=path, format="binary", timeout=600
                 )
-        return self.resources / (time.perf_counter() - began)
+        rate = self.resources / (time.perf_counter() - began)
+        self.processor.setdefault("bare", []).append(processor.per(self.resources))
+        return rate
 
     async def load(self) -> float:
         """Load every file; gives resources a second."""
         await self.empty()
         loader = Loader(self.pool)
-        began = time.perf_counter()
+        processor, began = ProcessorTime(self.server), time.perf_counter()
         created = 0
         for path in self.files:
             outcome = await loader.load_file(path)
             created += outcome.created
             if outcome.created != outcome.read:
                 raise RuntimeError("not everything was loaded")
-        return created / (time.perf_counter() - began)
+        rate = created / (time.perf_counter() - began)
+        self.processor.setdefault("loader", []).append(processor.per(created))
+        return rate
 
     async def load_again(self) -> float:
         """Load every file although it is there; gives lines a second."""
@@ -100,7 +108,7 @@ class Bench:
 async def measure(files: Sequence[Path], database: Database, folder: Path, repeats: int) -> None:
     """Let bare COPY and the loader take turns."""
     pool = await open_pool(database.dsn, size=4)
-    bench = Bench(pool, files, folder)
+    bench = Bench(pool, database.server.process.pid, files, folder)
     await bench.prepare()
     limit, subject = await side_by_side(
         repeats,
@@ -114,9 +122,11 @@ async def measure(files: Sequence[Path], database: Database, folder: Path, repea
 
 
 def _report(bench: Bench, *figures: Figure) -> None:
+    processor = {name: statistics.median(values) for name, values in bench.processor.items()}
     rss = psutil.Process().memory_info().rss
     notes = (
         f"{bench.resources:,} resources, {bench.bytes / 1e6:,.0f} MB of NDJSON, {len(bench.files)} files",
+        f"processor time per resource: bare {processor['bare']:.1f} us, loader {processor['loader']:.1f} us",
         f"this process, loader included: {rss / 2**20:,.0f} MB RSS",
         "asked for: 45% of the limit",
     )

@@ -23,12 +23,18 @@ _int16 = struct.Struct("!h").unpack_from
 _int32 = struct.Struct("!i").unpack_from
 _int64 = struct.Struct("!q").unpack_from
 
-Fields = list[bytes | None]
+Fields = list[memoryview | None]
+"""A tuple's values as they were sent, None for NULL: views, so that whoever needs bytes copies once."""
 
 
-def number(field: bytes | None) -> int:
-    """Give the value of a bigint field."""
+def number(field: memoryview | None) -> int:
+    """Give the value of a bigint field, 0 for NULL."""
     return 0 if field is None else int(_int64(field)[0])
+
+
+def text(field: memoryview | None) -> str:
+    """Give the value of a text field, empty for NULL."""
+    return "" if field is None else str(field, "utf-8")
 
 
 class TupleParser:
@@ -47,7 +53,7 @@ class TupleParser:
         # Joined only when what is next can be complete, so that a large value is not copied again and again.
         if self._held < self._wanted:
             return
-        data = b"".join(self._pieces)
+        data = memoryview(b"".join(self._pieces))
         place = 0
         if not self._begun:
             if data[: len(HEADER)] != HEADER:
@@ -60,10 +66,10 @@ class TupleParser:
                 break
             place = end
             yield fields
-        rest = data[place:]
+        rest = bytes(data[place:])
         self._pieces, self._held = [rest], len(rest)
 
-    def _tuple(self, data: bytes, start: int) -> tuple[Fields | None, int]:
+    def _tuple(self, data: memoryview, start: int) -> tuple[Fields | None, int]:
         """Give the tuple at `start` and where it ends; None, and up to where it is needed, if it is cut."""
         place = start + 2
         if len(data) < place:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import asyncpg
 
-from sluice_storage.resources.copy_stream import Fields, copy_out, number
+from sluice_storage.resources.copy_stream import Fields, copy_out, number, text
 from sluice_storage.resources.model import Chunk, Deleted, Part, PatientChunk, Window
 from sluice_storage.resources.tables import IN_A_COMPARTMENT, existing, table_of, visible
 
@@ -15,7 +15,7 @@ CHUNK_BYTES = 1024 * 1024
 """Bytes that a chunk is made to have."""
 
 _MOST_BYTES = 8 * CHUNK_BYTES
-_MOST_ROWS = 512
+_MOST_ROWS = 2048
 _PAGE = 5000
 _HOURS = 6 * 3600.0
 _END = b"\n"
@@ -51,7 +51,7 @@ class Reader:
         async with aclosing(self._copy(query, *arguments)) as stream:
             async for found in stream:
                 for lines, count in found:
-                    yield Chunk((lines or b"") + _END, number(count))
+                    yield Chunk(_ended(lines), number(count))
 
     async def lines(self, part: Part, window: Window) -> AsyncGenerator[list[bytes]]:
         """Give the part's resources one by one, without line ends, some at a time."""
@@ -109,10 +109,7 @@ class Reader:
         async with aclosing(self._copy(query, list(dict.fromkeys(patients)))) as stream:
             async for found in stream:
                 for patient, type_, lines, count in found:
-                    data = (lines or b"") + _END
-                    yield PatientChunk(
-                        (patient or b"").decode(), (type_ or b"").decode(), data, number(count)
-                    )
+                    yield PatientChunk(text(patient), text(type_), _ended(lines), number(count))
 
     async def _copy(self, query: str, *arguments: object) -> AsyncGenerator[list[Fields]]:
         async with (
@@ -121,6 +118,10 @@ class Reader:
         ):
             async for found in stream:
                 yield found
+
+
+def _ended(lines: memoryview | None) -> bytes:
+    return b"".join((lines or b"", _END))
 
 
 def _by_ranges(part: Part, window: Window) -> tuple[str, tuple[object, ...]]:
