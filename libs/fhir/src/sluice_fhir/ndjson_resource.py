@@ -124,16 +124,16 @@ def parse(text: bytes, *, base: str | None = None, expect: str | None = None) ->
         patients = ordered((*patients, id_))
     members, name = group_members(text, base) if read.type == "Group" else (None, "")
     return Resource(
-        type=read.type,
-        id=id_,
-        head=cut.head,
-        rest=cut.rest,
-        tail=cut.tail,
-        digest=cut.digest(),
-        source_updated=cut.source_updated,
-        patients=patients,
-        members=members,
-        name=name,
+        read.type,
+        id_,
+        cut.head,
+        cut.rest,
+        cut.tail,
+        cut.digest(),
+        cut.source_updated,
+        patients,
+        members,
+        name,
     )
 
 

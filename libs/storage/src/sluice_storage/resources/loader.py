@@ -26,7 +26,7 @@ CHUNK_BYTES = 4 * 1024 * 1024
 
 _CHUNK_ROWS = 4000
 _AT_ONCE = 2
-_READ_BYTES = 1024 * 1024
+_READ_BYTES = 256 * 1024
 _MOST_ISSUES = 10_000
 
 
@@ -110,9 +110,16 @@ class Loader:
             The only type its resources may have, if they must have one.
         """
         outcome = Outcome()
+        held: list[Resource] = []
+        size = 0
         async with _Pipeline(self._writer, outcome) as pipeline:
-            async for lines in _chunks(pieces, self._line_bytes):
-                await pipeline.write(self._parsed(lines, name, expect, outcome))
+            async for lines, length in _lines(pieces, self._line_bytes):
+                held += self._parsed(lines, name, expect, outcome)
+                size += length
+                while held and (size >= CHUNK_BYTES or len(held) >= _CHUNK_ROWS):
+                    await pipeline.write(held[:_CHUNK_ROWS])
+                    held, size = held[_CHUNK_ROWS:], 0
+            await pipeline.write(held)
         return outcome
 
     async def load_file(self, path: Path, *, expect: str | None = None) -> Outcome:
@@ -190,21 +197,15 @@ class _Pipeline:
         self._outcome.stale += written.stale
 
 
-async def _chunks(pieces: AsyncIterable[bytes], line_bytes: int) -> AsyncGenerator[list[Line]]:
+async def _lines(pieces: AsyncIterable[bytes], line_bytes: int) -> AsyncGenerator[tuple[list[Line], int]]:
+    """Give some lines at a time, and how many bytes they were read from."""
     splitter = Splitter(line_bytes)
-    held: list[Line] = []
-    size = 0
     async for piece in pieces:
+        # Small enough to be in the processor's cache until its lines are parsed.
         for place in range(0, len(piece), _READ_BYTES):
             part = piece[place : place + _READ_BYTES]
-            held += splitter.feed(part)
-            size += len(part)
-            while held and (size >= CHUNK_BYTES or len(held) >= _CHUNK_ROWS):
-                yield held[:_CHUNK_ROWS]
-                held, size = held[_CHUNK_ROWS:], 0
-    held += splitter.end()
-    if held:
-        yield held
+            yield splitter.feed(part), len(part)
+    yield splitter.end(), 0
 
 
 async def _read(path: Path) -> AsyncGenerator[bytes]:

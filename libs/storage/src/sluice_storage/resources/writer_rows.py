@@ -12,7 +12,7 @@ from sluice_storage.resources.copy_rows import COLUMNS, TRAILER, RowEncoder
 from sluice_storage.resources.copy_stream import HEADER
 from sluice_storage.resources.tables import Connection, table_of
 
-_PIECE_BYTES = 512 * 1024
+_PIECE_BYTES = 128 * 1024
 _SECONDS = 600.0
 
 
