@@ -256,6 +256,20 @@ async def test_two_folds_of_different_partitions_that_meet_in_one_job_lose_no_co
     assert (jobs[JOB].attached, len(items), jobs[JOB].state) == (200, 200, FINISHED)
 
 
+async def test_only_a_jobs_end_waits_for_the_disk(postgres_ledger: Observed) -> None:
+    """Rows and offsets may be lost together; an end that was told may not be."""
+    setting = "SELECT current_setting('synchronous_commit')"
+    waited = []
+    for number, kind in enumerate(("JobState", "JobFinished", "JobState")):
+        await postgres_ledger.positions("jobs.events", [0])
+        place = ("jobs.events", 0)
+        async with postgres_ledger.transaction({place: number}, {place: number + 1}) as transaction:
+            await transaction.lock([JOB])
+            await transaction.announce([Announcement(0, JOB, kind, b"{}")])
+            waited.append(await transaction._connection.fetchval(setting))
+    assert waited == ["off", "on", "off"]
+
+
 async def test_a_database_that_is_away_is_reported_as_unavailable(postgres_ledger: Observed) -> None:
     folder = folder_of(postgres_ledger)
     await folder.positions([0])

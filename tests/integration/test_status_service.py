@@ -17,11 +17,12 @@ from sluice_contracts import wire
 from sluice_contracts.events import Event, JobFinished, JobState
 from sluice_contracts.topics import JOBS_EVENTS, JOBS_STATE, Topic
 from sluice_stack.kafka import Kafka
+from sluice_stack.postgres import Postgres
 from sluice_streaming.kafka import KafkaBackend
 from sluice_streaming.messages import Message, Outgoing
 from sluice_streaming.topics_admin import create
 from support.histories import attached, failed, job_number, planned, whole_job
-from support.stack import Database
+from support.stack import Database, fresh_database
 
 FOLDED = "SELECT coalesce(sum(next_offset), 0)::bigint >= $1 FROM status.offsets"
 JOBS = 30
@@ -109,6 +110,38 @@ async def test_a_service_killed_again_and_again_ends_every_job_once_and_loses_no
     last: dict[str, JobState] = {it.job: it for it in await read_all(module_kafka, JOBS_STATE)}
     assert {it.state for it in last.values()} == {"FINISHED"}
     assert len(last) == JOBS
+
+
+async def test_a_database_that_crashes_loses_rows_and_offsets_together(
+    module_kafka: Kafka, module_postgres: Postgres
+) -> None:
+    await create(module_kafka.bootstrap)
+    numbers = range(500, 500 + JOBS)
+    mine = [job_number(number) for number in numbers]
+    events = [event for number in numbers for event in whole_job(job_number(number), ITEMS)]
+    await publish(module_kafka, events)
+    with fresh_database(module_postgres) as database:
+        async with service(module_kafka, database) as process:
+            for share in (0.2, 0.6):
+                admin = await asyncpg.connect(database.dsn)
+                enough = int(share * len(events))
+                await until(lambda admin=admin, enough=enough: admin.fetchval(FOLDED, enough))
+                module_postgres.kill()
+                await asyncio.to_thread(module_postgres.start)
+            admin = await asyncpg.connect(database.dsn)
+            told = "announced_at IS NOT NULL AND job = ANY($1::uuid[])"
+            announced = f"SELECT count(*) FROM status.jobs WHERE {told}"  # noqa: S608 - a constant
+
+            async def all_announced() -> bool:
+                return bool(await admin.fetchval(announced, mine) == JOBS)
+
+            await until(all_announced)
+            assert process.returncode is None
+        counts = "SELECT sum(attached), count(*) FROM status.jobs WHERE job = ANY($1::uuid[])"
+        assert [tuple(row) for row in await admin.fetch(counts, mine)] == [(JOBS * ITEMS, JOBS)]
+        rows = "SELECT count(*) FROM status.job_items WHERE rank = 70 AND job = ANY($1::uuid[])"
+        assert await admin.fetchval(rows, mine) == JOBS * ITEMS
+        await admin.close()
 
 
 async def test_two_processes_share_the_partitions_and_lose_nothing_when_one_leaves(

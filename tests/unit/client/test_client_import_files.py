@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluice_client import ConflictResolution, ImportItem
 from sluice_client.importing import ImportFileError, chunks, parse
 
+unhurried = settings(deadline=None)
 A = "https://fhir.example/r4/DocumentReference/1"
 B = "https://fhir.example/r4/DocumentReference/2"
 
@@ -94,6 +95,7 @@ def test_a_refusal_names_the_line_and_not_what_is_on_it() -> None:
     assert "canary" not in str(caught.value)
 
 
+@unhurried
 @given(st.integers(0, 450))
 def test_chunks_keep_every_item_in_order_and_none_is_too_long(count: int) -> None:
     items = [ImportItem(fhir_document_reference=f"{A}{n}") for n in range(count)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluice_contracts import wire
@@ -20,6 +20,7 @@ from sluice_status.ladder import RANKS, ItemRow, instant, order, row_of
 from support.histories import BEGAN, attached, job_number, lawless, planned, told_again, whole_job
 from support.status_memory import FakeRecord, records_of
 
+unhurried = settings(deadline=None)
 JOB = job_number(0)
 decoder: wire.Decoder[Any] = wire.Decoder(JOBS_EVENTS.messages)
 
@@ -101,6 +102,7 @@ def test_a_note_about_a_malformed_record_quotes_nothing_of_it() -> None:
     assert "canary" not in dead.reason
 
 
+@unhurried
 @given(st.data())
 def test_what_stands_does_not_depend_on_order_or_repetition(data: st.DataObject) -> None:
     history = data.draw(lawless())
@@ -109,6 +111,7 @@ def test_what_stands_does_not_depend_on_order_or_repetition(data: st.DataObject)
     assert _standing(once) == _standing(again)
 
 
+@unhurried
 @given(lawless(), st.integers(1, 5))
 def test_a_batch_may_be_read_in_portions(history: list[msgspec.Struct], portion: int) -> None:
     records = records_of(history)
@@ -129,6 +132,7 @@ def _standing(batch: Batch) -> object:
     }
 
 
+@unhurried
 @given(lawless())
 def test_a_table_holds_the_rows_that_events_make(history: list[msgspec.Struct]) -> None:
     batch = batch_of(*history)
@@ -154,6 +158,7 @@ def _in_table_order(row: ItemRow) -> tuple[object, ...]:
     )
 
 
+@unhurried
 @given(st.floats(0, 253_402_300_799))
 def test_an_instant_is_its_own_instant(at: float) -> None:
     assert instant(instant(at)) == instant(at)

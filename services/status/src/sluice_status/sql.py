@@ -41,6 +41,10 @@ SELECT job::text, kind, client, subject, state, outcome, items, attached, skippe
 FROM held
 """
 
+# A commit need not wait for the disk: rows and offsets are lost together or not at all, and the log still has
+# the events. What must not be lost once it was told, a job's end, waits (see ANNOUNCE).
+HASTEN = "SET synchronous_commit TO off"
+
 # Where COPY puts a batch's items; it is the connection's own and empty after each transaction. The columns
 # are those of `sluice_status.columns`.
 GATHER = """
@@ -119,7 +123,8 @@ ANNOUNCE = """
 INSERT INTO status.outbox (partition, job, type, body)
 SELECT told.partition, told.job, told.type, told.body
 FROM unnest($1::int[], $2::uuid[], $3::text[], $4::bytea[]) WITH ORDINALITY
-    AS told (partition, job, type, body, number)
+    AS told (partition, job, type, body, number),
+    set_config('synchronous_commit', CASE WHEN $5 THEN 'on' ELSE 'off' END, true)
 ORDER BY told.number
 """
 

@@ -86,9 +86,9 @@ class PostgresLedger:
                 yield PostgresTransaction(connection)
 
     async def close(self) -> None:
-        """Give the connection that is kept for transactions back to the pool."""
+        """Close the connection that is kept for transactions."""
         writer, self._writer = self._writer, None
-        await self._release(writer)
+        await self._discard(writer)
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
@@ -99,18 +99,21 @@ class PostgresLedger:
         writer, self._writer = self._writer, None
         try:
             if writer is None or writer.is_closed():
-                await self._release(writer)
+                await self._discard(writer)
                 writer = await self._pool.acquire()
+                await writer.execute(sql.HASTEN)
                 await writer.execute(sql.GATHER)
             yield writer
         except BaseException:
-            await self._release(writer)
+            await self._discard(writer)
             raise
         spare, self._writer = self._writer, writer
-        await self._release(spare)
+        await self._discard(spare)
 
-    async def _release(self, writer: asyncpg.pool.PoolConnectionProxy | None) -> None:
+    async def _discard(self, writer: asyncpg.pool.PoolConnectionProxy | None) -> None:
+        # Closed, not given back: its settings are for folds alone, and after an error its state is unknown.
         if writer is not None:
+            writer.terminate()
             await self._pool.release(writer)
 
     async def outbox(self, partitions: Collection[int], limit: int) -> list[Announced]:
@@ -168,6 +171,7 @@ class PostgresTransaction:
             [it.job for it in announcements],
             [it.type for it in announcements],
             [it.body for it in announcements],
+            any(it.type == "JobFinished" for it in announcements),
         )
 
     async def bury(self, dead: Sequence[Dead]) -> None:
