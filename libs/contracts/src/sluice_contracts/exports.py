@@ -109,8 +109,31 @@ class ExportRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ignored: tuple[IgnoredParameter, ...] = ()
 
 
+class Reach(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whose resources of which types may be seen.
+
+    Parameters
+    ----------
+    all_patients
+        Every resource of these types in the store, also those that are about nobody in particular; else only
+        what is in the compartments of the patients in `groups`.
+    groups
+        Ids of groups of patients.
+    types
+        The types; None: all. Never more than this: no type is none.
+    """
+
+    all_patients: bool = False
+    groups: tuple[str, ...] = ()
+    types: tuple[str, ...] | None = None
+
+
 class ExportAccess(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the token's subject may see: its grants, narrowed by the token's scopes.
+
+    A resource may be seen if it is within `all_patients`, `groups` and `types`, and, where `narrower` is not
+    empty, within one of its reaches as well, and, where `limits` has searches for its type, if it satisfies
+    one of these. `reaches` and `limits_of` say the same in the form that is worked with.
 
     Parameters
     ----------
@@ -120,8 +143,34 @@ class ExportAccess(Struct, frozen=True, kw_only=True, omit_defaults=True):
         Ids of groups of patients.
     types
         The types; None: all.
+    narrower
+        Where grants give different types of different patients, what each type's patients are. Every reach
+        names its types, no type is in two of them, and a type that is in none may not be seen. Empty: the
+        fields above say everything. At the group level it is always empty, for the patients are the group's.
+    limits
+        Searches that the token's scopes are limited to (`system/Observation.rs?category=laboratory`; SMART
+        App Launch 2.2, "Finer-grained resource constraints using search parameters"). Those of one type are
+        joined by OR; then with the request's `type_filters` of the type by AND. A type without any is not
+        limited. They hold for every resource that is put out, however it came to be in the export. Of a type
+        that has some no deletion is told, because what was deleted cannot be searched any more.
     """
 
     all_patients: bool = False
     groups: tuple[str, ...] = ()
     types: tuple[str, ...] | None = None
+    narrower: tuple[Reach, ...] = ()
+    limits: tuple[TypeFilter, ...] = ()
+
+    @property
+    def reaches(self) -> tuple[Reach, ...]:
+        """What may be seen, as reaches of which no two have a type in common."""
+        return self.narrower or (Reach(all_patients=self.all_patients, groups=self.groups, types=self.types),)
+
+    def reach_of(self, type_: str) -> Reach | None:
+        """Give the one reach that has the type; None: nothing of this type may be seen."""
+        found = (reach for reach in self.reaches if reach.types is None or type_ in reach.types)
+        return next(found, None)
+
+    def limits_of(self, type_: str) -> tuple[str, ...]:
+        """Give the searches of which a resource of the type must satisfy one; none: it is not limited."""
+        return tuple(limit.query for limit in self.limits if limit.type == type_)
