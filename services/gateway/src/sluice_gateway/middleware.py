@@ -15,6 +15,7 @@ import structlog
 from aiohttp import hdrs, web
 from prometheus_client import Counter, Histogram
 
+from sluice_gateway.fhir.outcomes import below_fhir, outcome_response
 from sluice_gateway.problems import Problem, unavailable
 from sluice_gateway.routing import GATEWAY, PRINCIPAL, STREAMING, problem_response
 from sluice_storage.pool import TRANSIENT
@@ -55,25 +56,26 @@ def _http_problem(error: web.HTTPException) -> Problem:
 
 
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+    refuse = outcome_response if below_fhir(request.path) else problem_response
     try:
         return await handler(request)
     except Problem as problem:
-        return problem_response(problem)
+        return refuse(problem)
     except web.HTTPException as error:
-        return problem_response(_http_problem(error))
+        return refuse(_http_problem(error))
     except Unavailable:
-        return problem_response(unavailable("its message log"))
+        return refuse(unavailable("its message log"))
     except (*TRANSIENT, TimeoutError) as error:
         if request.get(STREAMING):
             raise  # the head is sent: all that can still be said is to break the connection
         log.warning("a dependency is away", route=_route(request), error=type(error).__name__)
-        return problem_response(unavailable("its database"))
+        return refuse(unavailable("its database"))
     except Exception as error:
         if request.get(STREAMING):
             raise
         log.exception("a request failed", route=_route(request), exc_info=error)
         text = "The request could not be processed."
-        return problem_response(Problem(500, "internal", text, "Tell the operators the X-Request-Id."))
+        return refuse(Problem(500, "internal", text, "Tell the operators the X-Request-Id."))
 
 
 async def _quota_fields(request: web.Request) -> dict[str, str]:

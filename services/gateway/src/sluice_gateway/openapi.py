@@ -18,16 +18,18 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from sluice_gateway.bodies import is_struct
+from sluice_gateway.fhir.outcomes import FHIR_JSON
 from sluice_gateway.models.base import ErrorBody
 from sluice_gateway.routes import ROUTES
 from sluice_gateway.routing import ADVANCE_HEADER, FAMILY_HEADER, JSON, Route
 
 REF = "#/components/schemas/{model}"
 _ABOUT = """\
-Imports FHIR documents in bulk into projects, and serves the files they became.
+Imports FHIR documents in bulk into projects and serves the files they became; exports resources in bulk.
 
 Every request carries an access token of the authorization server, as `Authorization: Bearer` or as
 `X-SBG-Auth-Token`. Errors of every kind have one shape: `status`, `code`, `message`, `more_info`.
+Below `/fhir` the token comes as `Authorization: Bearer` only, and errors are FHIR OperationOutcomes.
 Bulk requests are limited per client; each answer tells what is left.
 """
 _SECURITY = {
@@ -188,6 +190,10 @@ def _parameters(route: Route) -> list[Json]:
     return found
 
 
+def _schemes(route: Route) -> Sequence[str]:
+    return ["bearer"] if route.fhir else list(_SECURITY)
+
+
 def _operation(route: Route, schemas: _Schemas) -> Json:
     operation: Json = {
         "operationId": route.name,
@@ -196,7 +202,7 @@ def _operation(route: Route, schemas: _Schemas) -> Json:
         "tags": [route.tag],
         "security": []
         if route.scope is None
-        else [{scheme: [route.scope] if route.scope else []} for scheme in _SECURITY],
+        else [{scheme: [route.scope] if route.scope else []} for scheme in _schemes(route)],
     }
     if parameters := _parameters(route):
         operation["parameters"] = parameters
@@ -204,19 +210,27 @@ def _operation(route: Route, schemas: _Schemas) -> Json:
         content: Json = {"schema": schemas.of(route.body, "validation")}
         if route.example is not None:
             content["example"] = route.example
-        operation["requestBody"] = {"required": True, "content": {JSON: content}}
-    errors = {str(status): {"$ref": f"#/components/responses/{status}"} for status in error_statuses(route)}
+        operation["requestBody"] = {
+            "required": not route.fhir,
+            "content": dict.fromkeys(route.takes, content),
+        }
+    kind = "fhir-" if route.fhir else ""
+    errors = {
+        str(status): {"$ref": f"#/components/responses/{kind}{status}"} for status in error_statuses(route)
+    }
     operation["responses"] = {**_success(route, schemas), **errors}
     return operation
 
 
-def _error_response(status: int) -> Json:
+def _error_response(status: int, *, fhir: bool) -> Json:
     names = ["X-Request-Id", *_QUOTA_HEADERS]
     if status in (429, 503):
         names.append("Retry-After")
     if status in (401, 403):
         names.append("WWW-Authenticate")
-    content = {JSON: {"schema": {"$ref": REF.format(model="ErrorBody")}}}
+    outcome: Json = {"type": "object", "description": "An OperationOutcome."}
+    shown = outcome if fhir else {"$ref": REF.format(model="ErrorBody")}
+    content = {FHIR_JSON if fhir else JSON: {"schema": shown}}
     return {"description": HTTPStatus(status).phrase, "headers": _headers(names), "content": content}
 
 
@@ -226,7 +240,7 @@ def document(routes: Sequence[Route] = ROUTES) -> Json:
     paths: Json = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
-    statuses = sorted({status for route in routes for status in error_statuses(route)})
+    statuses = sorted({(route.fhir, status) for route in routes for status in error_statuses(route)})
     headers = {
         name: {"description": text, "schema": {"type": kind}}
         for name, (kind, text) in {**_QUOTA_HEADERS, **_OTHER_HEADERS}.items()
@@ -244,7 +258,10 @@ def document(routes: Sequence[Route] = ROUTES) -> Json:
         "paths": paths,
         "components": {
             "schemas": dict(sorted(schemas.shared.items())),
-            "responses": {str(status): _error_response(status) for status in statuses},
+            "responses": {
+                f"{'fhir-' if fhir else ''}{status}": _error_response(status, fhir=fhir)
+                for fhir, status in statuses
+            },
             "headers": headers,
             "securitySchemes": _SECURITY,
         },

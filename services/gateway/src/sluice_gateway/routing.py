@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from sluice_gateway.authentication import authenticate, permit
 from sluice_gateway.bodies import parser
+from sluice_gateway.fhir.outcomes import FHIR_JSON, below_fhir
 from sluice_gateway.models.base import QueryModel
 from sluice_gateway.problems import FieldProblem, Problem, field_problems, invalid, not_found
 from sluice_security.tokens import Principal
@@ -147,6 +148,16 @@ class Route:
         """The operation's name, which is its handler's."""
         return str(getattr(self.handler, "__name__", ""))
 
+    @property
+    def fhir(self) -> bool:
+        """Whether it is part of the FHIR API: its media types, its errors, `Authorization` only."""
+        return below_fhir(self.path)
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Content types that a request's body may have."""
+        return (FHIR_JSON, JSON) if self.fhir else (JSON,)
+
 
 def query_values(model: type[QueryModel], given: MultiMapping[str]) -> dict[str, Any]:
     """Collect a model's values from a query string; `metadata.x=…` goes to its field `metadata`."""
@@ -176,11 +187,10 @@ def _storable(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-async def _read(request: web.Request, limit: int) -> bytes:
-    if request.content_type != JSON:
-        raise Problem(
-            415, "unsupported_media_type", f"The body must be {JSON}.", f"Send Content-Type: {JSON}."
-        )
+async def _read(request: web.Request, limit: int, takes: tuple[str, ...]) -> bytes:
+    if request.content_type not in takes:
+        text = f"The body must be {' or '.join(takes)}."
+        raise Problem(415, "unsupported_media_type", text, f"Send Content-Type: {takes[0]}.")
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         raise Problem(415, "unsupported_encoding", "The body must not be compressed.", "Send it as it is.")
     too_large = Problem(
@@ -220,13 +230,13 @@ def as_json(value: Any) -> bytes:
     return msgspec.json.encode(value)
 
 
-def as_response(answer: Answer) -> web.Response:
-    """Turn an answer into the response that says it."""
+def as_response(answer: Answer, media: str = JSON) -> web.Response:
+    """Turn an answer into the response that says it; `media` is the content type of its body."""
     body = answer.body
     if body is None:
         return web.Response(status=answer.status, headers=answer.headers)
     data = body if isinstance(body, bytes) else body.model_dump_json(by_alias=True).encode()
-    return web.Response(status=answer.status, body=data, content_type=JSON, headers=answer.headers)
+    return web.Response(status=answer.status, body=data, content_type=media, headers=answer.headers)
 
 
 def endpoint(route: Route, gateway: Gateway) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -240,7 +250,7 @@ def endpoint(route: Route, gateway: Gateway) -> Callable[[web.Request], Awaitabl
             who = await authenticate(
                 gateway.verifier,
                 request.headers.getall(hdrs.AUTHORIZATION, ()),
-                request.headers.getall(FAMILY_HEADER, ()),
+                () if route.fhir else request.headers.getall(FAMILY_HEADER, ()),
             )
             request[PRINCIPAL] = who
             if route.scope:
@@ -249,13 +259,13 @@ def endpoint(route: Route, gateway: Gateway) -> Callable[[web.Request], Awaitabl
             _require_advance(request)
         _refuse_unclear(request)
         query = _parsed_query(route.query, request) if route.query is not None else None
-        raw = await _read(request, limit) if route.body is not None else b""
+        raw = await _read(request, limit, route.takes) if route.body is not None else b""
         body = parse(raw) if parse is not None else None
         call = Call(gateway, request, request.match_info, query, body, raw, who)
         # A download takes as long as its client reads; anything else that takes long is not coming.
         async with asyncio.timeout(None if route.streams else _WORK_SECONDS):
             answer = await route.handler(call)
-        return as_response(answer) if isinstance(answer, Answer) else answer
+        return as_response(answer, route.media) if isinstance(answer, Answer) else answer
 
     return serve
 

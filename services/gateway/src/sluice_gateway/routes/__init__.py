@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sluice_gateway.fhir.declared import FHIR_ROUTES
 from sluice_gateway.routes import (
     account,
     downloads,
@@ -24,5 +25,6 @@ ROUTES: tuple[Route, ...] = (
     *sources.ROUTES,
     *schemas.ROUTES,
     *account.ROUTES,
+    *FHIR_ROUTES,
     *operations.ROUTES,
 )

@@ -1,0 +1,131 @@
+"""What goes wrong below `/fhir`, in the one shape every FHIR client knows: an OperationOutcome (R4).
+
+A handler may raise any `Problem`, whose status then says which issue it is, or a `Refusal`, which names its
+issues itself. As everywhere, no text repeats what the caller sent but the names that FHIR itself gives
+(parameters, resource types): an answer may end up in somebody's log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, Literal
+
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+
+from sluice_gateway.problems import Problem
+
+FHIR_JSON = "application/fhir+json"
+BASE = "/fhir"
+Severity = Literal["fatal", "error", "warning", "information"]
+
+# R4 value set issue-type.
+_ISSUES = {
+    400: "invalid",
+    401: "login",
+    403: "forbidden",
+    404: "not-found",
+    405: "not-supported",
+    406: "not-supported",
+    408: "timeout",
+    409: "conflict",
+    410: "deleted",
+    412: "conflict",
+    413: "too-long",
+    415: "not-supported",
+    416: "value",
+    422: "processing",
+    429: "throttled",
+    503: "transient",
+}
+
+
+class Issue(Struct, frozen=True, kw_only=True):
+    """One thing that is wrong.
+
+    Parameters
+    ----------
+    code
+        Of R4's value set issue-type.
+    text
+        What is wrong and what to do about it, for people.
+    severity
+        Of R4's value set issue-severity.
+    expression
+        Where, as FHIRPath or as `http.` with the name of a header or query parameter.
+    """
+
+    code: str
+    text: str
+    severity: Severity = "error"
+    expression: tuple[str, ...] = ()
+
+
+class Refusal(Problem):
+    """A request that is answered with these issues.
+
+    Parameters
+    ----------
+    status
+        HTTP status.
+    issues
+        At least one.
+    headers
+        Header fields the answer must carry, such as `Retry-After`.
+    """
+
+    def __init__(
+        self, status: int, issues: Sequence[Issue], headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, issues[0].code, "; ".join(issue.text for issue in issues), "", headers)
+        self.issues = tuple(issues)
+
+
+def refused(status: int, code: str, text: str, headers: Mapping[str, str] | None = None) -> Refusal:
+    """Give the refusal of one issue."""
+    return Refusal(status, [Issue(code=code, text=text)], headers)
+
+
+def below_fhir(path: str) -> bool:
+    """Tell whether errors of this path are OperationOutcomes."""
+    return path == BASE or path.startswith(BASE + "/")
+
+
+def issues_of(problem: Problem) -> tuple[Issue, ...]:
+    """Give a problem's issues; one that names none has one, by its status."""
+    if isinstance(problem, Refusal):
+        return problem.issues
+    code = _ISSUES.get(problem.status, "exception" if problem.status >= 500 else "processing")
+    return (Issue(code=code, text=f"{problem.message} {problem.more_info}".strip()),)
+
+
+def operation_outcome(issues: Sequence[Issue]) -> dict[str, Any]:
+    """Give the resource that says these issues."""
+    lines = "".join(f"<p>{escape(issue.text)}</p>" for issue in issues)
+    shown: list[dict[str, Any]] = []
+    for issue in issues:
+        one: dict[str, Any] = {
+            "severity": issue.severity,
+            "code": issue.code,
+            "details": {"text": issue.text},
+            "diagnostics": issue.text,
+        }
+        if issue.expression:
+            one["expression"] = list(issue.expression)
+        shown.append(one)
+    return {
+        "resourceType": "OperationOutcome",
+        "text": {
+            "status": "generated",
+            "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{lines}</div>',
+        },
+        "issue": shown,
+    }
+
+
+def outcome_response(problem: Problem) -> web.Response:
+    """Turn a problem into its response below `/fhir`."""
+    body = msgspec.json.encode(operation_outcome(issues_of(problem)))
+    return web.Response(status=problem.status, body=body, content_type=FHIR_JSON, headers=problem.headers)
