@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from sluice_gateway import routing
 from sluice_gateway.idempotency import Kept
-from sluice_gateway.problems import FieldProblem, field_path, invalid
+from sluice_gateway.problems import FieldProblem, field_path, invalid, listed
 from support.gateway_memory import Site, error_shape, memory_gateway, one_item
 
 
@@ -133,9 +133,23 @@ def test_paths_are_written_as_a_caller_would() -> None:
 
 
 def test_a_long_list_of_problems_is_cut_and_says_so() -> None:
-    problem = invalid([FieldProblem(f"items[{n}]", "is wrong") for n in range(150)])
+    problem = invalid([FieldProblem(f"items[{n}].k{n}", "is wrong") for n in range(150)])
     assert problem.message.endswith("; and 50 more")
     assert problem.message.count("is wrong") == 100
+
+
+def test_what_many_items_share_is_said_once_with_their_positions() -> None:
+    shared = [FieldProblem(f"items[{n}].name", "is too long") for n in (7, 0, 2, 3, 4)]
+    others = [FieldProblem("items[2].name", "is reserved"), FieldProblem("tags", "must be a list")]
+    assert listed([*shared, *others]) == (
+        "items[0, 2-4, 7].name: is too long; items[2].name: is reserved; tags: must be a list"
+    )
+
+
+def test_a_problem_without_a_field_is_listed_as_it_is() -> None:
+    assert listed([FieldProblem("", "no text may hold the character NUL")]) == (
+        "no text may hold the character NUL"
+    )
 
 
 async def raw(site: Site, request: bytes) -> bytes:

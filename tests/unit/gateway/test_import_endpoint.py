@@ -88,9 +88,16 @@ async def test_what_is_somebody_elses_is_answered_like_what_does_not_exist(site:
     assert answers[0] == answers[1]
 
 
+async def test_a_place_that_all_items_miss_is_named_once(site: Site) -> None:
+    items = one_item(project="ann/absent")["items"] * 100
+    body = await expect_refusal(site, 404, "not_found", json={"items": items})
+    assert body["message"] == "items[0-99].project: does not exist"
+
+
 async def test_a_project_that_may_only_be_read_is_forbidden(site: Site) -> None:
     site.catalogue.projects.readable["ann"] = {"bob/shared"}
-    await expect_refusal(site, 403, "forbidden", json=one_item(project="bob/shared"))
+    body = await expect_refusal(site, 403, "forbidden", json=one_item(project="bob/shared"))
+    assert body["message"] == "items[0].project: needs write permission in the project"
 
 
 async def test_a_source_that_is_not_registered_is_refused_with_the_items_position(site: Site) -> None:

@@ -7,12 +7,15 @@ caller sent: names and metadata can be health information, and an answer may end
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 _MOST_LISTED = 100
 _LONGEST_KEY = 60
+_POSITION = re.compile(r"(\w+)\[(\d+)\](.*)", re.DOTALL)
 
 
 class Problem(Exception):  # noqa: N818 - an answer, not a fault
@@ -91,12 +94,40 @@ def field_problems(errors: Iterable[Mapping[str, Any]]) -> list[FieldProblem]:
     return [FieldProblem(field_path(error["loc"]), _rule(error)) for error in errors]
 
 
+def listed(problems: Sequence[FieldProblem]) -> str:
+    """List field problems for people, one that many items share once, with the positions of those items.
+
+    A hundred items for a project that does not exist are one mistake: `items[0-99].project: does not exist`.
+    """
+    shared: dict[FieldProblem, list[int]] = {}
+    for problem in problems:
+        at = _POSITION.fullmatch(problem.path)
+        if at is None:
+            shared[problem] = []
+        else:
+            everywhere = FieldProblem(f"{at[1]}[{{}}]{at[3]}", problem.rule)
+            shared.setdefault(everywhere, []).append(int(at[2]))
+    shown = [
+        str(FieldProblem(each.path.replace("{}", _spans(positions), 1), each.rule) if positions else each)
+        for each, positions in shared.items()
+    ]
+    more = [f"and {len(shown) - _MOST_LISTED} more"] if len(shown) > _MOST_LISTED else []
+    return "; ".join([*shown[:_MOST_LISTED], *more])
+
+
+def _spans(positions: Iterable[int]) -> str:
+    """Write positions as a reader would: `0, 2, 5-9`."""
+    places = sorted(set(positions))
+    breaks = [0, *(n for n, (one, other) in enumerate(pairwise(places), 1) if other > one + 1), len(places)]
+    spans = [(places[start], places[end - 1]) for start, end in pairwise(breaks)]
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
+
+
 def invalid(problems: Sequence[FieldProblem]) -> Problem:
     """Give the one answer that lists all of a request's field problems (400)."""
-    listed = "; ".join(str(problem) for problem in problems[:_MOST_LISTED])
-    if len(problems) > _MOST_LISTED:
-        listed += f"; and {len(problems) - _MOST_LISTED} more"
-    return Problem(400, "invalid_request", listed, "Correct these fields and send the request again.")
+    return Problem(
+        400, "invalid_request", listed(problems), "Correct these fields and send the request again."
+    )
 
 
 def not_json() -> Problem:

@@ -20,7 +20,7 @@ from sluice_gateway.idempotency import Kept, KeyStore, conflict, digest
 from sluice_gateway.import_requests import SourceMatcher, parse_import, registered
 from sluice_gateway.jobs import Rerun, owner_of
 from sluice_gateway.models.imports import ImportRequest, JobAccepted, JobStateName
-from sluice_gateway.problems import FieldProblem, Problem, invalid
+from sluice_gateway.problems import FieldProblem, Problem, invalid, listed
 from sluice_gateway.publishing import Commands
 from sluice_gateway.quotas import Quotas
 from sluice_security.tokens import Principal
@@ -86,9 +86,9 @@ def resolved(request: ImportRequest, sources: Sequence[str], found: Destinations
             )
         )
     if missing:
-        raise Problem(404, "not_found", "; ".join(map(str, missing)), "Check the project's or folder's id.")
+        raise Problem(404, "not_found", listed(missing), "Check the project's or folder's id.")
     if refused:
-        raise Problem(403, "forbidden", "; ".join(map(str, refused)), "Ask the project's administrator.")
+        raise Problem(403, "forbidden", listed(refused), "Ask the project's administrator.")
     tags = tuple(dict.fromkeys(request.tags or ()))
     return Wanted(tuple(items), request.conflict_resolution, tags)
 
