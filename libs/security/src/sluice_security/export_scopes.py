@@ -51,17 +51,31 @@ def exportable(scopes: Scopes, types: Collection[str]) -> dict[str, Permission]:
     dict
         By type, in the order of `types`; those that are not permitted are missing.
     """
-    permitted = {}
-    for name in types:
-        limits = _minimal(
-            frozenset(reading.query) | frozenset(searching.query)
-            for context in CONTEXTS
-            for reading in _having(scopes, context, name, "r")
-            for searching in _having(scopes, context, name, "s")
-        )
-        if limits:
-            permitted[name] = Permission(tuple(sorted(tuple(sorted(limit)) for limit in limits)))
-    return permitted
+    found = ((name, permission(scopes, name, "rs")) for name in types)
+    return {name: permitted for name, permitted in found if permitted is not None}
+
+
+def permission(scopes: Scopes, name: str, letters: str) -> Permission | None:
+    """Give which resources of a type scopes permit every one of these letters of; None: of none.
+
+    Parameters
+    ----------
+    letters
+        Of `cruds`, at least one: `r` for reading by id, `s` for searching.
+    """
+    limits = {limit for context in CONTEXTS for limit in _limits(scopes, context, name, letters)}
+    if not limits:
+        return None
+    return Permission(tuple(sorted(tuple(sorted(limit)) for limit in _minimal(limits))))
+
+
+def _limits(scopes: Scopes, context: str, name: str, letters: str) -> set[frozenset[str]]:
+    """Give what one context's scopes limit all of the letters to: any combination of one for each letter."""
+    limits: set[frozenset[str]] = {frozenset()}
+    for letter in letters:
+        having = [frozenset(scope.query) for scope in _having(scopes, context, name, letter)]
+        limits = {one | other for one in limits for other in having}
+    return limits
 
 
 def _having(scopes: Scopes, context: str, name: str, letter: str) -> list[Scope]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 import asyncpg
 
-from sluice_storage.resources.model import Group, LoadedGroupError, Member
+from sluice_storage.resources.model import (
+    Group,
+    GroupExistsError,
+    LoadedGroupError,
+    Member,
+    MembersChanged,
+)
 from sluice_storage.resources.tables import Connection
 
 _GROUP = """
@@ -46,12 +52,81 @@ class Groups:
         """Give all groups, by id."""
         return tuple(Group(**row) for row in await self._pool.fetch(f"{_GROUP} ORDER BY g.group_id"))
 
-    async def members(self, group: str) -> tuple[Member, ...]:
-        """Give who is in the group, by id."""
+    async def page(
+        self, limit: int, offset: int, *, name: str | None = None
+    ) -> tuple[tuple[Group, ...], int]:
+        """Give some groups, by id, and how many there are; with `name` those whose name holds it."""
+        condition = "($1::text IS NULL OR strpos(lower(g.name), lower($1)) > 0)"
         rows = await self._pool.fetch(
-            "SELECT patient, since FROM fhir.group_members WHERE group_id = $1 ORDER BY patient", group
+            f"{_GROUP} WHERE {condition} ORDER BY g.group_id LIMIT $2 OFFSET $3", name, limit, offset
+        )
+        total = await self._pool.fetchval(
+            f"SELECT count(*) FROM fhir.groups g WHERE {condition}",  # noqa: S608
+            name,
+        )
+        return tuple(Group(**row) for row in rows), total
+
+    async def members(self, group: str, *, limit: int | None = None, offset: int = 0) -> tuple[Member, ...]:
+        """Give who is in the group, by id; all of them, or some."""
+        rows = await self._pool.fetch(
+            """
+            SELECT patient, since FROM fhir.group_members WHERE group_id = $1
+            ORDER BY patient LIMIT $2 OFFSET $3
+            """,
+            group,
+            limit,
+            offset,
         )
         return tuple(Member(**row) for row in rows)
+
+    async def any_member(self, groups: Sequence[str], patients: Iterable[str]) -> bool:
+        """Say whether any of the patients is in any of the groups."""
+        found = await self._pool.fetchval(
+            """
+            SELECT EXISTS (
+                SELECT FROM fhir.group_members WHERE group_id = ANY($1::text[]) AND patient = ANY($2::text[])
+            )
+            """,
+            list(groups),
+            list(patients),
+        )
+        return bool(found)
+
+    async def absent(self, patients: Iterable[str]) -> int:
+        """Give how many of the patients are not in the store."""
+        wanted = sorted(set(patients))
+        found = await self._pool.fetchval(
+            """
+            SELECT count(*) FROM fhir.resources r WHERE r.type = 'Patient' AND r.id = ANY($1::text[])
+                AND r.superseded_by IS NULL AND NOT r.deleted
+            """,
+            wanted,
+        )
+        return len(wanted) - int(found)
+
+    async def create(self, group: str, name: str, patients: Iterable[str]) -> Group:
+        """Make a group that is managed by operators.
+
+        Raises
+        ------
+        GroupExistsError
+            There is a group of this id.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            now = self._now()
+            made = await connection.fetchval(
+                """
+                INSERT INTO fhir.groups (group_id, managed, name, updated) VALUES ($1, 'api', $2, $3)
+                ON CONFLICT (group_id) DO NOTHING RETURNING true
+                """,
+                group,
+                name,
+                now,
+            )
+            if not made:
+                raise GroupExistsError
+            members = await _join(connection, group, sorted(set(patients)), now)
+        return Group(group, name, "api", now, members)
 
     async def put(self, group: str, name: str, patients: Iterable[str]) -> Group:
         """Make the group have this name and these patients; who stays keeps the time of joining.
@@ -86,21 +161,17 @@ class Groups:
         return Group(**row)
 
     async def add(self, group: str, patients: Iterable[str]) -> int:
-        """Add patients to a group; give how many of them were not in it.
-
-        Raises
-        ------
-        LookupError
-            There is no such group.
-        LoadedGroupError
-            A Group resource says who is in it.
-        """
-        async with self._pool.acquire() as connection, connection.transaction():
-            await _hold(connection, group)
-            return await _join(connection, group, sorted(set(patients)), self._now())
+        """Add patients to a group; give how many of them were not in it. Raises as `change` does."""
+        return (await self.change(group, add=patients)).added
 
     async def remove(self, group: str, patients: Iterable[str]) -> int:
-        """Take patients out of a group; give how many of them were in it.
+        """Take patients out of a group; give how many of them were in it. Raises as `change` does."""
+        return (await self.change(group, remove=patients)).removed
+
+    async def change(
+        self, group: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()
+    ) -> MembersChanged:
+        """Add patients to a group and take others out of it, all or nothing.
 
         Raises
         ------
@@ -114,12 +185,29 @@ class Groups:
             done = await connection.execute(
                 "DELETE FROM fhir.group_members WHERE group_id = $1 AND patient = ANY($2::text[])",
                 group,
-                list(patients),
+                list(remove),
             )
-        return int(done.rpartition(" ")[2])
+            removed = int(done.rpartition(" ")[2])
+            now = self._now()
+            added = await _join(connection, group, sorted(set(add)), now)
+            if added or removed:
+                await connection.execute(
+                    "UPDATE fhir.groups SET updated = $2 WHERE group_id = $1", group, now
+                )
+            members = await connection.fetchval(
+                "SELECT count(*) FROM fhir.group_members WHERE group_id = $1", group
+            )
+        return MembersChanged(added, removed, members)
 
-    async def delete(self, group: str) -> bool:
+    async def delete(
+        self, group: str, *, also: Callable[[Connection], Awaitable[None]] | None = None
+    ) -> bool:
         """Delete a group; say whether there was one.
+
+        Parameters
+        ----------
+        also
+            What is to be done in the same transaction, before the group is deleted.
 
         Raises
         ------
@@ -131,6 +219,8 @@ class Groups:
                 await _hold(connection, group)
             except LookupError:
                 return False
+            if also is not None:
+                await also(connection)
             await connection.execute("DELETE FROM fhir.groups WHERE group_id = $1", group)
             return True
 

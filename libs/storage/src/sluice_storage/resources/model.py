@@ -127,5 +127,17 @@ class Member(Struct, frozen=True):
     since: datetime
 
 
+class MembersChanged(Struct, frozen=True):
+    """How many patients came into a group and how many left it, and how many are in it now."""
+
+    added: int
+    removed: int
+    members: int
+
+
+class GroupExistsError(Exception):
+    """There is a group of this id."""
+
+
 class LoadedGroupError(Exception):
     """The group is as a Group resource says, and is changed by loading that."""

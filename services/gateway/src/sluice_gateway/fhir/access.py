@@ -1,0 +1,119 @@
+"""What a token may see: the grants of whom it speaks for, narrowed by its scopes.
+
+Both must permit a resource: a grant its patients and its type, a scope its type and, where the scope has
+search parameters, what they find. Grants add up, type by type; nothing here makes one of another's patients
+and its own types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from sluice_contracts.exports import ExportAccess, ExportLevel, Reach, TypeFilter
+from sluice_fhir.search import SearchError, compile_filter
+from sluice_security.export_scopes import Permission
+from sluice_storage.access.model import Grant
+
+_Patients = tuple[bool, tuple[str, ...]]
+"""All patients or not, and else which groups'."""
+
+
+def resolve(
+    grants: Iterable[Grant],
+    level: ExportLevel,
+    group: str | None,
+    permitted: Mapping[str, Permission],
+    requested: Collection[str] | None = None,
+) -> ExportAccess | None:
+    """Give what an export may hold.
+
+    Parameters
+    ----------
+    grants
+        Those that count now.
+    level, group
+        Where it is asked, and for which group. The group need not exist: who may see all patients may see any
+        that does.
+    permitted
+        The types that the token's scopes permit.
+    requested
+        The only types asked for; None: all.
+
+    Returns
+    -------
+    ExportAccess or None
+        At the group level None if no grant covers the group: it does not exist for the subject. Elsewhere a
+        subject without grants may hold an export of nothing.
+    """
+    permitted = usable(permitted)
+    types = [name for name in permitted if requested is None or name in requested]
+    counting = tuple(grants)
+    if level is ExportLevel.GROUP:
+        counting = tuple(grant for grant in counting if grant.all_patients or grant.group == group)
+        if group is None or not counting:
+            return None
+        covered = tuple(name for name in types if any(_covers(grant, name) for grant in counting))
+        # The patients are the group's, whoever else may be seen, and so is the one Group that is told of.
+        return ExportAccess(groups=(group,), types=covered, limits=limits_of(permitted, covered))
+    by_patients: dict[_Patients, list[str]] = {}
+    for name in types:
+        patients = _patients(counting, name)
+        if patients is not None:
+            by_patients.setdefault(patients, []).append(name)
+    return _union(by_patients, permitted)
+
+
+def _union(by_patients: Mapping[_Patients, list[str]], permitted: Mapping[str, Permission]) -> ExportAccess:
+    reaches = tuple(
+        Reach(all_patients=everybody, groups=groups, types=tuple(names))
+        for (everybody, groups), names in by_patients.items()
+    )
+    covered = tuple(name for names in by_patients.values() for name in names)
+    return ExportAccess(
+        all_patients=any(reach.all_patients for reach in reaches),
+        groups=tuple(sorted({group for reach in reaches for group in reach.groups})),
+        types=covered,
+        narrower=reaches if len(reaches) > 1 else (),
+        limits=limits_of(permitted, covered),
+    )
+
+
+def _covers(grant: Grant, name: str) -> bool:
+    return grant.types is None or name in grant.types
+
+
+def _patients(grants: Iterable[Grant], name: str) -> _Patients | None:
+    """Give whose resources of a type the grants let see; None: nobody's."""
+    covering = [grant for grant in grants if _covers(grant, name)]
+    if any(grant.all_patients for grant in covering):
+        return True, ()
+    groups = tuple(sorted({grant.group for grant in covering if grant.group is not None}))
+    return (False, groups) if groups else None
+
+
+def usable(permitted: Mapping[str, Permission]) -> dict[str, Permission]:
+    """Leave out what scopes permit only by searches that cannot be evaluated here: it is not permitted."""
+    found = {}
+    for name, permission in permitted.items():
+        limits = tuple(limit for limit in permission.limits if _evaluable(name, limit))
+        if limits:
+            found[name] = Permission(limits)
+    return found
+
+
+def _evaluable(name: str, limit: tuple[str, ...]) -> bool:
+    try:
+        compile_filter(name, "&".join(limit))
+    except SearchError:
+        return False
+    return True
+
+
+def limits_of(permitted: Mapping[str, Permission], types: Iterable[str]) -> tuple[TypeFilter, ...]:
+    """Give the searches that scopes limit these types to; a type that is not limited has none."""
+    return tuple(
+        TypeFilter(type=name, query="&".join(limit))
+        for name in types
+        if not permitted[name].unlimited
+        for limit in permitted[name].limits
+    )
