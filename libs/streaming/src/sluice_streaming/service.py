@@ -12,20 +12,24 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import structlog
 import uvloop
 from pydantic import ValidationError
 
 from sluice_streaming.settings import ProcessSettings
+from sluice_streaming.starting import StoppedError, unless_stopped
 from sluice_streaming.watchdog import Stuck
 from sluice_telemetry.health import HealthServer, Ready
 from sluice_telemetry.logs import configure_logging
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 _STOP_SECONDS = 30.0
 _FROZEN_SECONDS = 120.0
@@ -46,6 +50,14 @@ class Context:
     service: str
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     _checks: list[Ready] = field(default_factory=list)
+
+    async def starting(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for what a start needs, such as a database that may be down for long, and give its result.
+
+        A stop that comes first cancels it and ends the service at once: nothing has begun that would have
+        to be finished. For that this raises an error, which `main` lets pass.
+        """
+        return await unless_stopped(self.stop, work)
 
     def watch(self, check: Ready) -> None:
         """Let readiness depend on `check` too, for example a worker's `ready`."""
@@ -123,7 +135,9 @@ async def _until_stopped(context: Context, main: Main) -> int:
             work.cancel()
             await asyncio.wait([work], timeout=1.0)
             return os.EX_TEMPFAIL
-        work.result()
+        # Stopped while it was starting is stopped in order.
+        with suppress(StoppedError):
+            work.result()
         log.info("stopped")
         return os.EX_OK
     finally:

@@ -38,7 +38,7 @@ async def main(context: Context) -> None:
 async def serve(context: Context, settings: Settings, backend: Backend, limits: Limits | None = None) -> None:
     """Run the service over `backend` until `context.stop` is set."""
     objects = ObjectStore.from_url(settings.objects)
-    pool = await open_pool(settings.postgres, size=6, application="sluice-attacher")
+    pool = await context.starting(open_pool(settings.postgres, size=6, application="sluice-attacher"))
     try:
         catalogue = Catalogue(pool, objects)
         janitor = Janitor(catalogue.blobs, objects, every=settings.sweep_seconds, clock=time.time)

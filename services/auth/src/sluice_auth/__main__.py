@@ -67,7 +67,9 @@ async def main(context: Context) -> None:
     settings = Settings()
     async with (
         GuardedClient(limits=LIMITS, loopback=settings.loopback_sources) as outgoing,
-        await open_pool(settings.postgres, size=settings.pool, application="sluice auth") as pool,
+        await context.starting(
+            open_pool(settings.postgres, size=settings.pool, application="sluice auth")
+        ) as pool,
     ):
         store = PostgresStore(pool)
         service = assemble(

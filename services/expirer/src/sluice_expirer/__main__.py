@@ -36,7 +36,7 @@ async def serve(
     context: Context, settings: Settings, backend: Backend, *, now: Callable[[], datetime] = utc_now
 ) -> None:
     """Run the service over `backend` until `context.stop` is set."""
-    pool = await open_pool(settings.postgres, size=4, application="sluice-expirer")
+    pool = await context.starting(open_pool(settings.postgres, size=4, application="sluice-expirer"))
     producer = backend.producer()
     jobs, objects = PostgresJobs(pool), ExportObjects.from_url(settings.objects)
     expiring = Expiring(jobs, objects, settings.longest_download, now)
@@ -50,7 +50,7 @@ async def serve(
     )
     context.watch(worker.ready)
     try:
-        await producer.start()
+        await context.starting(producer.start())
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.run(context.stop))
             group.create_task(rounds.run(context.stop))

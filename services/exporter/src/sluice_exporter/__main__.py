@@ -46,11 +46,10 @@ async def serve(
     Planning has a worker of its own, so that cancellations and small jobs do not wait behind large parts.
     """
     # Rows and resources have a pool each: whoever holds a connection of one asks for one of the other.
-    rows = await open_pool(settings.postgres, size=_PLANS_AT_ONCE + 4, application="sluice-exporter")
+    opening = partial(open_pool, settings.postgres, application="sluice-exporter")
+    rows = await context.starting(opening(size=_PLANS_AT_ONCE + 4))
     try:
-        resources = await open_pool(
-            settings.postgres, size=2 * settings.export_parts + 2, application="sluice-exporter"
-        )
+        resources = await context.starting(opening(size=2 * settings.export_parts + 2))
         try:
             planner, reader = Planner(resources), Reader(resources)
             cutting = Cutting(settings.export_part_bytes, settings.keep)

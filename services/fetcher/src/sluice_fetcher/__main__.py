@@ -37,7 +37,7 @@ async def main(context: Context) -> None:
 
 async def serve(context: Context, settings: Settings, backend: Backend) -> None:
     """Run the service over `backend` until `context.stop` is set."""
-    pool = await open_pool(settings.postgres, size=4, application="sluice-fetcher")
+    pool = await context.starting(open_pool(settings.postgres, size=4, application="sluice-fetcher"))
     try:
         async with GuardedClient(limits=settings.http_limits, loopback=settings.loopback_sources) as http:
             worker = Worker(

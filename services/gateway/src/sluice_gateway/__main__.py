@@ -56,12 +56,14 @@ def _health(settings: Settings, pool: asyncpg.Pool, authority: HttpAuthority, co
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[tuple[Gateway, PostgresKeys]]:
+async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[Gateway, PostgresKeys]]:
     """Connect to everything and give the gateway, put together; disconnect in the end."""
     secret = settings.secret_bytes
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
-            await open_pool(settings.postgres, size=settings.pool, application="sluice gateway")
+            await context.starting(
+                open_pool(settings.postgres, size=settings.pool, application="sluice gateway")
+            )
         )
         session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
         authority = HttpAuthority(session, settings.issuer_url or settings.issuer)
@@ -114,7 +116,7 @@ async def _upkeep(keys: PostgresKeys) -> None:
 async def main(context: Context) -> None:
     """Serve until asked to stop; then finish what is under way."""
     settings = Settings()
-    async with running(settings) as (gateway, keys):
+    async with running(context, settings) as (gateway, keys):
         # What was made by now stays: leaving it out keeps collections short, and so the slowest answers fast.
         gc.collect()
         gc.freeze()

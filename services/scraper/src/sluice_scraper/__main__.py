@@ -46,7 +46,7 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
         A scrape schema cannot be used; the text says which, where, and what to do.
     """
     schemas = _schemas(settings)
-    pool = await open_pool(settings.postgres, size=4, application="sluice-scraper")
+    pool = await context.starting(open_pool(settings.postgres, size=4, application="sluice-scraper"))
     try:
         async with GuardedClient(limits=settings.http_limits, loopback=settings.loopback_sources) as http:
             client = FhirClient(http, limits=FhirLimits(document=settings.resource_limit))

@@ -32,7 +32,7 @@ async def main(context: Context) -> None:
 
 async def serve(context: Context, settings: Settings, backend: Backend) -> None:
     """Run the service over `backend` until `context.stop` is set."""
-    pool = await open_pool(settings.postgres, size=3, application="sluice-status")
+    pool = await context.starting(open_pool(settings.postgres, size=3, application="sluice-status"))
     producer = backend.producer()
     ledger = PostgresLedger(pool)
     announcer = Announcer(ledger, producer, lambda: folder.partitions)
@@ -48,7 +48,7 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
     )
     context.watch(fold.ready)
     try:
-        await producer.start()
+        await context.starting(producer.start())
         async with asyncio.TaskGroup() as group:
             group.create_task(announcer.run(context.stop))
             group.create_task(fold.run(context.stop))
