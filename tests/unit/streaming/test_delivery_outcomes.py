@@ -52,14 +52,14 @@ def retrying(delivery: Delivery[FetchDocument], failure: Failure) -> Sequence[Me
     return (Message(JOBS_EVENTS, "j", event),)
 
 
-def raising(error: BaseException, **changes: Any) -> Handling[FetchDocument]:
+def raising(error: BaseException, *, attempts: int = 8, **changes: Any) -> Handling[FetchDocument]:
     async def handle(_delivery: Delivery[FetchDocument]) -> Sequence[Message]:
         raise error
 
     step: Step[FetchDocument] = Step(
         topic=DOCUMENT_FETCH, handle=handle, on_dead=failed, on_retry=retrying, max_attempts=5
     )
-    return Handling(replace(step, **changes), ManualClock(START))
+    return Handling(replace(step, **changes), ManualClock(START), attempts)
 
 
 def event(outgoing: Outgoing) -> JobEvent:
@@ -121,6 +121,15 @@ async def test_the_last_attempt_ends_in_a_dead_letter_that_the_cap_does_not_coun
     assert header(letter.headers, "sluice-sha256") == hashlib.sha256(VALUE).hexdigest().encode()
     assert header(letter.headers, "sluice-died") == f"{START:.3f}".encode()
     assert event(said) == ItemFailed(job="j", at=START, item=3, stage=Stage.FETCH, code="source_unavailable")
+
+
+@pytest.mark.parametrize(("own", "limits", "last"), [(None, 3, 3), (5, 3, 5), (2, 8, 2)])
+async def test_a_steps_own_number_of_attempts_goes_before_the_workers(
+    own: int | None, limits: int, last: int
+) -> None:
+    handling = raising(Retry("source_timeout"), attempts=limits, max_attempts=own)
+    assert (await handling.handle(at_attempt(last - 1))).outcome == "retried"
+    assert (await handling.handle(at_attempt(last))).outcome == "dead"
 
 
 async def test_the_last_failures_status_is_in_its_headers_and_told_to_the_step() -> None:

@@ -14,6 +14,7 @@ from sluice_contracts import wire
 from sluice_streaming.cancelling import being_cancelled
 from sluice_streaming.clock import Clock
 from sluice_streaming.letters import dead_letter
+from sluice_streaming.limits import Limits
 from sluice_streaming.messages import Delivery, Message, Outgoing, Record, outgoing
 from sluice_streaming.outcomes import (
     INTERNAL,
@@ -62,8 +63,9 @@ class Settlement(Struct, frozen=True):
 class Handling(Generic[C]):
     """Handles the records of one step. Publishes nothing itself."""
 
-    def __init__(self, step: Step[C], clock: Clock) -> None:
+    def __init__(self, step: Step[C], clock: Clock, attempts: int = Limits.attempts) -> None:
         self._step = step
+        self._attempts = step.max_attempts or attempts
         self._clock = clock
         self._decoder: wire.Decoder[C] = wire.Decoder(step.topic.messages)
 
@@ -128,7 +130,7 @@ class Handling(Generic[C]):
         first = now if history.first_failed is None else history.first_failed
         history = replace(history, first_failed=first, due=None)
         tiers = step.topic.retries
-        if not tiers or history.attempt >= step.max_attempts:
+        if not tiers or history.attempt >= self._attempts:
             return self._dead(delivery, delivery.record, history, why)
         tier = choose_tier(tiers, history.attempt, why.after)
         due = now + tier.delay.total_seconds()

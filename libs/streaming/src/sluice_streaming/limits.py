@@ -19,6 +19,9 @@ class Limits:
         How long a stop waits for deliveries before it releases them to others.
     stuck
         How long there may be lag without any progress before the worker gives up; 0 is for ever.
+    attempts
+        Deliveries of one message, the first included, before it is dead-lettered, where its step says
+        nothing else.
     letters, letter_window
         So many dead letters in so many seconds before the worker pauses.
     unsettled
@@ -29,6 +32,7 @@ class Limits:
     drain: float = 10.0
     stop: float = 20.0
     stuck: float = 300.0
+    attempts: int = 8
     letters: int = 100
     letter_window: float = 60.0
     unsettled: int = 1024

@@ -20,6 +20,9 @@ class StreamSettings(BaseSettings):
         The most items in flight per process.
     stuck
         Seconds of lag without progress after which the process ends, so that another takes over; 0: never.
+    attempts
+        Deliveries of one message, the first included, before it is dead-lettered and its item fails; a second
+        comes after 1 s, then 10 s, a minute, and every 10 minutes.
     instance
         A name that this process keeps over restarts and shares with no other of its service, for example
         a pod's; see `KafkaBackend`. Without it a killed process's share waits for its session to end.
@@ -30,6 +33,7 @@ class StreamSettings(BaseSettings):
     kafka: str = Field(default="127.0.0.1:9092", min_length=1)
     concurrency: int = Field(default=32, ge=1, le=4096)
     stuck: float = Field(default=300.0, ge=0)
+    attempts: int = Field(default=8, ge=1, le=100)
     instance: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,100}$")
 
     def backend(self) -> KafkaBackend:
@@ -38,7 +42,7 @@ class StreamSettings(BaseSettings):
 
     def limits(self) -> Limits:
         """Give the worker's limits of these settings."""
-        return Limits(stuck=self.stuck)
+        return Limits(stuck=self.stuck, attempts=self.attempts)
 
 
 class ProcessSettings(BaseSettings):

@@ -44,7 +44,8 @@ class Step(Generic[C]):
         Messages to publish beside a dead letter or a retry, for example the event that the item failed.
         They do no I/O and do not raise.
     max_attempts
-        Deliveries of one message, the first included, before it is dead-lettered.
+        Deliveries of one message, the first included, before it is dead-lettered; None: as many as the
+        worker's limits say.
     max_age
         How long after its first failure a message may still be scheduled again.
     time_limit
@@ -55,6 +56,6 @@ class Step(Generic[C]):
     handle: Handler[C]
     on_dead: OnDead[C] = _nothing
     on_retry: OnRetry[C] = _nothing
-    max_attempts: int = 8
+    max_attempts: int | None = None
     max_age: timedelta = timedelta(hours=2)
     time_limit: float = 3600.0

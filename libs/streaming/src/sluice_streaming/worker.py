@@ -73,7 +73,7 @@ class Worker:
         self._consumer = backend.consumer(group, list(self._steps), self)
         self._lanes: dict[Partition, Lane] = {}
         clock = clock or SystemClock()
-        handlings = {step.topic.name: Handling(step, clock) for step in steps}
+        handlings = {step.topic.name: Handling(step, clock, self._limits.attempts) for step in steps}
         self._dispatcher = Dispatcher(
             self._producer,
             {name: handlings[step.topic.name] for name, step in self._steps.items()},
