@@ -1,28 +1,39 @@
-"""The Sluice SDK: imports documents from FHIR servers into projects, and gets files out of them.
+"""The Sluice SDK: imports documents from FHIR servers into projects, and exports FHIR data in bulk.
 
-from sluice_client import SluiceClient
+    async with SluiceClient("https://sluice.example") as sluice:
+        credentials = await sluice.sign_up("my portal")      # keep these
+        project = await sluice.create_project("Heart study")
+        jobs = await sluice.import_documents(references, project=project.id)
+        for job in await sluice.wait_all([job.id for job in jobs]):
+            print(job.counts)
+        async for file in sluice.files(project=project.id):
+            await sluice.download(file.id, folder / file.name)
 
-async with SluiceClient("https://sluice.example") as sluice:
-credentials = await sluice.sign_up("my portal")      # keep these
-project = await sluice.create_project("Heart study")
-jobs = await sluice.import_documents(references, project=project.id)
-for job in await sluice.wait_all([job.id for job in jobs]):
-print(job.counts)
-async for file in sluice.files(project=project.id):
-await sluice.download(file.id, folder / file.name)
+    key = ClientKey.read(Path("key.json"))                   # made by: sluice keys new
+    async with SluiceClient(url, credentials=KeyCredentials(client_id, key)) as sluice:
+        request = ExportRequest(level=ExportLevel.GROUP, group="ward-3", types=("Patient", "Condition"))
+        done = await sluice.export(Path("ward-3"), request)  # call it again to go on after a break
+
+`sluice_client.sync` has the same for programs without asyncio.
 """
 
+from sluice_client.assertions import ClientKey
 from sluice_client.client import SluiceClient
 from sluice_client.errors import (
     ApiError,
     AuthenticationError,
     DownloadError,
+    ExportFolderError,
+    KeyFileError,
     NotFoundError,
     SluiceError,
     ThrottledError,
     UnreachableError,
     WaitTimeoutError,
 )
+from sluice_client.export_requests import ExportLevel, ExportRequest
+from sluice_client.export_run import Exported, ExportProgress
+from sluice_client.manifests import ExportFile, ExportFileKind, ExportStatus, Manifest
 from sluice_client.models import (
     ConflictResolution,
     Credentials,
@@ -37,17 +48,30 @@ from sluice_client.models import (
     JobSummary,
     Project,
     RateLimit,
+    Registration,
     Source,
 )
+from sluice_client.oauth import EXPORT_SCOPES, IMPORT_SCOPES, KeyCredentials
 from sluice_client.transport import Patience
 
 __all__ = [
+    "EXPORT_SCOPES",
+    "IMPORT_SCOPES",
     "ApiError",
     "AuthenticationError",
+    "ClientKey",
     "ConflictResolution",
     "Credentials",
     "DownloadError",
     "Downloaded",
+    "ExportFile",
+    "ExportFileKind",
+    "ExportFolderError",
+    "ExportLevel",
+    "ExportProgress",
+    "ExportRequest",
+    "ExportStatus",
+    "Exported",
     "File",
     "ImportItem",
     "ImportResult",
@@ -56,10 +80,14 @@ __all__ = [
     "JobAccepted",
     "JobState",
     "JobSummary",
+    "KeyCredentials",
+    "KeyFileError",
+    "Manifest",
     "NotFoundError",
     "Patience",
     "Project",
     "RateLimit",
+    "Registration",
     "SluiceClient",
     "SluiceError",
     "Source",

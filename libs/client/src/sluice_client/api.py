@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 import msgspec
 
 from sluice_client.errors import AuthenticationError, SluiceError
-from sluice_client.models import Credentials, Page
-from sluice_client.oauth import Authority, TokenKeeper
+from sluice_client.models import Page
+from sluice_client.oauth import AnyCredentials, Authority, TokenKeeper
 from sluice_client.transport import Answer, Patience, Transport
 
 T = TypeVar("T")
@@ -31,11 +33,13 @@ class Api:
     auth_url
         The authorization server's address, if it is another.
     credentials
-        A client's id and secret. Without them only `sign_up` can be called.
+        A client's id and secret, or id and key. Without them only `sign_up` can be called.
     scopes
         What tokens are asked for; None: all that the client has.
     patience
         How long to go on trying.
+    ca
+        A file with certificates (PEM) to trust beside the system's and those that `SSL_CERT_FILE` names.
     """
 
     def __init__(
@@ -43,22 +47,25 @@ class Api:
         url: str,
         *,
         auth_url: str | None = None,
-        credentials: Credentials | None = None,
+        credentials: AnyCredentials | None = None,
         scopes: Sequence[str] | None = None,
         patience: Patience | None = None,
+        ca: Path | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self._auth_url = (auth_url or url).rstrip("/")
         self._credentials = credentials
         self._scopes = scopes
         self._patience = patience or Patience()
+        self._ca = ca
         self._session: aiohttp.ClientSession | None = None
         self._parts: tuple[Transport, Authority, TokenKeeper] | None = None
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=120, sock_connect=10)
         headers = {"User-Agent": "sluice-client"}
-        self._session = aiohttp.ClientSession(timeout=timeout, headers=headers)
+        connector = aiohttp.TCPConnector(ssl=True if self._ca is None else _trusting(self._ca))
+        self._session = aiohttp.ClientSession(timeout=timeout, headers=headers, connector=connector)
         transport = Transport(self._session, self._patience)
         authority = Authority(transport, self._auth_url)
         self._parts = transport, authority, TokenKeeper(authority, self._credentials, self._scopes)
@@ -128,13 +135,15 @@ class Api:
     ) -> Answer:
         """Send a request with a token; get a new one if that is refused.
 
-        `body` becomes JSON; what is None or empty in `query` is left out. See `Transport.send`.
+        `path` may be an address that the service gave. `body` becomes JSON; what is None or empty in `query`
+        is left out. See `Transport.send`.
         """
+        url = self.own(path)
         fields = dict(headers or {})
         data = None
         if body is not None:
             data = msgspec.json.encode(body)
-            fields["Content-Type"] = "application/json"
+            fields.setdefault("Content-Type", "application/json")
         given = {key: value for key, value in (query or {}).items() if value not in (None, [])}
         pairs = [(key, str(one)) for key, value in given.items() for one in _several(value)]
         for last in (False, True):
@@ -143,7 +152,7 @@ class Api:
             try:
                 return await self.transport.send(
                     method,
-                    self.url + path,
+                    url,
                     headers=fields,
                     params=pairs or None,
                     data=data,
@@ -155,6 +164,42 @@ class Api:
                     raise
                 self.tokens.drop(token)
         raise AssertionError  # pragma: no cover - the loop ends by returning or raising
+
+    def own(self, address: str) -> str:
+        """Give the address of a path, or one that the service gave, if it is the service's own.
+
+        Raises
+        ------
+        SluiceError
+            It is another server's, which must not be shown our token.
+        """
+        if address.startswith("/"):
+            return self.url + address
+        if _origin(address) != _origin(self.url):
+            raise SluiceError(
+                "The service names an address that is not its own.",
+                "Log in at the address that it calls itself by.",
+            )
+        return address
+
+
+def _origin(address: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(address)
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    return parts.scheme, parts.hostname, port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _trusting(ca: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_verify_locations(ca)
+    except (OSError, ssl.SSLError):
+        raise SluiceError(f"{ca} holds no certificates that can be read.", "Check --ca.") from None
+    return context
 
 
 def _several(value: Any) -> Sequence[Any]:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from sluice_client.api import step
+from sluice_client.exporting import ExportingCalls
 from sluice_client.files import FileCalls
 from sluice_client.imports import ImportCalls
-from sluice_client.models import Credentials, Page, RateLimit, Source
-from sluice_client.oauth import IMPORT_SCOPES
+from sluice_client.models import Credentials, Page, RateLimit, Registration, Source
+from sluice_client.oauth import EXPORT_SCOPES, IMPORT_SCOPES
 
 
 class _Rate(msgspec.Struct):
     rate: RateLimit
 
 
-class SluiceClient(ImportCalls, FileCalls):
+class SluiceClient(ImportCalls, FileCalls, ExportingCalls):
     """Talks to one Sluice service; an asynchronous context manager.
 
     Requests that may pass are repeated with growing pauses, as long as the service asks for (`Retry-After`).
@@ -31,11 +32,13 @@ class SluiceClient(ImportCalls, FileCalls):
     auth_url
         The authorization server's address, if it is another.
     credentials
-        A client's id and secret. Without them only `sign_up` can be called.
+        A client's id and secret, or id and key. Without them only `sign_up` can be called.
     scopes
         What tokens are asked for; None: all that the client has.
     patience
         How long to go on trying.
+    ca
+        A file with certificates (PEM) to trust beside the system's and those that `SSL_CERT_FILE` names.
 
     Examples
     --------
@@ -64,6 +67,37 @@ class SluiceClient(ImportCalls, FileCalls):
         credentials = await self.authority.sign_up(name, scopes, initial_token)
         self.tokens.use(credentials)
         return credentials
+
+    async def register_key(
+        self,
+        name: str,
+        *,
+        jwks: Mapping[str, Any] | None = None,
+        jwks_uri: str | None = None,
+        scopes: Sequence[str] = EXPORT_SCOPES,
+        initial_token: str | None = None,
+    ) -> Registration:
+        """Sign up a client that proves itself with a key (SMART Backend Services).
+
+        Parameters
+        ----------
+        jwks, jwks_uri
+            Its public JWK Set, or the address where that is published; one of them.
+
+        Raises
+        ------
+        ApiError
+            Sign-up, a key or the address is refused.
+
+        Examples
+        --------
+        >>> key = ClientKey.read(Path("key.json"))
+        >>> made = await sluice.register_key("night export", jwks=key.public())
+        >>> credentials = KeyCredentials(made.client_id, key)
+        """
+        return await self.authority.register_key(
+            name, jwks=jwks, jwks_uri=jwks_uri, scopes=scopes, initial_token=initial_token
+        )
 
     async def token(self) -> str:
         """Give a valid access token, for calls of your own."""

@@ -123,7 +123,7 @@ class Downloader:
                 raise refusal(response.status, response.headers, await response.read())
             if response.status == 200:
                 have = 0  # the content is another by now, or ranges are not served
-            elif not _begins_at(response.headers.get("Content-Range", ""), have):
+            elif not begins_at(response.headers.get("Content-Range", ""), have):
                 raise DownloadError("The service sent another part than was asked for.", "Try again.")
             with part.open("ab" if have else "wb") as out:
                 async for chunk in response.content.iter_chunked(_CHUNK):
@@ -133,7 +133,8 @@ class Downloader:
                         progress(have, content.size)
 
 
-def _begins_at(content_range: str, start: int) -> bool:
+def begins_at(content_range: str, start: int) -> bool:
+    """Tell whether a `Content-Range` begins where it was asked to."""
     found = _RANGE.match(content_range)
     return found is not None and int(found.group(1)) == start
 

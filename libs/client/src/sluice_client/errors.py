@@ -29,12 +29,18 @@ class ApiError(SluiceError):
         The HTTP status.
     code
         The service's own word for it, stable, such as `not_found`.
+
+    Attributes
+    ----------
+    location
+        What the answer's `Content-Location` names: for an export that exists already (409), that one.
     """
 
     def __init__(self, status: int, code: str, message: str, advice: str = "") -> None:
         super().__init__(message, advice)
         self.status = status
         self.code = code
+        self.location: str | None = None
 
 
 class AuthenticationError(ApiError):
@@ -67,6 +73,14 @@ class UnreachableError(SluiceError):
 
 class DownloadError(SluiceError):
     """A file's content is not what the service announced, or cannot be stored here."""
+
+
+class ExportFolderError(SluiceError):
+    """A folder holds another export than the one asked for, or cannot be used."""
+
+
+class KeyFileError(SluiceError):
+    """A file does not hold a key that can be used."""
 
 
 class WaitTimeoutError(SluiceError):

@@ -208,3 +208,15 @@ class Credentials(Struct, frozen=True, kw_only=True, omit_defaults=True):
     client_secret: str
     registration_token: str | None = None
     registration_uri: str | None = None
+
+
+class Registration(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A client that was registered with a key: its id, and the scopes that it may have.
+
+    `registration_token` is what the registration can be changed or removed with.
+    """
+
+    client_id: str
+    scope: str = ""
+    registration_token: str | None = None
+    registration_uri: str | None = None

@@ -1,25 +1,32 @@
-"""Signing up and getting tokens (RFC 7591, RFC 6749 section 4.4), found by discovery (RFC 8414)."""
+"""Signing up and getting tokens (RFC 7591, RFC 6749 section 4.4), found by discovery (RFC 8414).
+
+A client proves who it is by a secret, or by a key (SMART App Launch 2.2, "Backend Services").
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 from urllib.parse import quote_plus
 
 import aiohttp
 import msgspec
 from msgspec import Struct
 
+from sluice_client.assertions import ASSERTION_TYPE, ClientKey
 from sluice_client.errors import AuthenticationError, SluiceError
-from sluice_client.models import Credentials
+from sluice_client.models import Credentials, Registration
 from sluice_client.transport import Transport
 
 T = TypeVar("T")
 
 IMPORT_SCOPES = ("bulk/import", "files/read", "files/write")
-"""What a portal needs."""
+"""What a portal needs to import."""
+EXPORT_SCOPES = ("system/*.rs",)
+"""What a client needs to export every type; which data it gets is the operators' to say."""
 
 # A token is renewed this long before its end, or at half its life if that is shorter.
 _MARGIN = 30.0
@@ -30,9 +37,21 @@ class _Metadata(Struct):
     registration_endpoint: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class KeyCredentials:
+    """An OAuth client's id, and the private key that it proves itself with."""
+
+    client_id: str
+    key: ClientKey
+
+
+AnyCredentials = Credentials | KeyCredentials
+
+
 class _Registered(Struct):
     client_id: str
     client_secret: str | None = None
+    scope: str = ""
     registration_access_token: str | None = None
     registration_client_uri: str | None = None
 
@@ -71,22 +90,15 @@ class Authority:
         ApiError
             Sign-up is refused.
         """
-        endpoint = (await self._found()).registration_endpoint
-        if endpoint is None:
-            raise SluiceError("Sign-up is closed here.", "Ask the operators for a client id and secret.")
-        wish = {
-            "client_name": name,
-            "grant_types": ["client_credentials"],
-            "token_endpoint_auth_method": "client_secret_basic",
-            "scope": " ".join(scopes),
-        }
-        headers = {"Content-Type": "application/json"}
-        if initial_token:
-            headers["Authorization"] = f"Bearer {initial_token}"
-        answer = await self._transport.send(
-            "POST", endpoint, headers=headers, data=msgspec.json.encode(wish), repeatable=False
+        made = await self._register(
+            {
+                "client_name": name,
+                "grant_types": ["client_credentials"],
+                "token_endpoint_auth_method": "client_secret_basic",
+                "scope": " ".join(scopes),
+            },
+            initial_token,
         )
-        made = _read(answer.body, _Registered)
         return Credentials(
             client_id=made.client_id,
             client_secret=made.client_secret or "",
@@ -94,16 +106,69 @@ class Authority:
             registration_uri=made.registration_client_uri,
         )
 
-    async def token(self, credentials: Credentials, scopes: Sequence[str] | None) -> _Token:
+    async def register_key(
+        self,
+        name: str,
+        *,
+        jwks: Mapping[str, Any] | None = None,
+        jwks_uri: str | None = None,
+        scopes: Sequence[str] = EXPORT_SCOPES,
+        initial_token: str | None = None,
+    ) -> Registration:
+        """Sign up a client that proves itself with a key: its public JWK Set, or the address of that.
+
+        Raises
+        ------
+        ApiError
+            Sign-up is refused.
+        """
+        wish: dict[str, Any] = {
+            "client_name": name,
+            "grant_types": ["client_credentials"],
+            "token_endpoint_auth_method": "private_key_jwt",
+            "scope": " ".join(scopes),
+        }
+        wish |= {"jwks": dict(jwks)} if jwks is not None else {"jwks_uri": jwks_uri}
+        made = await self._register(wish, initial_token)
+        return Registration(
+            client_id=made.client_id,
+            scope=made.scope,
+            registration_token=made.registration_access_token,
+            registration_uri=made.registration_client_uri,
+        )
+
+    async def _register(self, wish: Mapping[str, Any], initial_token: str | None) -> _Registered:
+        endpoint = (await self._found()).registration_endpoint
+        if endpoint is None:
+            raise SluiceError("Sign-up is closed here.", "Ask the operators for a client id and secret.")
+        headers = {"Content-Type": "application/json"}
+        if initial_token:
+            headers["Authorization"] = f"Bearer {initial_token}"
+        answer = await self._transport.send(
+            "POST", endpoint, headers=headers, data=msgspec.json.encode(wish), repeatable=False
+        )
+        return _read(answer.body, _Registered)
+
+    async def token(self, credentials: AnyCredentials, scopes: Sequence[str] | None) -> _Token:
         """Get an access token for `scopes`, or for all that the client has."""
         form = {"grant_type": "client_credentials"}
         if scopes:
             form["scope"] = " ".join(scopes)
+        endpoint = (await self._found()).token_endpoint
+        if isinstance(credentials, KeyCredentials):
+            proven = credentials
+
+            def signed() -> dict[str, str]:
+                # An assertion is good once: an attempt that broke off may have used it up.
+                assertion = proven.key.assertion(proven.client_id, endpoint)
+                return {**form, "client_assertion_type": ASSERTION_TYPE, "client_assertion": assertion}
+
+            answer = await self._transport.send("POST", endpoint, data=signed, repeatable=True)
+            return _read(answer.body, _Token)
         # RFC 6749 section 2.3.1: both parts are form-encoded before they become Basic.
         basic = aiohttp.encode_basic_auth(
             quote_plus(credentials.client_id), quote_plus(credentials.client_secret)
         )
-        endpoint = (await self._found()).token_endpoint
         answer = await self._transport.send(
             "POST", endpoint, data=form, headers={"Authorization": basic}, repeatable=True
         )
@@ -135,7 +200,7 @@ class TokenKeeper:
     def __init__(
         self,
         authority: Authority,
-        credentials: Credentials | None,
+        credentials: AnyCredentials | None,
         scopes: Sequence[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -169,7 +234,7 @@ class TokenKeeper:
         if token == self._token:
             self._token = ""
 
-    def use(self, credentials: Credentials) -> None:
+    def use(self, credentials: AnyCredentials) -> None:
         """Use other credentials from now on."""
         self._credentials = credentials
         self._token = ""

@@ -89,6 +89,8 @@ class Transport:
 
         Parameters
         ----------
+        data
+            The body; a function makes a new one for each attempt.
         repeatable
             Whether sending it twice does no harm; by default that of the method (RFC 9110 section 9.2.2).
             Other requests are repeated only if the service says that it did nothing.
@@ -106,7 +108,12 @@ class Transport:
             last = attempt == self.patience.attempts
             try:
                 async with self.session.request(
-                    method, url, headers=headers, params=params, data=data, allow_redirects=False
+                    method,
+                    url,
+                    headers=headers,
+                    params=params,
+                    data=data() if callable(data) else data,
+                    allow_redirects=False,
                 ) as response:
                     body = await response.read()
                     status, fields = response.status, response.headers
@@ -152,14 +159,31 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
+class _Details(msgspec.Struct):
+    text: str = ""
+
+
+class _Issue(msgspec.Struct):
+    code: str = ""
+    diagnostics: str = ""
+    details: _Details = msgspec.field(default_factory=_Details)
+
+
 class _Problem(msgspec.Struct):
-    """An error body, the API's or OAuth's (RFC 6749 section 5.2)."""
+    """An error body: the API's, OAuth's (RFC 6749 section 5.2) or an OperationOutcome (R4)."""
 
     code: str | int = ""
     message: str = ""
     more_info: str = ""
     error: str = ""
     error_description: str = ""
+    issue: list[_Issue] = msgspec.field(default_factory=list)
+
+    @property
+    def issues(self) -> str:
+        """What the issues say."""
+        texts = (each.details.text or each.diagnostics for each in self.issue)
+        return "; ".join(text for text in texts if text)
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
@@ -168,6 +192,9 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
         said = msgspec.json.decode(body, type=_Problem)
     except (msgspec.DecodeError, UnicodeDecodeError):
         said = _Problem()
-    code = str(said.code) or said.error or f"http_{status}"
-    message = said.message or said.error_description or f"The service answered {status}."
-    return api_error(status, code, message, said.more_info, after=retry_after(headers))
+    issued = said.issue[0].code if said.issue else ""
+    code = str(said.code) or said.error or issued or f"http_{status}"
+    message = said.message or said.error_description or said.issues or f"The service answered {status}."
+    error = api_error(status, code, message, said.more_info, after=retry_after(headers))
+    error.location = headers.get("Content-Location")
+    return error
