@@ -29,6 +29,9 @@ from sluice_stack.source.protection import Credentials
 from sluice_stack.stack import Stack
 from support.stack import scratch_folder
 
+# Sources are given up soon, so that also those that never answer or always refuse end their items in a test.
+IMPATIENT = {"SLUICE_SOURCE_ANSWER": "2", "SLUICE_SOURCE_IDLE": "2", "SLUICE_ATTEMPTS": "3"}
+
 
 @dataclass(frozen=True, slots=True)
 class DemoSource:
@@ -126,8 +129,8 @@ def demo_source() -> Iterator[DemoSource]:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """Give the whole stack, shared by all tests."""
-    with running_stack() as stack:
+    """Give the whole stack, shared by all tests; it is impatient with sources."""
+    with running_stack(settings=IMPATIENT) as stack:
         yield stack
 
 
