@@ -346,7 +346,10 @@ async def test_a_stop_finishes_what_is_in_flight(bed: Bed) -> None:
 
 
 async def test_a_stop_releases_what_does_not_finish(bed: Bed) -> None:
+    began: list[int] = []
+
     async def hang(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+        began.append(delivery.command.item)
         await asyncio.Event().wait()
         return ()
 
@@ -354,12 +357,14 @@ async def test_a_stop_releases_what_does_not_finish(bed: Bed) -> None:
     worker = bed.worker(hang)
     stop = asyncio.Event()
     run = asyncio.create_task(worker.run(stop))
-    await until(lambda: worker.ready() is True)
+    await until(lambda: len(began) == 8)
     stop.set()
     async with asyncio.timeout(15):
         await run
+    assert await bed.uncommitted() == 10
     async with running(bed.worker()):
         await until(lambda: len(bed.effects) == 10)
+    assert set(bed.effects.values()) == {1}
 
 
 async def test_the_trace_of_a_message_goes_on_through_its_handler(bed: Bed) -> None:

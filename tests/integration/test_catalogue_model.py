@@ -23,6 +23,7 @@ from support.stack import Database
 T = TypeVar("T")
 
 NAMES = st.sampled_from(["a", "b", "_1_a"])
+EXAMPLES = 25
 CONTENTS = st.sampled_from([b"x", b"y", b"z"])
 
 
@@ -31,6 +32,7 @@ class CatalogueMachine(RuleBasedStateMachine):
 
     runner: asyncio.Runner
     bench: Bench
+    compared = 0
     # Batches are taken in the order of their jobs' ids: random ones would make every run another.
     numbers = count()
 
@@ -181,6 +183,7 @@ class CatalogueMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_listed_is_what_the_model_has(self) -> None:
+        CatalogueMachine.compared += 1
         for folder, held in getattr(self, "held", {}).items():
             page = self.run(self.bench.catalogue.entries.list("ada", Listing(folder, limit=500)))
             assert {entry.name: entry.id for entry in page.items} == {
@@ -201,7 +204,7 @@ def test_the_catalogue_agrees_with_its_model(database: Database) -> None:
             run_state_machine_as_test(
                 CatalogueMachine,
                 settings=settings(
-                    max_examples=25,
+                    max_examples=EXAMPLES,
                     stateful_step_count=20,
                     deadline=None,
                     suppress_health_check=list(HealthCheck),
@@ -209,3 +212,5 @@ def test_the_catalogue_agrees_with_its_model(database: Database) -> None:
             )
         finally:
             runner.run(opening.__aexit__(None, None, None))
+    # The machine itself compares, after every step.
+    assert CatalogueMachine.compared > EXAMPLES

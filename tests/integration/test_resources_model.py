@@ -20,6 +20,7 @@ from support.stack import Database
 T = TypeVar("T")
 
 NAMES = st.sampled_from(["a", "b", "c"])
+EXAMPLES = 30
 TIMES = st.sampled_from([None, 1, 2, 3])
 RESOURCES = st.one_of(
     st.builds(
@@ -61,6 +62,7 @@ class ResourceMachine(RuleBasedStateMachine):
     runner: asyncio.Runner
     store: Store
     runs = count()
+    compared = 0
 
     @initialize()
     def begin(self) -> None:
@@ -155,6 +157,7 @@ class ResourceMachine(RuleBasedStateMachine):
         }
 
     def teardown(self) -> None:
+        ResourceMachine.compared += 1
         for snapshot, expected in getattr(self, "snapshots", ()):
             window = Window(snapshot, since=self.before.time)
             assert set(self.run(self.store.all_in(window, part_bytes=1))) == set(expected)
@@ -185,7 +188,7 @@ def test_the_resource_store_agrees_with_its_model(database: Database) -> None:
             run_state_machine_as_test(
                 ResourceMachine,
                 settings=settings(
-                    max_examples=30,
+                    max_examples=EXAMPLES,
                     stateful_step_count=25,
                     deadline=None,
                     suppress_health_check=list(HealthCheck),
@@ -193,3 +196,5 @@ def test_the_resource_store_agrees_with_its_model(database: Database) -> None:
             )
         finally:
             runner.run(opening.__aexit__(None, None, None))
+    # The machine itself compares, at the end of every run at the latest.
+    assert ResourceMachine.compared >= EXAMPLES

@@ -84,8 +84,12 @@ async def test_beyond_our_patience_a_request_fails_with_the_time_that_is_left(ti
 async def test_a_source_cannot_hold_us_back_for_ever(time: Time) -> None:
     throttle = make(time)
     throttle.leave(await throttle.enter(), 429, 1e12)
+    with pytest.raises(SourceFailure) as caught:
+        await throttle.enter()
+    assert caught.value.after == pytest.approx(3600.0)
     time.now += 3600
-    await throttle.enter()
+    assert await throttle.enter() == time.now
+    assert time.slept == []
 
 
 async def test_429_without_a_time_pauses_longer_each_time(time: Time) -> None:

@@ -36,12 +36,19 @@ async def test_writing_to_a_closed_transport_is_a_connection_error(error: Except
 
 
 async def test_closing_a_client_survives_what_it_meets() -> None:
+    errors = [OSError(), RuntimeError(), KafkaConnectionError(), asyncio.CancelledError()]
+    met: list[BaseException] = []
+
     async def stop(error: BaseException) -> None:
+        met.append(error)
         raise error
 
-    for error in (OSError(), RuntimeError(), KafkaConnectionError(), asyncio.CancelledError()):
+    for error in errors:
         await closed(stop(error), 1.0)
-    await closed(asyncio.sleep(60), 0.01)
+    assert met == errors
+    endless = asyncio.ensure_future(asyncio.Event().wait())
+    await closed(endless, 0.01)  # type: ignore[arg-type]
+    assert endless.cancelled()
 
 
 async def test_closing_a_client_does_not_hide_our_own_cancellation() -> None:
