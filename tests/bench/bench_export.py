@@ -31,6 +31,7 @@ import uvloop
 from bench.measure import Figure, report, side_by_side
 from sluice_contracts.commands import StartBulkExport, WritePart
 from sluice_contracts.exports import ExportLevel
+from sluice_exporter.attachments import Attachments
 from sluice_exporter.pieces import Pieces
 from sluice_exporter.planning import Cutting, Planning
 from sluice_exporter.postgres import PostgresJobs, PostgresParts
@@ -134,7 +135,7 @@ class Bench:
         planning = Planning(PostgresJobs(self.pool), planner, Groups(self.pool), cutting, time.time)
         writing = Writing(
             PostgresParts(self.pool),
-            Pieces(reader, planner, provenance, compile_search),
+            Pieces(reader, provenance, compile_search, Attachments(self.settings.fhir_url)),
             ExportObjects.from_url(self.folder.as_uri()),
             self.settings.file_limits,
             clock=time.time,

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 from sluice_contracts.commands import CancelBulkExport, ExpireJob, WritePart
-from sluice_contracts.events import ItemCancelled, JobCancelled, JobPlanned, PartSealed
+from sluice_contracts.events import ItemCancelled, ItemFailed, JobCancelled, JobPlanned, PartSealed
 from sluice_contracts.exports import (
     Associated,
     ExpiryReason,
@@ -26,7 +26,7 @@ from sluice_contracts.exports import (
 from sluice_exporter.sink import FileLimits
 from sluice_streaming.messages import Delivery
 from sluice_streaming.outcomes import Reject
-from support.exports import Bench, names, observation, open_bench, patient, start
+from support.exports import BASE, Bench, names, observation, open_bench, patient, start
 from support.stack import Database
 
 PATIENT, GROUP, SYSTEM = ExportLevel.PATIENT, ExportLevel.GROUP, ExportLevel.SYSTEM
@@ -185,14 +185,18 @@ async def test_what_a_killed_attempt_left_goes_when_the_part_is_sealed(bench: Be
     assert bench.objects_of(command.job) == [row["key"] for row in await bench.files(command.job)]
 
 
-async def test_a_part_of_many_files_holds_all_lines_in_order(database: Database, scratch: Path) -> None:
+async def test_a_part_of_many_files_holds_all_lines_in_the_order_of_the_store(
+    database: Database, scratch: Path
+) -> None:
     # A file takes one of the chunks that the store gives.
     async with open_bench(database, scratch, limits=FileLimits(1_000_000, 1_500_000)) as bench:
         await bench.store.load(*(patient(f"p{n:04}", name=[{"text": "x" * 3000}]) for n in range(1500)))
         command = start()
         lines = await bench.export(command)
         rows = await bench.files(command.job)
-        assert [line["id"] for line in lines] == [f"p{n:04}" for n in range(1500)]
+        placed = await bench.pool.fetch("SELECT id FROM fhir.resources ORDER BY seq")
+        assert [line["id"] for line in lines] == [row["id"] for row in placed]
+        assert len(lines) == 1500
         assert len(rows) > 1
         assert [(row["part"], row["n"]) for row in rows] == [(0, n) for n in range(len(rows))]
         assert all(row["size"] <= 1_500_000 for row in rows)
@@ -331,6 +335,75 @@ async def test_ignored_parameters_are_told_in_the_error_output(bench: Bench) -> 
     assert [line["resourceType"] for line in lines] == ["OperationOutcome"] * 2
     assert [line["issue"][0]["expression"] for line in lines] == [["_x"], ["_y"]]
     assert {row["type"] for row in await bench.files(command.job)} == {"OperationOutcome"}
+
+
+async def test_a_part_that_is_given_up_is_told_in_the_error_output_and_costs_nothing_else(
+    bench: Bench,
+) -> None:
+    await fill(bench)
+    ignored = (IgnoredParameter(name="_x", reason="not supported"),)
+    command = start(types=("Patient", "Observation"), ignored=ignored)
+    await bench.plan(command)
+    (failed,) = await bench.fail(command.job, 0)
+    assert failed == (await bench.fail(command.job, 0))[0] == (await bench.write(command.job, 0))[0]
+    assert isinstance(failed.body, ItemFailed)
+    (sealed,) = await bench.write(command.job, 1)
+    assert isinstance(sealed.body, PartSealed)
+    assert names(await bench.lines(command.job)) == ["Patient/a", "Patient/b"]
+    told, left_out = await bench.lines(command.job, "error")
+    assert told["issue"][0]["severity"] == "error"
+    assert "Observation resources (up to 3)" in told["issue"][0]["details"]["text"]
+    assert left_out["issue"][0]["expression"] == ["_x"]
+    row = await bench.pool.fetchrow("SELECT sealed, parts FROM exports.jobs")
+    assert row is not None
+    assert row["sealed"] == row["parts"] == 2
+
+
+async def test_a_part_that_is_given_up_after_its_cancellation_is_cancelled(bench: Bench) -> None:
+    await fill(bench)
+    command = start()
+    await bench.plan(command)
+    await bench.planning.handle(Delivery(CancelBulkExport(job=command.job), None))
+    (message,) = await bench.fail(command.job, 0)
+    assert isinstance(message.body, ItemCancelled)
+    assert await bench.files(command.job) == []
+
+
+async def test_deletions_of_groups_that_the_subject_was_not_given_are_not_told(bench: Bench) -> None:
+    await fill(bench)
+    secret = {"resourceType": "Group", "id": "secret", "type": "person", "actual": True,
+              "member": [{"entity": {"reference": "Patient/a"}}]}  # fmt: skip
+    await bench.store.load(secret, {**secret, "id": "h"})
+    before = await bench.store.planner.snapshot()
+    await bench.store.loader.delete([("Group", "secret"), ("Group", "h")])
+    for access, expected in (
+        (ExportAccess(groups=("g", "h")), ["Group/h"]),
+        (ExportAccess(all_patients=True), ["Group/h", "Group/secret"]),
+    ):
+        command = start(access=access, since=before.time)
+        await bench.export(command)
+        bundles = await bench.lines(command.job, "deleted")
+        urls = sorted(each["request"]["url"] for bundle in bundles for each in bundle["entry"])
+        assert urls == expected
+
+
+async def test_addresses_of_attachments_come_out_absolute(bench: Bench) -> None:
+    attachments = [{"attachment": {"url": url}} for url in ("Binary/1", "http://source/fhir/Binary/2")]
+    reference = {"resourceType": "DocumentReference", "id": "d", "status": "current",
+                 "subject": {"reference": "Patient/a"}, "content": attachments}  # fmt: skip
+    await bench.store.load(patient("a"), reference)
+    expected = [f"{BASE}/Binary/1", "http://source/fhir/Binary/2"]
+    for asked in ({}, {"elements": ("content",)}, {"organize_by": "Patient"}):
+        command = start(**asked)
+        (line,) = (
+            line for line in await bench.export(command) if line["resourceType"] == "DocumentReference"
+        )
+        assert [each["attachment"]["url"] for each in line["content"]] == expected
+        for row in await bench.files(command.job):
+            assert (row["size"], row["sha256"]) == (
+                len(bench.text(row["key"])),
+                hashlib.sha256(bench.text(row["key"])).digest(),
+            )
 
 
 @pytest.mark.parametrize("access", [ExportAccess(all_patients=True), ExportAccess(groups=("g",))])

@@ -15,8 +15,9 @@ from uuid import uuid4
 import asyncpg
 import msgspec
 
-from sluice_contracts.commands import StartBulkExport, WritePart
+from sluice_contracts.commands import FailPart, StartBulkExport, WritePart
 from sluice_contracts.exports import ExportAccess, ExportLevel, ExportRequest
+from sluice_exporter.attachments import Attachments
 from sluice_exporter.lines import Matches
 from sluice_exporter.pieces import Pieces
 from sluice_exporter.planning import Cutting, Planning
@@ -34,6 +35,7 @@ from sluice_streaming.messages import Delivery
 from support.resource_store import Json, Store, open_store
 from support.stack import Database
 
+BASE = "https://example.org/fhir"
 EVERYTHING = ExportAccess(all_patients=True)
 
 
@@ -79,6 +81,10 @@ class Bench:
     async def write(self, job: str, part: int) -> list[Any]:
         """Write a part and give what is published."""
         return list(await self.writing.handle(Delivery(WritePart(job=job, item=part), None)))
+
+    async def fail(self, job: str, part: int) -> list[Any]:
+        """Give a part up and give what is published."""
+        return list(await self.writing.handle(Delivery(FailPart(job=job, item=part, code="internal"), None)))
 
     async def export(self, command: StartBulkExport) -> list[Json]:
         """Plan a job and write all its parts; give the output's lines, which may be of several files."""
@@ -131,7 +137,7 @@ async def open_bench(
             provenance = ProvenanceReader(reader, PostgresTargets(pool), partial(open_ranking, pool))
             writing = Writing(
                 PostgresParts(pool),
-                Pieces(reader, planner, provenance, by_field),
+                Pieces(reader, provenance, by_field, Attachments(BASE)),
                 objects,
                 limits or FileLimits(1_000_000, 1 << 30),
                 clock=lambda: bench.time[0],

@@ -75,7 +75,7 @@ class Store:
             lines = [line async for some in self.reader.lines(part, window) for line in some]
             assert text == b"".join(line + b"\n" for line in lines)
             assert count <= part.rows
-            assert len(text) - count <= part.bytes
+            assert len(text) - count <= part.rows * part.largest
             for line in lines:
                 resource = msgspec.json.decode(line)
                 assert resource["resourceType"] == part.type

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sluice_contracts.commands import CancelBulkExport, ExpireJob, StartBulkExport, WritePart
+from sluice_contracts.commands import CancelBulkExport, ExpireJob, FailPart, StartBulkExport, WritePart
 from sluice_contracts.events import JobEvent, JobExpired, PartSealed
 from sluice_contracts.exports import (
     Associated,
@@ -49,8 +49,8 @@ def test_every_command_of_an_export_reads_back_from_its_own_topic() -> None:
     assert Decoder[CancelBulkExport](JOBS_BULK_EXPORT.messages).decode(
         encode(CancelBulkExport(job="j"))
     ) == CancelBulkExport(job="j")
-    part = WritePart(job="j", item=3)
-    assert Decoder[WritePart](BULK_EXPORT_PARTS.messages).decode(encode(part)) == part
+    for part in (WritePart(job="j", item=3), FailPart(job="j", item=3, code="internal")):
+        assert Decoder[object](BULK_EXPORT_PARTS.messages).decode(encode(part)) == part
     expire = ExpireJob(job="j", reason=ExpiryReason.DELETED)
     assert Decoder[ExpireJob](JOBS_EXPIRE.messages).decode(encode(expire)) == expire
 

@@ -8,9 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from sluice_contracts.commands import CancelBulkExport, StartBulkExport, WritePart
+from sluice_contracts.commands import CancelBulkExport, FailPart, PartCommand, StartBulkExport, WritePart
 from sluice_contracts.events import ItemFailed, ItemRetrying, JobCancelled, JobPlanned, Stage
-from sluice_contracts.exports import ExportAccess, ExportLevel, ExportRequest
+from sluice_contracts.exports import ExportAccess, ExportLevel, ExportRequest, FileKind
+from sluice_contracts.topics import BULK_EXPORT_PARTS
 from sluice_contracts.wire import encode
 from sluice_exporter.pieces import Pieces, deletions, header_of
 from sluice_exporter.plan import JobFacts, PartKind, PartPlan, SealedFile, SealedPart
@@ -67,12 +68,13 @@ class MemoryParts:
     async def stopped(self, job: str) -> bool:
         return self.looks.pop(0) if self.looks else False
 
-    async def seal(self, job: str, part: int, files: Sequence[SealedFile], at: datetime) -> SealedPart | None:
+    async def seal(
+        self, job: str, part: int, files: Sequence[SealedFile], at: datetime, *, failed: str | None = None
+    ) -> SealedPart | None:
         if self.sealed is None:
             self.files = files
-            self.sealed = SealedPart(
-                files=len(files), count=sum(f.count for f in files), size=sum(f.size for f in files), at=at
-            )
+            count, size = sum(f.count for f in files), sum(f.size for f in files)
+            self.sealed = SealedPart(files=len(files), count=count, size=size, at=at, failed=failed)
         if self.break_seal:
             raise Unavailable("postgres")
         return self.sealed
@@ -115,7 +117,7 @@ def writing(
     return made, objects
 
 
-def part(item: int = 0) -> Delivery[WritePart]:
+def part(item: int = 0) -> Delivery[PartCommand]:
     return Delivery(WritePart(job=JOB, item=item), None)
 
 
@@ -192,16 +194,44 @@ async def test_what_is_away_is_told_as_such(error: Exception, what: str) -> None
     assert caught.value.what == what
 
 
-def test_a_part_that_is_given_up_fails_also_if_only_its_key_can_be_read() -> None:
+def test_a_part_that_is_given_up_is_to_be_sealed_so_also_if_only_its_key_can_be_read() -> None:
     made, _ = writing(MemoryParts(), MemoryPieces(0))
     for subject in (part(3), record(f"{JOB}/3".encode(), b"{")):
-        (told,) = made.on_dead(subject, Failure("internal", 8))
-        assert isinstance(told.body, ItemFailed)
-        assert (told.body.job, told.body.item, told.body.stage) == (JOB, 3, Stage.EXPORT)
+        (told,) = made.on_dead(subject, Failure("time_limit", 8))
+        assert told.body == FailPart(job=JOB, item=3, code="internal")
+        assert (told.topic, told.key) == (BULK_EXPORT_PARTS, f"{JOB}/3")
+    # Where not even that can be written, the part fails without a file.
+    (told,) = made.on_dead(Delivery(FailPart(job=JOB, item=3, code="x"), None), Failure("internal", 8))
+    assert isinstance(told.body, ItemFailed)
+    assert (told.body.job, told.body.item, told.body.stage) == (JOB, 3, Stage.EXPORT)
     for key in (None, b"", b"x/3", f"{JOB}/x".encode(), f"{JOB}/-1".encode()):
         assert made.on_dead(record(key, b"{"), Failure("malformed", 1)) == ()
     (told,) = made.on_retry(part(3), Failure("internal", 1, due=20.0))
     assert isinstance(told.body, ItemRetrying)
+
+
+FAIL: Delivery[PartCommand] = Delivery(FailPart(job=JOB, item=0, code="time_limit"), None)
+
+
+async def test_a_part_that_failed_has_one_file_that_says_so_and_fails_again_whenever_it_is_asked() -> None:
+    parts = MemoryParts()
+    made, objects = writing(parts, MemoryPieces(7))
+    (told,) = await made.handle(FAIL)
+    assert isinstance(told.body, ItemFailed)
+    assert (told.body.stage, told.body.code) == (Stage.EXPORT, "internal")
+    (file,) = parts.files
+    assert (file.kind, file.type, file.count) == (FileKind.ERROR, "OperationOutcome", 1)
+    assert await objects.keys(JOB) == [file.key]
+    # Whoever comes to write it after all does not change what was told.
+    assert await made.handle(part()) == await made.handle(FAIL) == (told,)
+
+
+async def test_a_part_that_was_sealed_after_all_does_not_fail() -> None:
+    parts = MemoryParts()
+    made, _ = writing(parts, MemoryPieces(7))
+    sealed = await made.handle(part())
+    assert await made.handle(FAIL) == sealed
+    assert {file.kind for file in parts.files} == {FileKind.OUTPUT}
 
 
 def test_headers_and_deletions_are_lines_of_fhir() -> None:

@@ -105,6 +105,12 @@ class WritePart(ItemCommand, frozen=True, kw_only=True, tag="WritePart"):
     """Write the files of one part of an export; `item` is the part."""
 
 
+class FailPart(ItemCommand, frozen=True, kw_only=True, tag="FailPart"):
+    """Seal a part of which nothing could be written with a file that says so; `code` is an item's error."""
+
+    code: str
+
+
 class ExpireJob(Command, frozen=True, kw_only=True, tag="ExpireJob"):
     """Delete what an export has written, for good."""
 
@@ -112,3 +118,4 @@ class ExpireJob(Command, frozen=True, kw_only=True, tag="ExpireJob"):
 
 
 BulkExportCommand = StartBulkExport | CancelBulkExport
+PartCommand = WritePart | FailPart

@@ -119,7 +119,7 @@ JOBS_BULK_EXPORT = Topic(
 )
 BULK_EXPORT_PARTS = Topic(
     name="bulk-export.parts",
-    messages=commands.WritePart,
+    messages=commands.PartCommand,
     key="job and part, so that one job's parts spread over processes",
     producers=("exporter",),
     consumers=("exporter",),

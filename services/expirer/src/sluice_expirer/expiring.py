@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
-from uuid import UUID
 
 import structlog
 
 from sluice_contracts.commands import ExpireJob
 from sluice_contracts.errors import ItemError
 from sluice_contracts.events import JobExpired
-from sluice_contracts.topics import JOBS_EVENTS
+from sluice_contracts.ids import is_job_id
 from sluice_expirer.store import Gone, Jobs
 from sluice_storage.exports.objects import ObjectStoreError
+from sluice_streaming.items import event
 from sluice_streaming.messages import Delivery, Message
 from sluice_streaming.outcomes import Reject, Unavailable
 
@@ -64,7 +64,7 @@ class Expiring:
         """
         command = delivery.command
         job = command.job
-        if not _is_job_id(job):
+        if not is_job_id(job):
             raise Reject(ItemError.INTERNAL)
         await self._jobs.withdraw(job, command.reason, self._now())
         gone = await self._jobs.gone(job)
@@ -82,11 +82,4 @@ class Expiring:
 
 
 def _told(job: str, gone: Gone) -> Message:
-    return Message(JOBS_EVENTS, job, JobExpired(job=job, at=gone.at.timestamp(), reason=gone.reason))
-
-
-def _is_job_id(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False
+    return event(JobExpired(job=job, at=gone.at.timestamp(), reason=gone.reason))

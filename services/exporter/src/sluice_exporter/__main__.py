@@ -8,6 +8,7 @@ from functools import partial
 from uuid import uuid4
 
 from sluice_contracts.topics import BULK_EXPORT_PARTS, JOBS_BULK_EXPORT
+from sluice_exporter.attachments import Attachments
 from sluice_exporter.lines import Compile
 from sluice_exporter.pieces import Pieces
 from sluice_exporter.planning import Cutting, Planning
@@ -57,7 +58,7 @@ async def serve(
             provenance = ProvenanceReader(reader, PostgresTargets(resources), partial(open_ranking, rows))
             writing = Writing(
                 PostgresParts(rows),
-                Pieces(reader, planner, provenance, compile_),
+                Pieces(reader, provenance, compile_, Attachments(settings.fhir_url)),
                 ExportObjects.from_url(settings.objects),
                 settings.file_limits,
                 clock=time.time,

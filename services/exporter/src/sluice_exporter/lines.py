@@ -38,16 +38,30 @@ _id_of = msgspec.json.Decoder(_Id).decode
 
 
 def matches_of(facts: JobFacts, compile_: Compile) -> dict[str, Matches]:
-    """Give the filters of the types that have any (`_typeFilter`; those of one type are joined by OR).
+    """Give the filters of the types that have any.
 
-    All parts of a job take the transaction's time for the time it is. Only where the client was told of what
-    is ignored may a filter ignore anything.
+    Those of the request (`_typeFilter`) that are of one type are joined by OR, so are those that the token's
+    scopes are limited to; a resource has to satisfy both. All parts of a job take the transaction's time for
+    the time it is. Only where the client was told of what is ignored may a filter of the request ignore
+    anything; a limit never does.
     """
-    queries: dict[str, list[str]] = {}
+    asked: dict[str, list[str]] = {}
     for each in facts.request.type_filters:
-        queries.setdefault(each.type, []).append(each.query)
+        asked.setdefault(each.type, []).append(each.query)
     now, lenient = facts.snapshot.time, bool(facts.request.ignored)
-    return {type_: compile_(type_, found, now, lenient=lenient) for type_, found in queries.items()}
+    found: dict[str, Matches] = {}
+    for type_ in sorted({*asked, *(limit.type for limit in facts.access.limits)}):
+        both: list[Matches] = []
+        if limits := facts.access.limits_of(type_):
+            both.append(compile_(type_, limits, now, lenient=False))
+        if queries := asked.get(type_):
+            both.append(compile_(type_, queries, now, lenient=lenient))
+        found[type_] = both[0] if len(both) == 1 else _all_of(both)
+    return found
+
+
+def _all_of(found: Sequence[Matches]) -> Matches:
+    return lambda line: all(matches(line) for matches in found)
 
 
 def transform_of(type_: str, facts: JobFacts, matches: dict[str, Matches]) -> Transform | None:

@@ -9,13 +9,15 @@ from datetime import datetime
 import msgspec
 from msgspec import Struct
 
-from sluice_contracts.exports import Associated, ExportLevel, IgnoredParameter
+from sluice_contracts.exports import Associated, ExportLevel
+from sluice_exporter import outcomes
+from sluice_exporter.attachments import Attachments
 from sluice_exporter.lines import Compile, Transform, joined, matches_of, transform_of
 from sluice_exporter.plan import JobFacts, PartKind, PartPlan
 from sluice_exporter.provenance import PROVENANCE, ProvenanceReader, Rule
-from sluice_exporter.scope import Scope, types_of
+from sluice_exporter.scope import Scope, visible_groups
 from sluice_exporter.sink import Piece
-from sluice_exporter.store import StorePlanner, StoreReader
+from sluice_exporter.store import StoreReader
 from sluice_storage.resources.model import Deleted, Window
 
 _encode = msgspec.json.Encoder().encode
@@ -33,21 +35,27 @@ class Pieces:
 
     Parameters
     ----------
-    reader, planner
+    reader
         The resource store.
     provenance
         Reads Provenance resources.
     compile_
         Makes filters of searches.
+    attachments
+        Makes addresses absolute.
     """
 
     def __init__(
-        self, reader: StoreReader, planner: StorePlanner, provenance: ProvenanceReader, compile_: Compile
+        self,
+        reader: StoreReader,
+        provenance: ProvenanceReader,
+        compile_: Compile,
+        attachments: Attachments,
     ) -> None:
         self._reader = reader
-        self._planner = planner
         self._provenance = provenance
         self._compile = compile_
+        self._absolute = attachments.absolute
 
     def of(self, facts: JobFacts, plan: PartPlan) -> AsyncGenerator[Piece]:
         """Give the pieces of a part; one without lines says that work goes on."""
@@ -58,7 +66,7 @@ class Pieces:
         if plan.kind is PartKind.PROVENANCE:
             return self._provenances(facts, plan)
         if plan.kind is PartKind.IGNORED:
-            return _outcomes(facts.request.ignored)
+            return _only(outcomes.ignored(facts.request.ignored))
         return self._resources(facts, plan)
 
     async def _resources(self, facts: JobFacts, plan: PartPlan) -> AsyncGenerator[Piece]:
@@ -67,61 +75,62 @@ class Pieces:
             if transform is None:
                 async with aclosing(self._reader.chunks(part, facts.window)) as chunks:
                     async for chunk in chunks:
-                        yield Piece(chunk.data, chunk.count)
+                        yield Piece(self._absolute(plan.type, chunk.data), chunk.count)
                 continue
             async with aclosing(self._reader.lines(part, facts.window)) as stream:
                 async for lines in stream:
-                    yield Piece(*joined(lines, transform))
+                    data, count = joined(lines, transform)
+                    yield Piece(self._absolute(plan.type, data), count)
 
     async def _deleted(self, facts: JobFacts, plan: PartPlan) -> AsyncGenerator[Piece]:
+        groups = visible_groups(facts.access) if plan.type == "Group" else None
         for part in plan.parts:
             async with aclosing(self._reader.deleted(part, facts.window)) as stream:
                 async for some in stream:
-                    yield Piece(deletions(some, facts.snapshot.time), 1)
+                    told = [each for each in some if groups is None or each.id in groups]
+                    yield Piece(deletions(told, facts.snapshot.time), 1) if told else Piece(b"", 0)
 
     async def _blocks(self, facts: JobFacts, plan: PartPlan) -> AsyncGenerator[Piece]:
-        types = types_of(await self._planner.types(Window(facts.snapshot)), facts.request, facts.access)
         matches = matches_of(facts, self._compile)
-        transforms = {type_: transform_of(type_, facts, matches) for type_ in types}
+        transforms = {type_: transform_of(type_, facts, matches) for type_ in plan.types}
         if plan.patients:
-            async for piece in self._blocks_of(plan.patients, types, facts, transforms):
+            async for piece in self._blocks_of(plan.patients, facts, transforms):
                 yield piece
         for part in plan.parts:
             async with aclosing(self._reader.lines(part, Window(facts.snapshot))) as stream:
                 async for lines in stream:
                     patients = [_id_of(line).id for line in lines]
-                    async for piece in self._blocks_of(patients, types, facts, transforms):
+                    async for piece in self._blocks_of(patients, facts, transforms):
                         yield piece
 
     async def _blocks_of(
         self,
         patients: Sequence[str],
-        types: Sequence[str],
         facts: JobFacts,
         transforms: dict[str, Transform | None],
     ) -> AsyncGenerator[Piece]:
         # The patient opens the block that its data make.
-        ordered = sorted(types, key=lambda type_: type_ != "Patient")
+        ordered = sorted(transforms, key=lambda type_: type_ != "Patient")
         async with aclosing(self._reader.by_patient(ordered, patients, facts.window)) as stream:
             async for chunk in stream:
                 transform = transforms[chunk.type]
                 data, count = chunk.data, chunk.count
                 if transform is not None:
                     data, count = joined(data[:-1].split(b"\n"), transform)
-                yield Piece(data, count, header_of(chunk.patient))
+                yield Piece(self._absolute(chunk.type, data), count, header_of(chunk.patient))
 
     async def _provenances(self, facts: JobFacts, plan: PartPlan) -> AsyncGenerator[Piece]:
         request = facts.request
         associated = request.include_associated
         window = facts.window if associated is None else Window(facts.snapshot)
-        scope = Scope(plan.patients or None, request.level is not ExportLevel.SYSTEM)
+        compartment = request.level is not ExportLevel.SYSTEM
         matches = matches_of(facts, self._compile)
         transform = transform_of(PROVENANCE, facts, matches)
         if associated is None:
-            rule = Rule(None, Window(facts.snapshot), scope, {})
+            rule = Rule(((None, Scope(None, compartment)),), Window(facts.snapshot), {})
         else:
-            types = types_of(await self._planner.types(facts.window), request, facts.access)
-            rule = Rule(frozenset(types), facts.window, scope, matches)
+            scopes = tuple((frozenset(each.types), Scope(each.patients, compartment)) for each in plan.scopes)
+            rule = Rule(scopes, facts.window, matches)
         latest = associated is Associated.LATEST_PROVENANCE
         async with aclosing(self._provenance.lines(plan, window, rule, latest=latest)) as stream:
             async for lines in stream:
@@ -141,23 +150,5 @@ def deletions(deleted: Sequence[Deleted], at: datetime) -> bytes:
     return _encode({"resourceType": "Bundle", "meta": meta, "type": "transaction", "entry": entries}) + b"\n"
 
 
-async def _outcomes(ignored: Sequence[IgnoredParameter]) -> AsyncGenerator[Piece]:
-    lines = [
-        _encode(
-            {
-                "resourceType": "OperationOutcome",
-                "issue": [
-                    {
-                        "severity": "warning",
-                        "code": "not-supported",
-                        "details": {
-                            "text": f"The parameter {each.name} was left out of account: {each.reason}"
-                        },
-                        "expression": [each.name],
-                    }
-                ],
-            }
-        )
-        for each in ignored
-    ]
-    yield Piece(*joined(lines, None))
+async def _only(piece: Piece) -> AsyncGenerator[Piece]:
+    yield piece

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from uuid import UUID
 
 from msgspec import Struct
 
@@ -22,6 +21,13 @@ class PartKind(StrEnum):
     IGNORED = "ignored"
 
 
+class PlannedScope(Struct, frozen=True, omit_defaults=True):
+    """Of which patients (None: of any) an export has resources of some types."""
+
+    types: tuple[str, ...]
+    patients: tuple[str, ...] | None = None
+
+
 class PartPlan(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one part covers.
 
@@ -34,13 +40,22 @@ class PartPlan(Struct, frozen=True, kw_only=True, omit_defaults=True):
     parts
         What is read of the store.
     patients
-        For blocks: of which patients, if it is not those in `parts`. For Provenance: about whose data only.
+        For blocks: of which patients, if it is not those in `parts`.
+    types
+        For blocks: the types in them.
+    scopes
+        For Provenance: what it has to be about; none: something in the compartment of some patient.
+    tells_ignored
+        Its files have beside them one with the parameters that were left out of account.
     """
 
     kind: PartKind
     type: str = ""
     parts: tuple[Part, ...] = ()
     patients: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    scopes: tuple[PlannedScope, ...] = ()
+    tells_ignored: bool = False
 
 
 class JobFacts(Struct, frozen=True, kw_only=True):
@@ -73,17 +88,13 @@ class SealedFile(Struct, frozen=True, kw_only=True):
 
 
 class SealedPart(Struct, frozen=True, kw_only=True):
-    """A part whose files are listed; sums are over its files."""
+    """A part whose files are listed; sums are over its files.
+
+    `failed` is an item's error code if it was given up: then its files say that, and hold nothing else.
+    """
 
     files: int
     count: int
     size: int
     at: datetime
-
-
-def is_job_id(text: str) -> bool:
-    """Tell whether this can be a job's id; what is not must not reach a statement with others' rows."""
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False
+    failed: str | None = None

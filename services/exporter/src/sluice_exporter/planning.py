@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 from msgspec import Struct
@@ -17,23 +18,19 @@ from sluice_contracts.commands import (
     WritePart,
 )
 from sluice_contracts.errors import ItemError
-from sluice_contracts.events import Event, ItemFailed, JobCancelled, JobKind, JobPlanned, Stage
+from sluice_contracts.events import JobCancelled, JobKind, JobPlanned, Stage
 from sluice_contracts.exports import ExpiryReason
-from sluice_contracts.ids import item_key
-from sluice_contracts.topics import BULK_EXPORT_PARTS, JOBS_EVENTS, JOBS_EXPIRE
-from sluice_exporter.plan import JobFacts, PartKind, PartPlan, is_job_id
-from sluice_exporter.provenance import plan_provenance
-from sluice_exporter.scope import Scope, scope_of, types_of
+from sluice_contracts.ids import is_job_id, item_key
+from sluice_contracts.topics import BULK_EXPORT_PARTS, JOBS_EXPIRE
+from sluice_exporter.blocks import plan_blocks
+from sluice_exporter.outcomes import OUTCOME
+from sluice_exporter.plan import JobFacts, PartKind, PartPlan
+from sluice_exporter.provenance import PROVENANCE, plan_provenance
+from sluice_exporter.scope import Scope, scopes_of, types_of
 from sluice_exporter.store import Jobs, StoreGroups, StorePlanner
-from sluice_fhir.compartments import COMPARTMENT_TYPES
-from sluice_storage.resources.model import Window
+from sluice_streaming.items import ItemReports, event
 from sluice_streaming.messages import Delivery, Message, Record
 from sluice_streaming.outcomes import Failure, Reject
-
-# A block takes all of a patient's data, which is a thousand times what the Patient resource takes.
-_BLOCKS_SHARE = 1000
-_PATIENTS_IN_A_PART = 200
-_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +69,7 @@ class Planning:
         self._groups = groups
         self._cutting = cutting
         self._clock = clock
+        self._reports = ItemReports(Stage.PLAN, clock)
 
     async def handle(self, delivery: Delivery[BulkExportCommand]) -> Sequence[Message]:
         """Take the job's snapshot, cut it into parts and give their commands; or mark it cancelled.
@@ -113,37 +111,43 @@ class Planning:
             return (self._cancelled(command.job),)
         if command is None or not is_job_id(command.job):
             return ()
-        failed = ItemFailed(
-            job=command.job, at=self._clock(), item=0, stage=Stage.PLAN, code=known_code(failure.code)
-        )
-        return (self._planned(command, 1), event(failed))
+        only = WritePart(job=command.job, item=0)
+        return (self._planned(command, 1), self._reports.failed(only, failure.code))
 
     async def _parts(self, facts: JobFacts) -> AsyncIterator[Sequence[PartPlan]]:
         """Cut the job. A few types at a time, so that no list of all patients of all types is held."""
-        request, window = facts.request, facts.window
-        scope = await scope_of(request, facts.access, self._groups)
+        ignored = bool(facts.request.ignored)
+        async with aclosing(self._cut(facts)) as found:
+            async for some in found:
+                if some and ignored:
+                    # With a part that has something to give: a job of which nothing can be written fails.
+                    first, *rest = some
+                    yield [msgspec.structs.replace(first, tells_ignored=True), *rest]
+                    ignored = False
+                else:
+                    yield some
+        if ignored:
+            yield [PartPlan(kind=PartKind.IGNORED, type=OUTCOME)]
+
+    async def _cut(self, facts: JobFacts) -> AsyncGenerator[Sequence[PartPlan]]:
+        request = facts.request
+        scopes = await scopes_of(request, facts.access, self._groups)
         # A type whose last resource was deleted has none, but deletions to tell of.
-        ever = await self._planner.types(Window(facts.snapshot, since=_BEGINNING))
-        types = types_of(ever, request, facts.access)
-        if scope.compartment or scope.patients is not None:
-            types = [type_ for type_ in types if type_ in COMPARTMENT_TYPES]
+        ever = await self._planner.known_types(facts.snapshot)
+        asked = scopes.sorted(types_of(ever, request, facts.access))
         if request.organize_by is not None:
-            yield await self._blocks(facts, scope)
+            async with aclosing(plan_blocks(self._planner, facts, asked, self._cutting.part_bytes)) as found:
+                async for some in found:
+                    yield some
         else:
-            for type_ in types:
-                if type_ != "Provenance":
-                    yield await self._resources(type_, facts, scope)
-            yield await plan_provenance(self._planner, facts, scope, types, self._cutting.part_bytes)
+            for scope, types in asked:
+                for type_ in types:
+                    if type_ != PROVENANCE:
+                        yield await self._resources(type_, facts, scope)
+            yield await plan_provenance(self._planner, facts, scopes, asked, self._cutting.part_bytes)
         if request.since is not None:
-            found = await self._planner.deleted_parts(
-                types,
-                window,
-                patients=scope.patients,
-                compartment=scope.compartment and scope.patients is None,
-            )
-            yield [PartPlan(kind=PartKind.DELETED, type=part.type, parts=(part,)) for part in found]
-        if request.ignored:
-            yield [PartPlan(kind=PartKind.IGNORED, type="OperationOutcome")]
+            for scope, types in asked:
+                yield await self._deletions(types, facts, scope)
 
     async def _resources(self, type_: str, facts: JobFacts, scope: Scope) -> list[PartPlan]:
         size = self._cutting.part_bytes
@@ -155,20 +159,15 @@ class Planning:
             )
         return [PartPlan(kind=PartKind.RESOURCES, type=type_, parts=(part,)) for part in found]
 
-    async def _blocks(self, facts: JobFacts, scope: Scope) -> list[PartPlan]:
-        if scope.patients is not None:
-            chunks = [
-                scope.patients[at : at + _PATIENTS_IN_A_PART]
-                for at in range(0, len(scope.patients), _PATIENTS_IN_A_PART)
-            ]
-            return [PartPlan(kind=PartKind.BLOCKS, patients=chunk) for chunk in chunks]
-        # Patients who have not changed since may have data that have.
-        found = await self._planner.parts(
-            ["Patient"],
-            Window(facts.snapshot),
-            part_bytes=max(self._cutting.part_bytes // _BLOCKS_SHARE, 1),
+    async def _deletions(self, types: Sequence[str], facts: JobFacts, scope: Scope) -> list[PartPlan]:
+        # What was deleted cannot be searched any more: nobody knows whether it was within the limits.
+        found = await self._planner.deleted_parts(
+            [type_ for type_ in types if not facts.access.limits_of(type_)],
+            facts.window,
+            patients=scope.patients,
+            compartment=scope.compartment and scope.patients is None,
         )
-        return [PartPlan(kind=PartKind.BLOCKS, parts=(part,)) for part in found]
+        return [PartPlan(kind=PartKind.DELETED, type=part.type, parts=(part,)) for part in found]
 
     def _planned(self, command: StartBulkExport | _Salvaged, parts: int) -> Message:
         return event(
@@ -201,16 +200,3 @@ def _salvaged(record: Record) -> _Salvaged | None:
         return msgspec.json.decode(record.value or b"", type=_Salvaged)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-
-
-def event(body: Event) -> Message:
-    """Address an event."""
-    return Message(JOBS_EVENTS, body.job, body)
-
-
-_ITEM_CODES = frozenset(code.value for code in ItemError)
-
-
-def known_code(code: str) -> str:
-    """Give an item's error code for a failure's: the same if items have it, else `internal`."""
-    return code if code in _ITEM_CODES else ItemError.INTERNAL

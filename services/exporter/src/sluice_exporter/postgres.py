@@ -148,7 +148,9 @@ class PostgresParts:
             )
         return not going
 
-    async def seal(self, job: str, part: int, files: Sequence[SealedFile], at: datetime) -> SealedPart | None:
+    async def seal(
+        self, job: str, part: int, files: Sequence[SealedFile], at: datetime, *, failed: str | None = None
+    ) -> SealedPart | None:
         """See `Parts.seal`."""
         with available():
             async with self._pool.acquire() as connection, connection.transaction():
@@ -164,13 +166,14 @@ class PostgresParts:
                     return None
                 sealing = await connection.fetchval(
                     """
-                    UPDATE exports.parts SET sealed_at = $3, place = $4
+                    UPDATE exports.parts SET sealed_at = $3, place = $4, failed = $5
                     WHERE job = $1 AND part = $2 AND sealed_at IS NULL RETURNING true
                     """,
                     job,
                     part,
                     at,
                     place,
+                    failed,
                 )
                 if sealing:
                     await connection.execute(
@@ -211,17 +214,19 @@ async def _list(connection: Connection, job: str, part: int, files: Sequence[Sea
 async def _sealed(connection: Connection | asyncpg.Pool, job: str, part: int) -> SealedPart | None:
     row = await connection.fetchrow(
         """
-        SELECT p.sealed_at, count(f.n) AS files, coalesce(sum(f.count), 0)::bigint AS count,
+        SELECT p.sealed_at, p.failed, count(f.n) AS files, coalesce(sum(f.count), 0)::bigint AS count,
             coalesce(sum(f.size), 0)::bigint AS size
         FROM exports.parts p LEFT JOIN exports.files f USING (job, part)
-        WHERE p.job = $1 AND p.part = $2 AND p.sealed_at IS NOT NULL GROUP BY p.sealed_at
+        WHERE p.job = $1 AND p.part = $2 AND p.sealed_at IS NOT NULL GROUP BY p.sealed_at, p.failed
         """,
         job,
         part,
     )
     if row is None:
         return None
-    return SealedPart(files=row["files"], count=row["count"], size=row["size"], at=row["sealed_at"])
+    return SealedPart(
+        files=row["files"], count=row["count"], size=row["size"], at=row["sealed_at"], failed=row["failed"]
+    )
 
 
 def _facts(row: asyncpg.Record) -> JobFacts:

@@ -21,8 +21,8 @@ import msgspec
 from msgspec import Struct
 
 from sluice_contracts.exports import Associated, ExportLevel
-from sluice_exporter.plan import JobFacts, PartKind, PartPlan
-from sluice_exporter.scope import Scope
+from sluice_exporter.plan import JobFacts, PartKind, PartPlan, PlannedScope
+from sluice_exporter.scope import Scope, Scopes
 from sluice_exporter.store import StorePlanner, StoreReader
 from sluice_storage.resources.model import Window
 
@@ -71,37 +71,44 @@ _decode = msgspec.json.Decoder(_View).decode
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Which targets count: of these types (None: any), in this window and scope, matching their filters."""
+    """Which targets count: in the scope of their type, in this window, matching their type's filter.
 
-    types: frozenset[str] | None
+    `scopes` are by types, None for all; no type is in two of them.
+    """
+
+    scopes: tuple[tuple[frozenset[str] | None, Scope], ...]
     window: Window
-    scope: Scope
     matches: dict[str, Callable[[bytes], bool]]
 
 
 async def plan_provenance(
-    planner: StorePlanner, facts: JobFacts, scope: Scope, types: Sequence[str], part_bytes: int
+    planner: StorePlanner,
+    facts: JobFacts,
+    scopes: Scopes,
+    asked: Sequence[tuple[Scope, Sequence[str]]],
+    part_bytes: int,
 ) -> list[PartPlan]:
-    """Give the parts with Provenance resources."""
+    """Give the parts with Provenance resources; `asked` are the types that are exported, by scope."""
     request = facts.request
     associated = request.include_associated
+    scope = scopes.of(PROVENANCE)
+    if scope is None or (associated is None and not any(PROVENANCE in types for _, types in asked)):
+        return []
     everywhere = request.level is ExportLevel.PATIENT and scope.patients is None
-    if associated is None and PROVENANCE not in types:
-        return []
-    if associated is not None and facts.access.types is not None and PROVENANCE not in facts.access.types:
-        return []
     window = facts.window if associated is None else Window(facts.snapshot)
     if scope.patients is None:
         found = await planner.parts([PROVENANCE], window, part_bytes=part_bytes)
     else:
         found = await planner.patient_parts([PROVENANCE], scope.patients, window, part_bytes=part_bytes)
-    if associated is not None and (associated is Associated.LATEST_PROVENANCE or scope.patients is not None):
-        # Whatever needs to know of all of them, or of all patients, is one part.
-        patients = scope.patients or ()
-        whole = PartPlan(kind=PartKind.PROVENANCE, type=PROVENANCE, parts=tuple(found), patients=patients)
-        return [whole] if found else []
     kind = PartKind.PROVENANCE if associated is not None or everywhere else PartKind.RESOURCES
-    return [PartPlan(kind=kind, type=PROVENANCE, parts=(part,)) for part in found]
+    if associated is None:
+        return [PartPlan(kind=kind, type=PROVENANCE, parts=(part,)) for part in found]
+    about = tuple(PlannedScope(tuple(types), held.patients) for held, types in asked)
+    if associated is Associated.LATEST_PROVENANCE or any(each.patients is not None for each in about):
+        # Whatever needs to know of all of them, or of all patients, is one part.
+        whole = PartPlan(kind=kind, type=PROVENANCE, parts=tuple(found), scopes=about)
+        return [whole] if found else []
+    return [PartPlan(kind=kind, type=PROVENANCE, parts=(part,), scopes=about) for part in found]
 
 
 class ProvenanceReader:
@@ -160,7 +167,7 @@ class ProvenanceReader:
             async with aclosing(self._reader.lines(part, window)) as stream:
                 async for lines in stream:
                     views = [_decode(line) for line in lines]
-                    abouts = [_targets(view, rule.types) for view in views]
+                    abouts = [_targets(view) for view in views]
                     there = await self._there(set().union(*abouts), rule)
                     yield [
                         (line, view, about & there)
@@ -168,7 +175,11 @@ class ProvenanceReader:
                     ]
 
     async def _there(self, wanted: set[Target], rule: Rule) -> set[Target]:
-        found = await self._targets.among(wanted, rule.window, rule.scope, frozenset(rule.matches))
+        found: dict[Target, bytes | None] = {}
+        for types, scope in rule.scopes:
+            own = {target for target in wanted if types is None or target[0] in types}
+            if own:
+                found |= await self._targets.among(own, rule.window, scope, frozenset(rule.matches))
         return {
             target
             for target, body in found.items()
@@ -176,13 +187,9 @@ class ProvenanceReader:
         }
 
 
-def _targets(view: _View, types: frozenset[str] | None) -> set[Target]:
+def _targets(view: _View) -> set[Target]:
     matches = (_REFERENCE.fullmatch(each.reference or "") for each in view.target)
-    return {
-        (match[1], match[2])
-        for match in matches
-        if match is not None and match[1] != PROVENANCE and (types is None or match[1] in types)
-    }
+    return {(match[1], match[2]) for match in matches if match is not None and match[1] != PROVENANCE}
 
 
 def _instant(text: str) -> datetime:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sluice_contracts.exports import ExportAccess, ExportLevel, ExportRequest
+from sluice_contracts.exports import ExportAccess, ExportLevel, ExportRequest, Reach
 from sluice_exporter.store import StoreGroups
+from sluice_fhir.compartments import COMPARTMENT_TYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,24 +25,64 @@ class Scope:
     patients: tuple[str, ...] | None
     compartment: bool
 
+    def holds(self, type_: str) -> bool:
+        """Tell whether there can be resources of the type in it."""
+        return type_ in COMPARTMENT_TYPES or not (self.compartment or self.patients is not None)
 
-async def scope_of(request: ExportRequest, access: ExportAccess, groups: StoreGroups) -> Scope:
+
+class Scopes:
+    """What an export is about, type by type: grants may give different types of different patients.
+
+    Parameters
+    ----------
+    found
+        Each reach of the access with its scope; no type is in two of them.
+    """
+
+    def __init__(self, found: Sequence[tuple[Reach, Scope]]) -> None:
+        self._found = tuple(found)
+
+    def of(self, type_: str) -> Scope | None:
+        """Give the scope of a type; None: nothing of it may be seen."""
+        for reach, scope in self._found:
+            if reach.types is None or type_ in reach.types:
+                return scope
+        return None
+
+    def sorted(self, types: Iterable[str]) -> list[tuple[Scope, list[str]]]:
+        """Give the types by scope, without those of which there can be nothing in theirs."""
+        found: list[tuple[Scope, list[str]]] = []
+        wanted = list(types)
+        for reach, scope in self._found:
+            own = [type_ for type_ in wanted if reach.types is None or type_ in reach.types]
+            if held := [type_ for type_ in own if scope.holds(type_)]:
+                found.append((scope, held))
+        return found
+
+
+async def scopes_of(request: ExportRequest, access: ExportAccess, groups: StoreGroups) -> Scopes:
     """Find the patients that are both asked for and permitted, as groups are now.
 
     A subject that may see groups only gets what is in their patients' compartments, at whatever level it
     asks: what is about nobody in particular (organizations, practitioners) is then not part of its export.
     """
+    compartment = request.level is not ExportLevel.SYSTEM
+    return Scopes(
+        [(reach, Scope(await _patients(request, reach, groups), compartment)) for reach in access.reaches]
+    )
+
+
+async def _patients(request: ExportRequest, reach: Reach, groups: StoreGroups) -> tuple[str, ...] | None:
     limits: list[set[str]] = []
     if request.level is ExportLevel.GROUP:
         asked = request.group or ""
-        permitted = access.all_patients or asked in access.groups
+        permitted = reach.all_patients or asked in reach.groups
         limits.append(await _members([asked], groups) if permitted else set())
-    elif not access.all_patients:
-        limits.append(await _members(access.groups, groups))
+    elif not reach.all_patients:
+        limits.append(await _members(reach.groups, groups))
     if request.patients is not None:
         limits.append(set(request.patients))
-    patients = tuple(sorted(set.intersection(*limits))) if limits else None
-    return Scope(patients, request.level is not ExportLevel.SYSTEM)
+    return tuple(sorted(set.intersection(*limits))) if limits else None
 
 
 async def _members(ids: Iterable[str], groups: StoreGroups) -> set[str]:
@@ -50,11 +91,12 @@ async def _members(ids: Iterable[str], groups: StoreGroups) -> set[str]:
 
 def types_of(present: Iterable[str], request: ExportRequest, access: ExportAccess) -> list[str]:
     """Give those of the types in the store that are both asked for and permitted, by name."""
-    found = set(present)
-    for limit in (request.types, access.types):
-        if limit is not None:
-            found &= set(limit)
-    return sorted(found)
+    asked = request.types
+    return sorted(
+        type_
+        for type_ in set(present)
+        if (asked is None or type_ in asked) and access.reach_of(type_) is not None
+    )
 
 
 def visible_groups(access: ExportAccess) -> frozenset[str] | None:
@@ -62,4 +104,5 @@ def visible_groups(access: ExportAccess) -> frozenset[str] | None:
 
     A Group is in the compartment of each of its members, and tells who else it has.
     """
-    return None if access.all_patients else frozenset(access.groups)
+    reach = access.reach_of("Group") or Reach()
+    return None if reach.all_patients else frozenset(reach.groups)

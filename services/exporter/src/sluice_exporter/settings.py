@@ -22,6 +22,8 @@ class Settings(StreamSettings):
         `postgresql://` URL of the role `sluice_exporter`.
     objects
         URL of the object store.
+    public_url
+        The gateway's address as clients see it; our FHIR API is below it.
     export_parts
         How many parts this process writes at once; each has a connection to Postgres.
     export_part_bytes
@@ -36,11 +38,17 @@ class Settings(StreamSettings):
 
     postgres: str = Field(min_length=1)
     objects: str = Field(min_length=1)
+    public_url: str = Field(default="http://127.0.0.1:8080", pattern=r"^https?://\S+$")
     export_parts: int = Field(default=4, ge=1, le=64)
     export_part_bytes: int = Field(default=64 * _MIB, ge=1024)
     export_file_resources: int = Field(default=1_000_000, ge=1)
     export_file_bytes: int = Field(default=1024 * _MIB, ge=1)
     export_keep_days: float = Field(default=7.0, gt=0, le=3650)
+
+    @property
+    def fhir_url(self) -> str:
+        """The address of our FHIR API."""
+        return f"{self.public_url.rstrip('/')}/fhir"
 
     @property
     def keep(self) -> timedelta:

@@ -67,6 +67,8 @@ class Sink:
         What they hold.
     limits
         When a file is ended. A block is not split before it has filled a file of its own.
+    prefix
+        What the names of its files begin with, to tell them from another sink's of the same attempt.
     """
 
     def __init__(
@@ -79,9 +81,10 @@ class Sink:
         kind: FileKind,
         type_: str | None,
         limits: FileLimits,
+        prefix: str = "",
     ) -> None:
         self._objects = objects
-        self._name: Callable[[int], str] = lambda n: key_of(job, part, n, attempt)
+        self._name: Callable[[int], str] = lambda n: key_of(job, part, n, prefix + attempt)
         self._kind = kind
         self._type = type_
         self._limits = limits

@@ -19,8 +19,8 @@ from sluice_storage.resources.model import (
     Member,
     Part,
     PatientChunk,
+    Place,
     Snapshot,
-    Total,
     Window,
 )
 
@@ -75,8 +75,12 @@ class Parts(Protocol):
     async def stopped(self, job: str) -> bool:
         """Say whether the job was cancelled or deleted."""
 
-    async def seal(self, job: str, part: int, files: Sequence[SealedFile], at: datetime) -> SealedPart | None:
+    async def seal(
+        self, job: str, part: int, files: Sequence[SealedFile], at: datetime, *, failed: str | None = None
+    ) -> SealedPart | None:
         """List the files, all at once, and give what is sealed now: what was sealed first.
+
+        With `failed` the part is given up, for that reason, and the files say so.
 
         None: the job was cancelled or deleted, and nothing is listed.
         """
@@ -89,7 +93,10 @@ class StorePlanner(Protocol):
     """See `sluice_storage.resources.planner.Planner`."""
 
     async def snapshot(self) -> Snapshot: ...  # noqa: D102
-    async def types(self, window: Window) -> dict[str, Total]: ...  # noqa: D102
+    async def known_types(self, snapshot: Snapshot) -> tuple[str, ...]: ...  # noqa: D102
+    async def patients(  # noqa: D102
+        self, window: Window, *, after: int = ..., limit: int = ...
+    ) -> Sequence[Place]: ...
     async def parts(  # noqa: D102
         self, types: Sequence[str], window: Window, *, compartment: bool = False, part_bytes: int = ...
     ) -> list[Part]: ...

@@ -8,17 +8,20 @@ from datetime import UTC, datetime
 
 import structlog
 
-from sluice_contracts.commands import WritePart
-from sluice_contracts.errors import ItemError
-from sluice_contracts.events import ItemCancelled, ItemFailed, ItemRetrying, PartSealed, Stage
+from sluice_contracts.commands import FailPart, PartCommand
+from sluice_contracts.errors import ItemError, item_error
+from sluice_contracts.events import ItemFailed, PartSealed, Stage
 from sluice_contracts.exports import FileKind
+from sluice_contracts.ids import item_key, item_of_key
+from sluice_contracts.topics import BULK_EXPORT_PARTS
+from sluice_exporter.outcomes import OUTCOME, given_up, ignored
 from sluice_exporter.pieces import Pieces
-from sluice_exporter.plan import JobFacts, PartKind, PartPlan, SealedPart, is_job_id
-from sluice_exporter.planning import event, known_code
+from sluice_exporter.plan import JobFacts, PartKind, PartPlan, SealedFile, SealedPart
 from sluice_exporter.sink import FileLimits, Objects, Sink
 from sluice_exporter.store import Parts
 from sluice_storage.exports.objects import ObjectStoreError
 from sluice_storage.pool import TRANSIENT
+from sluice_streaming.items import ItemReports, event, is_item
 from sluice_streaming.messages import Delivery, Message, Record
 from sluice_streaming.outcomes import Failure, Reject, Unavailable
 
@@ -75,9 +78,10 @@ class Writing:
         self._clock = clock
         self._ticks = ticks
         self._attempts = attempts
+        self._reports = ItemReports(Stage.EXPORT, clock)
 
-    async def handle(self, delivery: Delivery[WritePart]) -> Sequence[Message]:
-        """Write the part's files and list them, unless they are listed already.
+    async def handle(self, delivery: Delivery[PartCommand]) -> Sequence[Message]:
+        """Write the part's files, or one that says that it failed, and list them unless some are listed.
 
         Each attempt writes files of its own; the first that comes to list them wins, and all others are
         removed. So a part may be delivered again at any time, also while it is being written.
@@ -91,81 +95,103 @@ class Writing:
         """
         command = delivery.command
         job, part = command.job, command.item
-        waiting = await self._parts.find(job, part) if is_job_id(job) and part >= 0 else None
+        waiting = await self._parts.find(job, part) if is_item(command) else None
         if waiting is None:
             raise Reject(ItemError.INTERNAL)
         if waiting.stopped:
-            return (self._cancelled(command),)
+            return (self._reports.cancelled(command),)
         if waiting.facts is None or waiting.plan is None:
             raise Reject(ItemError.INTERNAL)
         sealed = waiting.sealed
         try:
-            if sealed is None:
+            if sealed is None and isinstance(command, FailPart):
+                sealed = await self._give_up(waiting.facts, part, waiting.plan, item_error(command.code))
+            elif sealed is None:
                 sealed = await self._write(waiting.facts, part, waiting.plan)
         except _StoppedError:
-            return (self._cancelled(command),)
+            return (self._reports.cancelled(command),)
         except ObjectStoreError:
             raise Unavailable("objects") from None
         except TRANSIENT:
             raise Unavailable("postgres") from None
         return (event(_told(command, waiting.plan, sealed)),)
 
-    def on_dead(self, subject: Delivery[WritePart] | Record, failure: Failure) -> Sequence[Message]:
-        """Fail the part of a command that is given up."""
-        command = subject.command if isinstance(subject, Delivery) else _command_of_key(subject.key)
-        if command is None:
-            return ()
-        failed = ItemFailed(
-            job=command.job,
-            at=self._clock(),
-            item=command.item,
-            stage=Stage.EXPORT,
-            code=known_code(failure.code),
-        )
-        return (event(failed),)
+    def on_dead(self, subject: Delivery[PartCommand] | Record, failure: Failure) -> Sequence[Message]:
+        """Have the part of a command that is given up sealed as failed.
 
-    def on_retry(self, delivery: Delivery[WritePart], failure: Failure) -> Sequence[Message]:
-        """Say that the part waits to be tried again."""
-        if failure.due is None:
+        That is a command of its own, which waits for whatever is away; if that is given up too, all that is
+        left is to say that the part failed.
+        """
+        if isinstance(subject, Delivery) and isinstance(subject.command, FailPart):
+            return self._reports.on_dead(subject, failure)
+        if isinstance(subject, Delivery):
+            job, part = subject.command.job, subject.command.item
+        elif (named := item_of_key(subject.key)) is not None:
+            job, part = named
+        else:
             return ()
-        retrying = ItemRetrying(
-            job=delivery.command.job,
-            at=self._clock(),
-            item=delivery.command.item,
-            stage=Stage.EXPORT,
-            code=known_code(failure.code),
-            attempt=failure.attempt,
-            due=failure.due,
-        )
-        return (event(retrying),)
+        fail = FailPart(job=job, item=part, code=item_error(failure.code))
+        return (Message(BULK_EXPORT_PARTS, item_key(job, part), fail),) if is_item(fail) else ()
+
+    def on_retry(self, delivery: Delivery[PartCommand], failure: Failure) -> Sequence[Message]:
+        """Say that the part waits to be tried again."""
+        return self._reports.on_retry(delivery, failure)
 
     async def _write(self, facts: JobFacts, part: int, plan: PartPlan) -> SealedPart:
         attempt = self._attempts()
         sink = self._sink(facts, part, plan, attempt)
+        beside = self._beside(facts, part, attempt)
         try:
             await self._fill(sink, facts, plan)
+            files = await sink.finish()
+            if plan.tells_ignored:
+                await beside.write(ignored(facts.request.ignored))
+                files = [*files, *await beside.finish()]
+        except BaseException:
+            await self._abandon(sink, beside)
+            raise
+        return await self._seal(facts, part, files, sink, beside)
+
+    async def _give_up(self, facts: JobFacts, part: int, plan: PartPlan, code: str) -> SealedPart:
+        sink = self._beside(facts, part, self._attempts())
+        try:
+            await sink.write(given_up(plan))
+            if plan.tells_ignored:
+                await sink.write(ignored(facts.request.ignored))
             files = await sink.finish()
         except BaseException:
             await self._abandon(sink)
             raise
+        return await self._seal(facts, part, files, sink, failed=code)
+
+    async def _seal(
+        self, facts: JobFacts, part: int, files: Sequence[SealedFile], *sinks: Sink, failed: str | None = None
+    ) -> SealedPart:
         # If this fails nobody knows whether the files are listed: they stay, until the next attempt tidies.
-        sealed = await self._parts.seal(facts.job, part, files, datetime.fromtimestamp(self._clock(), UTC))
+        at = datetime.fromtimestamp(self._clock(), UTC)
+        sealed = await self._parts.seal(facts.job, part, files, at, failed=failed)
         if sealed is None:
-            await self._abandon(sink)
+            await self._abandon(*sinks)
             raise _StoppedError
         await self._tidy(facts.job, part)
         return sealed
 
     def _sink(self, facts: JobFacts, part: int, plan: PartPlan, attempt: str) -> Sink:
-        type_ = plan.type or None
+        kind = _KINDS.get(plan.kind, FileKind.OUTPUT)
+        type_ = _BUNDLE if plan.kind is PartKind.DELETED else plan.type or None
+        return Sink(self._objects, facts.job, part, attempt, kind=kind, type_=type_, limits=self._limits)
+
+    def _beside(self, facts: JobFacts, part: int, attempt: str) -> Sink:
+        """Give where outcomes go."""
         return Sink(
             self._objects,
             facts.job,
             part,
             attempt,
-            kind=_KINDS.get(plan.kind, FileKind.OUTPUT),
-            type_=_BUNDLE if plan.kind is PartKind.DELETED else type_,
+            kind=FileKind.ERROR,
+            type_=OUTCOME,
             limits=self._limits,
+            prefix="e",
         )
 
     async def _fill(self, sink: Sink, facts: JobFacts, plan: PartPlan) -> None:
@@ -179,9 +205,10 @@ class Writing:
                     if await self._parts.stopped(facts.job):
                         raise _StoppedError
 
-    async def _abandon(self, sink: Sink) -> None:
+    async def _abandon(self, *sinks: Sink) -> None:
         try:
-            await sink.abandon()
+            for sink in sinks:
+                await sink.abandon()
         except ObjectStoreError as error:
             # They are listed nowhere, and go with the job.
             log.warning("files of an attempt stay for now", error=type(error).__name__)
@@ -195,25 +222,18 @@ class Writing:
         except ObjectStoreError as error:
             log.warning("files of other attempts stay for now", error=type(error).__name__)
 
-    def _cancelled(self, command: WritePart) -> Message:
-        return event(ItemCancelled(job=command.job, at=self._clock(), item=command.item))
 
-
-def _told(command: WritePart, plan: PartPlan, sealed: SealedPart) -> PartSealed:
+def _told(command: PartCommand, plan: PartPlan, sealed: SealedPart) -> PartSealed | ItemFailed:
+    at = sealed.at.timestamp()
+    if sealed.failed is not None:
+        code = sealed.failed
+        return ItemFailed(job=command.job, at=at, item=command.item, stage=Stage.EXPORT, code=code)
     return PartSealed(
         job=command.job,
-        at=sealed.at.timestamp(),
+        at=at,
         item=command.item,
         resource_type=plan.type,
         files=sealed.files,
         count=sealed.count,
         size=sealed.size,
     )
-
-
-def _command_of_key(key: bytes | None) -> WritePart | None:
-    """Give what a command that cannot be decoded was about, by its key (`job/item`)."""
-    job, _, item = (key or b"").decode("ascii", "replace").rpartition("/")
-    if not (is_job_id(job) and item.isdigit() and len(item) < 10):
-        return None
-    return WritePart(job=job, item=int(item))

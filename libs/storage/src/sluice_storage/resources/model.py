@@ -40,11 +40,19 @@ class Total(Struct, frozen=True):
     bytes: int
 
 
+class Place(Struct, frozen=True, gc=False):
+    """Where in the order of rows (seq) the resource with this id is."""
+
+    seq: int
+    id: str
+
+
 class Part(Struct, frozen=True, omit_defaults=True):
     """What one read covers; made by the planner, and of its own making only.
 
-    `rows`, `bytes` and `largest` (bytes of the longest resource) are upper bounds. Either `ranges` says where
-    in the order of rows the part is, or `patients` whose data it holds:
+    `rows` and `largest` (bytes of the longest resource) are upper bounds, `bytes` is one but for a batch that
+    is cut, whose rows are taken to be equally long. Either `ranges` says where in the order of rows the part
+    is, or `patients` whose data it holds:
 
     - `compartment`: of the ranges, only what is in the compartment of some patient;
     - `shared`: what is in the compartments of several patients, of which `patients` (then all that the export
@@ -91,7 +99,7 @@ class Stored(Struct, frozen=True):
     """The current version of a resource.
 
     `body` is one line of NDJSON without its end, None if the resource is `deleted`; `patients` are those
-    whose compartments it is in (of a deleted resource: was in).
+    whose compartments it is in (of a deleted resource: was in); `seq` is its place in the order of rows.
     """
 
     type: str
@@ -101,6 +109,7 @@ class Stored(Struct, frozen=True):
     deleted: bool
     body: bytes | None
     patients: frozenset[str]
+    seq: int = 0
 
 
 class Page(Struct, frozen=True):

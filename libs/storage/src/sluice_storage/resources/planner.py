@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import asyncpg
 import msgspec
 
-from sluice_storage.resources.model import Part, Range, Snapshot, Total, Window
+from sluice_storage.resources.cutting import cut, gathered
+from sluice_storage.resources.model import Part, Place, Snapshot, Total, Window
 from sluice_storage.resources.tables import existing, table_of, visible
 
 PART_BYTES = 64 * 1024 * 1024
-"""Bytes of NDJSON that a part is made to have: single batches and patients are not cut."""
+"""About the most bytes of NDJSON that a part has. One patient's resources of a type are not cut."""
 
 _PATIENCE = timedelta(seconds=15)
-_MOST_RANGES = 500
-# Places that hold nothing cost a reader next to nothing, a range costs it a step.
-_SMALL_GAP = 4096
 
 
 class Planner:
@@ -58,7 +56,7 @@ class Planner:
             await asyncio.sleep(0.02)
 
     async def types(self, window: Window) -> dict[str, Total]:
-        """Give the types that have resources in the window."""
+        """Give the types that have resources in the window; see `known_types` for those that had."""
         replaced = "0" if window.since or window.until else "replaced"
         replaced_bytes = "0" if window.since or window.until else "replaced_bytes"
         rows = await self._pool.fetch(
@@ -72,6 +70,13 @@ class Planner:
         )
         return {row["type"]: Total(row["resources"], row["bytes"]) for row in rows if row["resources"]}
 
+    async def known_types(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """Give the types of which the snapshot has, or ever had, a resource: deleted ones count as well."""
+        rows = await self._pool.fetch(
+            "SELECT DISTINCT type FROM fhir.batch_types WHERE batch <= $1 ORDER BY type", snapshot.batch
+        )
+        return tuple(row["type"] for row in rows)
+
     async def parts(
         self,
         types: Sequence[str],
@@ -82,10 +87,15 @@ class Planner:
     ) -> list[Part]:
         """Cut all resources of the types into parts; with `compartment` only those of patients.
 
-        Costs a look at each batch, not at each resource.
+        A type that has at most `part_bytes` is one part; a larger one is cut into parts of about equal size,
+        wherever batches end. Costs a look at each batch, not at each resource.
         """
         rows = await self._blocks(types, window, "t.resources > 0")
-        return [part for type_ in types for part in _cut(type_, rows.get(type_, ()), part_bytes, compartment)]
+        return [
+            part
+            for type_ in types
+            for part in cut(type_, rows.get(type_, ()), part_bytes, compartment=compartment)
+        ]
 
     async def deleted_parts(
         self,
@@ -104,7 +114,7 @@ class Planner:
             msgspec.structs.replace(part, patients=tuple(patients or ()), deleted=True)
             for type_ in types
             if patients is None or patients
-            for part in _cut(type_, rows.get(type_, ()), 1 << 60, compartment)
+            for part in cut(type_, rows.get(type_, ()), 1 << 60, compartment=compartment)
         ]
 
     async def patient_parts(
@@ -128,7 +138,7 @@ class Planner:
                 wanted,
             )
             found = {row["patient"]: row for row in rows}
-            parts += _gathered(type_, [found[patient] for patient in wanted if patient in found], part_bytes)
+            parts += gathered(type_, [found[patient] for patient in wanted if patient in found], part_bytes)
             parts += await self._shared(type_, wanted, window)
         return parts
 
@@ -142,6 +152,18 @@ class Planner:
             list(ids),
         )
         return {row["id"] for row in rows}
+
+    async def patients(self, window: Window, *, after: int = 0, limit: int = 1000) -> Sequence[Place]:
+        """Give some of the patients in the window, in the order of their places, from `after` on."""
+        rows = await self._pool.fetch(
+            f"""
+            SELECT r.seq, r.id FROM fhir.resources r
+            WHERE r.type = 'Patient' AND r.seq > $1 AND {visible(window)} ORDER BY r.seq LIMIT $2
+            """,  # noqa: S608
+            after,
+            limit,
+        )
+        return [Place(row["seq"], row["id"]) for row in rows]
 
     async def _shared(self, type_: str, patients: Sequence[str], window: Window) -> list[Part]:
         row = await self._pool.fetchrow(
@@ -181,40 +203,3 @@ def _bounds(window: Window) -> tuple[int, datetime, datetime]:
     early = window.since or datetime.min.replace(tzinfo=window.snapshot.time.tzinfo)
     late = window.until or datetime.max.replace(tzinfo=window.snapshot.time.tzinfo)
     return window.snapshot.batch, early, late
-
-
-def _cut(type_: str, blocks: Iterable[asyncpg.Record], part_bytes: int, compartment: bool) -> list[Part]:
-    parts: list[Part] = []
-    ranges: list[Range] = []
-    rows = total = largest = 0
-    for block in blocks:
-        if ranges and (total + block["bytes"] > part_bytes or len(ranges) >= _MOST_RANGES):
-            parts.append(Part(type_, rows, total, largest, tuple(ranges), compartment=compartment))
-            ranges, rows, total, largest = [], 0, 0, 0
-        if ranges and block["first_seq"] - ranges[-1][1] <= _SMALL_GAP:
-            ranges[-1] = (ranges[-1][0], block["last_seq"])
-        else:
-            ranges.append((block["first_seq"], block["last_seq"]))
-        rows += block["resources"]
-        total += block["bytes"]
-        largest = max(largest, block["largest"])
-    if ranges:
-        parts.append(Part(type_, rows, total, largest, tuple(ranges), compartment=compartment))
-    return parts
-
-
-def _gathered(type_: str, found: Iterable[asyncpg.Record], part_bytes: int) -> list[Part]:
-    parts: list[Part] = []
-    patients: list[str] = []
-    rows = total = largest = 0
-    for row in found:
-        if patients and total + row["bytes"] > part_bytes:
-            parts.append(Part(type_, rows, total, largest, patients=tuple(patients)))
-            patients, rows, total, largest = [], 0, 0, 0
-        patients.append(row["patient"])
-        rows += row["rows"]
-        total += row["bytes"]
-        largest = max(largest, row["largest"])
-    if patients:
-        parts.append(Part(type_, rows, total, largest, patients=tuple(patients)))
-    return parts
