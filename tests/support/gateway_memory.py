@@ -258,6 +258,10 @@ async def memory_gateway(*, fhir: object = None, **settings: Any) -> AsyncIterat
         catalogue=cast("Catalogue", catalogue),
         commands=commands,
         health=Health({}),
+        grants=cast("Any", None),
+        groups=cast("Any", None),
+        lookup=cast("Any", None),
+        smart=authority.smart_configuration,
     )
     chosen = Settings(postgres="postgresql://none", public_url=AUDIENCE, secret=SECRET, **settings)
     gateway = assemble(chosen, ports, DOCUMENT, now=now, nonce=lambda: next(numbers))

@@ -31,8 +31,11 @@ from sluice_gateway.stores.jobs import PostgresJobs
 from sluice_gateway.stores.keys import PostgresKeys
 from sluice_gateway.stores.quotas import PostgresQuotas
 from sluice_gateway.wiring import Gateway, Ports, assemble
+from sluice_storage.access.grants import Grants
 from sluice_storage.catalogue import Catalogue
 from sluice_storage.pool import open_pool
+from sluice_storage.resources.groups import Groups
+from sluice_storage.resources.lookup import Lookup
 from sluice_streaming.backend import Producer
 from sluice_streaming.memory import MemoryBroker
 from support.catalogue import Bench, open_bench
@@ -157,6 +160,10 @@ async def real_gateway(
             catalogue=Catalogue(pool, bench.objects),
             commands=commands,
             health=Health({}),
+            grants=Grants(pool),
+            groups=Groups(pool),
+            lookup=Lookup(pool),
+            smart=authority.smart_configuration,
         )
         gateway = assemble(chosen, ports, DOCUMENT, now=now, nonce=_nonces())
         client = await stack.enter_async_context(TestClient(TestServer(make_app(gateway))))

@@ -55,6 +55,11 @@ class LocalAuthority:
             raise ConnectionError("away")
         return self.published
 
+    async def smart_configuration(self) -> dict[str, Any]:
+        if self.away:
+            raise ConnectionError("away")
+        return {"issuer": self.issuer, "token_endpoint": f"{self.issuer}/oauth/token"}
+
     async def revoked(self) -> dict[str, float]:
         if self.away:
             raise ConnectionError("away")

@@ -26,7 +26,7 @@ async def outcome(site: Site, method: str, path: str, **request: Any) -> tuple[i
     return answer.status, body["issue"][0]
 
 
-@pytest.mark.parametrize("path", ["/fhir", "/fhir/nothing/of/the/kind", "/fhir/%00"])
+@pytest.mark.parametrize("path", ["/fhir", "/fhir/nothing/of/the/kind", "/fhir/%00/of/it"])
 async def test_an_unknown_address_is_an_outcome(site: Site, path: str) -> None:
     status, issue = await outcome(site, "GET", path)
     assert (status, issue["code"], issue["severity"]) == (404, "not-found", "error")

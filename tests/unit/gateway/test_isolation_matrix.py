@@ -25,6 +25,8 @@ PUBLIC = {
     "/docs/{name}",
     "/v2/files/{id}/content",
     "/v2/fhir/sources/{id}/jwks.json",
+    "/fhir/metadata",
+    "/fhir/.well-known/smart-configuration",
 }
 
 

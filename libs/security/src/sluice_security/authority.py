@@ -46,6 +46,10 @@ class HttpAuthority:
         """Give what is revoked, by digest. Raises as `keys` does."""
         return msgspec.json.decode(await self._get("/oauth/revoked"), type=_Revoked).revoked
 
+    async def smart_configuration(self) -> dict[str, Any]:
+        """Give the SMART configuration (SMART App Launch 2.2, "Conformance"). Raises as `keys` does."""
+        return msgspec.json.decode(await self._get("/.well-known/smart-configuration"), type=dict[str, Any])
+
     async def _get(self, path: str) -> bytes:
         async with self._session.get(
             self._url + path, timeout=self._timeout, allow_redirects=False, raise_for_status=True

@@ -31,9 +31,12 @@ from sluice_gateway.wiring import Gateway, Ports, assemble
 from sluice_security.authority import HttpAuthority
 from sluice_security.http import GuardedClient
 from sluice_security.tokens import TokenVerifier
+from sluice_storage.access.grants import Grants
 from sluice_storage.catalogue import Catalogue
 from sluice_storage.objects import ObjectStore
 from sluice_storage.pool import TRANSIENT, open_pool
+from sluice_storage.resources.groups import Groups
+from sluice_storage.resources.lookup import Lookup
 from sluice_streaming.kafka import KafkaBackend, KafkaTuning
 from sluice_streaming.service import Context, run
 
@@ -90,6 +93,10 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
             catalogue=Catalogue(pool, ObjectStore.from_url(settings.objects)),
             commands=commands,
             health=_health(settings, pool, authority, commands),
+            grants=Grants(pool),
+            groups=Groups(pool),
+            lookup=Lookup(pool),
+            smart=authority.smart_configuration,
         )
         yield (
             assemble(

@@ -34,3 +34,11 @@ class Hrefs:
     def source(self, source: str) -> str:
         """Give a source's address."""
         return f"{self.base}/v2/fhir/sources/{source}"
+
+    def grant(self, grant: str) -> str:
+        """Give a grant's address."""
+        return f"{self.base}/v2/fhir/grants/{grant}"
+
+    def group(self, group: str) -> str:
+        """Give a group's address among the operators' operations."""
+        return f"{self.base}/v2/fhir/groups/{group}"

@@ -6,14 +6,21 @@ import hashlib
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from sluice_fhir.client import FhirClient
 from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.source_store import SourceStore
 from sluice_gateway.authentication import Verifier
 from sluice_gateway.downloads import Tickets
+from sluice_gateway.fhir.discovery import Discovery, SmartSource
+from sluice_gateway.fhir.outcomes import BASE
+from sluice_gateway.fhir.reading import Reading
+from sluice_gateway.fhir.searching import Searching
 from sluice_gateway.files import Files
 from sluice_gateway.forecasts import Forecasts
+from sluice_gateway.grants import GrantsApi
+from sluice_gateway.groups import GroupsApi
 from sluice_gateway.health import Health
 from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.idempotency import KeyStore
@@ -27,7 +34,10 @@ from sluice_gateway.settings import Settings
 from sluice_gateway.sources import Sources
 from sluice_gateway.submission import Submissions
 from sluice_security.sealing import Seal
+from sluice_storage.access.grants import Grants
 from sluice_storage.catalogue import Catalogue
+from sluice_storage.resources.groups import Groups
+from sluice_storage.resources.lookup import Lookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,10 @@ class Ports:
     catalogue: Catalogue
     commands: Commands
     health: Health
+    grants: Grants
+    groups: Groups
+    lookup: Lookup
+    smart: SmartSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +79,11 @@ class Gateway:
     sources: Sources
     trials: ScrapeTrials
     health: Health
+    grants: GrantsApi
+    groups: GroupsApi
+    reading: Reading
+    searching: Searching
+    discovery: Discovery
     document: bytes
 
 
@@ -119,5 +138,10 @@ def assemble(
         sources=Sources(ports.sources, hrefs),
         trials=ScrapeTrials(ports.schemas, ports.registry, ports.fhir, quotas),
         health=ports.health,
+        grants=GrantsApi(ports.grants, hrefs, now=lambda: datetime.fromtimestamp(now(), UTC)),
+        groups=GroupsApi(ports.groups, ports.grants, hrefs),
+        reading=Reading(ports.grants, ports.groups, ports.lookup, hrefs(BASE)),
+        searching=Searching(ports.grants, ports.groups, ports.lookup, hrefs(BASE)),
+        discovery=Discovery(ports.smart, settings, now=now),
         document=document,
     )

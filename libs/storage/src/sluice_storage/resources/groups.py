@@ -48,9 +48,13 @@ class Groups:
         row = await self._pool.fetchrow(f"{_GROUP} WHERE g.group_id = $1", group)
         return None if row is None else Group(**row)
 
-    async def list(self) -> tuple[Group, ...]:
-        """Give all groups, by id."""
-        return tuple(Group(**row) for row in await self._pool.fetch(f"{_GROUP} ORDER BY g.group_id"))
+    async def list(self, ids: Sequence[str] | None = None) -> tuple[Group, ...]:
+        """Give all groups, or those of these ids that there are, by id."""
+        rows = await self._pool.fetch(
+            f"{_GROUP} WHERE $1::text[] IS NULL OR g.group_id = ANY($1) ORDER BY g.group_id",
+            None if ids is None else list(ids),
+        )
+        return tuple(Group(**row) for row in rows)
 
     async def page(
         self, limit: int, offset: int, *, name: str | None = None

@@ -44,35 +44,103 @@ class Lookup:
         return {stored.id: stored for stored in map(_stored, rows)}
 
     async def page(
-        self, type_: str, *, after: int = 0, limit: int = 50, patients: Sequence[str] | None = None
+        self,
+        type_: str,
+        *,
+        after: int = 0,
+        limit: int = 50,
+        patients: Sequence[str] | None = None,
+        ids: Sequence[str] | None = None,
+        groups: Sequence[str] | None = None,
     ) -> Page:
-        """Give some resources of the type that are not deleted; with `patients` those of their compartments.
+        """Give some resources of the type that are not deleted, in the order in which they came.
 
         Parameters
         ----------
         after
             Where the page starts: 0, or the `next` of the page before.
+        patients
+            Only those in these patients' compartments.
+        ids
+            Only those with these ids.
+        groups
+            Only those in the compartments of patients in these groups.
         """
-        condition = (
-            ""
-            if patients is None
-            else """
-            AND (r.patient = ANY($4::text[]) OR (r.shared AND EXISTS (SELECT FROM fhir.shared s
-                WHERE s.type = r.type AND s.seq = r.seq AND s.patient = ANY($4::text[]))))
-            """
+        conditions, arguments = _conditions(type_, after, patients, ids, groups)
+        rows = await self._pool.fetch(
+            f"""
+            SELECT {_COLUMNS} FROM fhir.resources r WHERE {conditions}
+            ORDER BY r.seq LIMIT {int(limit) + 1}
+            """,  # noqa: S608
+            *arguments,
         )
+        return Page(_all_stored(rows[:limit]), rows[limit - 1]["seq"] if len(rows) > limit else None)
+
+    async def mentioning(
+        self, type_: str, text: str, *, groups: Sequence[str], limit: int = 10
+    ) -> tuple[Stored, ...]:
+        """Give a few resources whose JSON has the text somewhere, of the patients in these groups.
+
+        This looks at all that these patients have of the type.
+        """
+        conditions, arguments = _conditions(type_, 0, None, None, groups)
         rows = await self._pool.fetch(
             f"""
             SELECT {_COLUMNS} FROM fhir.resources r
-            WHERE r.type = $1 AND r.seq > $2 AND r.superseded_by IS NULL AND NOT r.deleted {condition}
-            ORDER BY r.seq LIMIT $3
+            WHERE {conditions} AND position(${len(arguments) + 1}::bytea IN r.body) > 0 LIMIT {int(limit)}
             """,  # noqa: S608
-            type_,
-            after,
-            limit + 1,
-            *([] if patients is None else [list(patients)]),
+            *arguments,
+            text.encode(),
         )
-        return Page(_all_stored(rows[:limit]), rows[limit - 1]["seq"] if len(rows) > limit else None)
+        return _all_stored(rows)
+
+    async def count(
+        self,
+        type_: str,
+        *,
+        patients: Sequence[str] | None = None,
+        ids: Sequence[str] | None = None,
+        groups: Sequence[str] | None = None,
+    ) -> int:
+        """Give how many resources all pages have together."""
+        conditions, arguments = _conditions(type_, 0, patients, ids, groups)
+        found = await self._pool.fetchval(
+            f"SELECT count(*) FROM fhir.resources r WHERE {conditions}",  # noqa: S608
+            *arguments,
+        )
+        return int(found)
+
+
+_OF_PATIENTS = """
+    (r.patient = ANY({0}) OR (r.shared AND EXISTS (SELECT FROM fhir.shared s
+        WHERE s.type = r.type AND s.seq = r.seq AND s.patient = ANY({0}))))
+"""
+# From the patients to their data, so that it costs what the groups have and not what the store has.
+_OF_GROUPS = """
+    r.seq IN (
+        SELECT o.seq FROM fhir.group_members m JOIN fhir.resources o ON o.patient = m.patient
+        WHERE m.group_id = ANY({0}) AND o.type = $1 AND o.seq > $2
+        UNION
+        SELECT s.seq FROM fhir.group_members m JOIN fhir.shared s ON s.patient = m.patient
+        WHERE m.group_id = ANY({0}) AND s.type = $1 AND s.seq > $2
+    )
+"""
+
+
+def _conditions(
+    type_: str,
+    after: int,
+    patients: Sequence[str] | None,
+    ids: Sequence[str] | None,
+    groups: Sequence[str] | None,
+) -> tuple[str, list[object]]:
+    conditions = ["r.type = $1", "r.seq > $2", "r.superseded_by IS NULL", "NOT r.deleted"]
+    arguments: list[object] = [type_, after]
+    for wanted, condition in ((patients, _OF_PATIENTS), (ids, "r.id = ANY({0})"), (groups, _OF_GROUPS)):
+        if wanted is not None:
+            arguments.append(list(wanted))
+            conditions.append(condition.format(f"${len(arguments)}::text[]"))
+    return " AND ".join(conditions), arguments
 
 
 def _all_stored(rows: Iterable[asyncpg.Record]) -> tuple[Stored, ...]:
@@ -88,4 +156,5 @@ def _stored(row: asyncpg.Record) -> Stored:
         deleted=row["deleted"],
         body=row["body"],
         patients=frozenset(row["patients"] or ([row["patient"]] if row["patient"] else [])),
+        seq=row["seq"],
     )

@@ -8,11 +8,56 @@ and its own types.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from sluice_contracts.exports import ExportAccess, ExportLevel, Reach, TypeFilter
-from sluice_fhir.search import SearchError, compile_filter
-from sluice_security.export_scopes import Permission
+from sluice_fhir.fhirpath_model import RESOURCE_TYPES
+from sluice_fhir.search import Filter, SearchError, compile_filter
+from sluice_security.export_scopes import Permission, permission
+from sluice_security.scopes import Scopes
 from sluice_storage.access.model import Grant
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a token may see of one type.
+
+    Parameters
+    ----------
+    all_patients
+        Everything; else only what is in the compartments of the patients in `groups`.
+    groups
+        Ids of groups.
+    filters
+        Searches of which a resource must satisfy one; none: it need not.
+    """
+
+    all_patients: bool
+    groups: tuple[str, ...]
+    filters: tuple[Filter, ...]
+
+    def satisfied(self, resource: dict[str, Any]) -> bool:
+        """Say whether the scopes' searches let a decoded resource pass."""
+        return not self.filters or any(each(resource) for each in self.filters)
+
+
+def view_of(grants: Iterable[Grant], scopes: Scopes, name: str, letter: str) -> View | None:
+    """Give what a token may see of a type by one interaction; None: nothing of it.
+
+    Parameters
+    ----------
+    letter
+        Of SMART's scopes: `r` for reading by id, `s` for searching.
+    """
+    found = permission(scopes, name, letter) if name in RESOURCE_TYPES else None
+    permitted = usable({} if found is None else {name: found})
+    patients = _patients(tuple(grants), name) if permitted else None
+    if patients is None:
+        return None
+    limits = limits_of(permitted, [name])
+    return View(*patients, tuple(compile_filter(limit.type, limit.query) for limit in limits))
+
 
 _Patients = tuple[bool, tuple[str, ...]]
 """All patients or not, and else which groups'."""
@@ -94,8 +139,8 @@ def _patients(grants: Iterable[Grant], name: str) -> _Patients | None:
 def usable(permitted: Mapping[str, Permission]) -> dict[str, Permission]:
     """Leave out what scopes permit only by searches that cannot be evaluated here: it is not permitted."""
     found = {}
-    for name, permission in permitted.items():
-        limits = tuple(limit for limit in permission.limits if _evaluable(name, limit))
+    for name, each in permitted.items():
+        limits = tuple(limit for limit in each.limits if _evaluable(name, limit))
         if limits:
             found[name] = Permission(limits)
     return found

@@ -1,0 +1,101 @@
+"""The CapabilityStatement (FHIR R4): what this server does, made from the tables that do it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from importlib.metadata import version
+from typing import Any
+
+from sluice_fhir.fhirpath_model import RESOURCE_TYPES
+from sluice_fhir.search_table import Kind, parameters
+from sluice_gateway.fhir.outcomes import FHIR_JSON
+
+BULK_DATA = "http://hl7.org/fhir/uv/bulkdata"
+OAUTH_URIS = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
+GROUP_NAME = "name"
+"""A search parameter of Group that R5 has and R4 has not."""
+
+# By the names of the extension oauth-uris (SMART App Launch 2.2, "Conformance").
+_ENDPOINTS = {
+    "authorize": "authorize",
+    "token": "token",
+    "register": "register",
+    "manage": "consents",
+    "introspect": "introspect",
+    "revoke": "revoke",
+}
+# Operations on a type's resources; the one on the system is called `export` as well.
+_EXPORTS = {"Patient": "patient-export", "Group": "group-export"}
+
+
+def capability_statement(base: str, issuer: str, at: datetime) -> dict[str, Any]:
+    """Give the statement.
+
+    Parameters
+    ----------
+    base
+        The FHIR API's outside URL.
+    issuer
+        The authorization server's.
+    at
+        Since when it is so.
+    """
+    return {
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": at.isoformat(timespec="seconds"),
+        "kind": "instance",
+        "instantiates": [f"{BULK_DATA}/CapabilityStatement/bulk-data"],
+        "software": {"name": "Sluice", "version": version("sluice-gateway")},
+        "implementation": {"description": "Sluice", "url": base},
+        "fhirVersion": "4.0.1",
+        "format": [FHIR_JSON, "json"],
+        "implementationGuide": [f"{BULK_DATA}/ImplementationGuide/hl7.fhir.uv.bulkdata"],
+        "rest": [
+            {
+                "mode": "server",
+                "security": _security(issuer),
+                "resource": [_resource(type_) for type_ in sorted(RESOURCE_TYPES)],
+                "operation": [_operation("export")],
+            }
+        ],
+    }
+
+
+def _security(issuer: str) -> dict[str, Any]:
+    endpoints = [
+        {"url": name, "valueUri": f"{issuer}/oauth/{path}"} for name, path in sorted(_ENDPOINTS.items())
+    ]
+    service = {
+        "system": "http://terminology.hl7.org/CodeSystem/restful-security-service",
+        "code": "SMART-on-FHIR",
+        "display": "SMART-on-FHIR",
+    }
+    return {
+        "extension": [{"url": OAUTH_URIS, "extension": endpoints}],
+        "service": [{"coding": [service], "text": "OAuth 2.0 (see smart-configuration)"}],
+    }
+
+
+def _resource(type_: str) -> dict[str, Any]:
+    search = {
+        name: parameter.kind.value
+        for name, parameter in parameters(type_).items()
+        if parameter.kind is not Kind.SPECIAL
+    }
+    if type_ == "Group":
+        search[GROUP_NAME] = Kind.STRING.value
+    shown: dict[str, Any] = {
+        "type": type_,
+        "interaction": [{"code": "read"}, {"code": "search-type"}],
+        "versioning": "versioned",
+        "readHistory": False,
+        "searchParam": [{"name": name, "type": kind} for name, kind in sorted(search.items())],
+    }
+    if type_ in _EXPORTS:
+        shown["operation"] = [_operation(_EXPORTS[type_])]
+    return shown
+
+
+def _operation(name: str) -> dict[str, str]:
+    return {"name": "export", "definition": f"{BULK_DATA}/OperationDefinition/{name}"}

@@ -1,0 +1,156 @@
+"""Reading a resource by its id, as far as the token may see it; what it may not see does not exist.
+
+A Binary is in nobody's compartment. Who may not see all of them may read one that says whose it is
+(`securityContext`, R4 section 2.37.4), and one that a DocumentReference they may see has as its attachment.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from sluice_fhir.references import InvalidReferenceError, Reference, parse_reference
+from sluice_gateway.fhir.access import View, view_of
+from sluice_gateway.fhir.group_resources import group_resource
+from sluice_gateway.problems import Problem, not_found
+from sluice_security.tokens import Principal
+from sluice_storage.access.grants import Grants
+from sluice_storage.access.model import Grant
+from sluice_storage.resources.groups import Groups
+from sluice_storage.resources.lookup import Lookup
+from sluice_storage.resources.model import Stored
+
+_DOCUMENT = "DocumentReference"
+
+
+class _Context(Struct):
+    reference: str = ""
+
+
+class _Binary(Struct):
+    securityContext: _Context | None = None  # noqa: N815 - FHIR's name
+
+
+class _Attachment(Struct, frozen=True):
+    url: str = ""
+
+
+class _Content(Struct, frozen=True):
+    attachment: _Attachment = _Attachment()
+
+
+class _Document(Struct):
+    content: list[_Content] = []
+
+
+class Reading:
+    """Reads resources.
+
+    Parameters
+    ----------
+    grants
+        What is granted to whom.
+    groups
+        Who is in which group.
+    lookup
+        The resources.
+    base
+        The FHIR API's outside URL: absolute references below it are to resources here.
+    """
+
+    def __init__(self, grants: Grants, groups: Groups, lookup: Lookup, base: str) -> None:
+        self._grants = grants
+        self._groups = groups
+        self._lookup = lookup
+        self._base = base
+
+    async def read(self, who: Principal, type_: str, id_: str) -> Stored:
+        """Give a resource as it is now.
+
+        Raises
+        ------
+        Problem
+            404: it does not exist, or not for this token. 410: it was deleted.
+        """
+        grants = await self._grants.of(who.client, who.subject)
+        found = await self._visible(who, grants, type_, id_)
+        if found is None:
+            raise not_found()
+        if found.deleted:
+            raise Problem(410, "deleted", "The resource was deleted.", "")
+        return found
+
+    async def _visible(
+        self, who: Principal, grants: tuple[Grant, ...], type_: str, id_: str
+    ) -> Stored | None:
+        view = view_of(grants, who.scopes, type_, "r")
+        if view is None:
+            return None
+        found = await self._lookup.read(type_, id_)
+        if type_ == "Group" and (found is None or found.deleted):
+            found = await self._managed_group(id_) or found
+        if found is None:
+            return None
+        if not await self._within(view, found) and not await self._attached(who, grants, found):
+            return None
+        if not view.filters:
+            return found
+        # What was deleted cannot be searched any more.
+        return None if found.body is None or not view.satisfied(_decoded(found.body)) else found
+
+    async def _within(self, view: View, found: Stored) -> bool:
+        if view.all_patients:
+            return True
+        if found.type == "Group":
+            # It is in the compartment of each of its members, and tells who else it has.
+            return found.id in view.groups
+        return bool(found.patients) and await self._groups.any_member(view.groups, found.patients)
+
+    async def _managed_group(self, id_: str) -> Stored | None:
+        group = await self._groups.get(id_)
+        if group is None or group.managed != "api":
+            return None
+        return group_resource(group, await self._groups.members(id_))
+
+    async def _attached(self, who: Principal, grants: tuple[Grant, ...], found: Stored) -> bool:
+        """Say whether a Binary is of something that the token may see."""
+        if found.type != "Binary" or found.body is None:
+            return False
+        context = msgspec.json.decode(found.body, type=_Binary).securityContext
+        if context is not None:
+            owner = self._reference(context.reference)
+            if owner is None or owner.type == "Binary":
+                return False
+            seen = await self._visible(who, grants, owner.type, owner.id)
+            return seen is not None and not seen.deleted
+        view = view_of(grants, who.scopes, _DOCUMENT, "r")
+        if view is None:
+            return False
+        documents = await self._lookup.mentioning(_DOCUMENT, f"Binary/{found.id}", groups=view.groups)
+        return any(
+            self._has_attachment(each.body, found.id) and view.satisfied(_decoded(each.body))
+            for each in documents
+            if each.body is not None
+        )
+
+    def _has_attachment(self, body: bytes, id_: str) -> bool:
+        document = msgspec.json.decode(body, type=_Document)
+        references = (self._reference(content.attachment.url) for content in document.content)
+        return any(
+            reference is not None and (reference.type, reference.id) == ("Binary", id_)
+            for reference in references
+        )
+
+    def _reference(self, text: str) -> Reference | None:
+        """Read a reference to a resource here; None if it is none."""
+        try:
+            found = parse_reference(text)
+        except InvalidReferenceError:
+            return None
+        return found if found.base in (None, self._base) else None
+
+
+def _decoded(body: bytes) -> dict[str, Any]:
+    return msgspec.json.decode(body, type=dict[str, Any])

@@ -1,0 +1,117 @@
+"""Looking at what could be exported: reading by id, and searching a type."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64decode
+from binascii import Error as Base64Error
+from datetime import datetime
+from email.utils import format_datetime
+
+import msgspec
+from aiohttp import hdrs, web
+from msgspec import Struct
+
+from sluice_gateway.fhir.outcomes import refused
+from sluice_gateway.fhir.preferences import check_accept, lenient, listed, weight
+from sluice_gateway.fhir.queries import parse_search
+from sluice_gateway.fhir.routing import fhir_route
+from sluice_gateway.routing import Answer, Call
+from sluice_storage.resources.model import Stored
+
+TAG = "FHIR resources"
+_JSON = frozenset({"application/fhir+json", "application/json", "application/json+fhir"})
+
+
+class _Content(Struct):
+    contentType: str = "application/octet-stream"  # noqa: N815 - FHIR's name
+    data: str = ""
+
+
+async def read_resource(call: Call) -> Answer | web.Response:
+    """Read a resource as it is now (R4 section 3.1.0.1), with its version as ETag.
+
+    A Binary is given as what it holds, unless FHIR JSON is accepted (R4 section 2.37.4). What the token's
+    scopes and grants do not let see does not exist: the answer is 404, as for what never was.
+    """
+    type_ = call.path["type"]
+    accepted = call.headers.getall(hdrs.ACCEPT, ())
+    formats = call.request.query.getall("_format", ())
+    as_content = type_ == "Binary" and not formats and not _wants_json(accepted)
+    if not as_content:
+        check_accept(accepted, formats)
+    stored = await call.gateway.reading.read(call.principal, type_, call.path["id"])
+    headers: dict[str, str] = {
+        hdrs.ETAG: f'W/"{stored.version}"',
+        hdrs.LAST_MODIFIED: format_datetime(stored.updated, usegmt=True),
+        hdrs.CACHE_CONTROL: "private, no-cache",
+        hdrs.VARY: "Accept, Authorization",
+    }
+    if _unchanged(call.request, stored):
+        return Answer(status=304, headers=headers)
+    if as_content:
+        return await _content(stored.body or b"{}", headers)
+    return Answer(stored.body, headers=headers)
+
+
+async def search_resources(call: Call) -> Answer:
+    """Search a type: by `_id`, by any search parameter of R4's for the type, page by page (`_count`).
+
+    A page may have fewer than were asked for, and still a link to the next one: looking goes on there. How
+    many there are (`_summary=count`) is told for searches by `_id` and for those without parameters.
+    """
+    check_accept(call.headers.getall(hdrs.ACCEPT, ()), call.request.query.getall("_format", ()))
+    type_ = call.path["type"]
+    view = await call.gateway.searching.permit(call.principal, type_)
+    query = parse_search(
+        type_, call.request.query.items(), lenient=lenient(call.headers.getall("Prefer", ()))
+    )
+    return Answer(await call.gateway.searching.search(view, query))
+
+
+def _wants_json(accepted: list[str] | tuple[()]) -> bool:
+    return any(name in _JSON and weight(parameters) > 0 for name, parameters in listed(accepted))
+
+
+def _unchanged(request: web.Request, stored: Stored) -> bool:
+    """Say whether the client has this version (RFC 9110 sections 13.1.2 and 13.1.3)."""
+    tags = request.if_none_match
+    if tags is not None:
+        return any(tag.value in ("*", str(stored.version)) for tag in tags)
+    since = request.if_modified_since
+    return since is not None and _seconds(stored.updated) <= _seconds(since)
+
+
+def _seconds(at: datetime) -> int:
+    return int(at.timestamp())
+
+
+async def _content(body: bytes, headers: dict[str, str]) -> web.Response:
+    """Give what a Binary holds; never as something that a browser would run here."""
+    binary = msgspec.json.decode(body, type=_Content)
+    try:
+        data = await asyncio.to_thread(b64decode, binary.data, validate=True)
+        return web.Response(
+            body=data,
+            headers={
+                **headers,
+                hdrs.CONTENT_TYPE: _sound_type(binary.contentType),
+                hdrs.CONTENT_DISPOSITION: "attachment",
+                "Content-Security-Policy": "sandbox; default-src 'none'",
+            },
+        )
+    except Base64Error:
+        text = "The content cannot be read. Send Accept: application/fhir+json to get it as it is kept."
+        raise refused(406, "processing", text) from None
+
+
+def _sound_type(text: str) -> str:
+    """Give a content type that is fit to be a header; what is not is just bytes."""
+    sound = 0 < len(text) <= 255 and text.isascii() and text.isprintable() and "/" in text
+    return text if sound else "application/octet-stream"
+
+
+ROUTES = (
+    fhir_route("GET", "/{type}/{id}", read_resource, "Read a resource", TAG, errors=(404, 406, 410)),
+    fhir_route("GET", "/{type}", search_resources, "Search a type", TAG, errors=(403, 404, 406)),
+)
