@@ -11,8 +11,8 @@ from aiohttp import web
 
 from sluice_auth.errors import OAuthError, invalid_request
 from sluice_auth.handlers.forms import answer, refusal
-from sluice_auth.handlers.operations import observe, route_of
 from sluice_auth.keyring import NoKeyError
+from sluice_auth.request_metrics import observe, route_of
 
 log = structlog.get_logger(__name__)
 

@@ -6,12 +6,11 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sluice_auth.client_secrets import SHORTEST, usable_id
 from sluice_auth.registration import Openness
 from sluice_security.scopes import Scopes
-from sluice_security.sealing import read_secret
+from sluice_security.settings import SecretSettings
 
 
 def _base_url(text: str) -> str:
@@ -24,26 +23,12 @@ def _base_url(text: str) -> str:
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 
 
-class KeySettings(BaseSettings):
-    """What it takes to reach the store and open its keys."""
-
-    model_config = SettingsConfigDict(env_prefix="SLUICE_")
+class KeySettings(SecretSettings):
+    """What it takes to reach the store and open its keys, which are sealed under the secret."""
 
     postgres: str = Field(description="postgresql:// URL of role sluice_auth")
-    secret: SecretStr = Field(description="hex or base64, at least 32 bytes; seals the signing keys")
     key_days: float = Field(30.0, gt=0, description="how many days a key signs")
     key_lead: float = Field(600.0, ge=0, description="seconds a key is published before it signs")
-
-    @field_validator("secret")
-    @classmethod
-    def _long_enough(cls, value: SecretStr) -> SecretStr:
-        read_secret(value.get_secret_value())
-        return value
-
-    @property
-    def secret_bytes(self) -> bytes:
-        """The secret, decoded."""
-        return read_secret(self.secret.get_secret_value())
 
 
 class Settings(KeySettings):

@@ -21,7 +21,6 @@ from sluice_auth.handlers.authorize import AuthorizeHandlers, Browsing
 from sluice_auth.handlers.browser import Cookies, FormProof, Pages
 from sluice_auth.handlers.consents import ConsentHandlers
 from sluice_auth.handlers.discovery import DiscoveryHandlers
-from sluice_auth.handlers.operations import OperationHandlers
 from sluice_auth.handlers.origins import Origins
 from sluice_auth.handlers.registration import RegistrationHandlers
 from sluice_auth.handlers.token import TokenHandlers
@@ -36,6 +35,7 @@ from sluice_auth.sessions import Attempts, SessionService
 from sluice_auth.settings import KeySettings, Settings
 from sluice_auth.throttle import Throttle
 from sluice_security.sealing import Seal
+from sluice_telemetry.health import HealthEndpoints
 
 # Two processes' clocks, and a request that is under way.
 _MARGIN = 120.0
@@ -108,7 +108,7 @@ def assemble(
             settings.scopes,
             registration=settings.registration is not Openness.CLOSED,
         ),
-        OperationHandlers(ready),
+        HealthEndpoints(ready),
         *_for_people(settings, store, passwords or Passwords(), origins, now=now, monotonic=monotonic),
     ]
     return Service(make_app(parts, away=away, trace=trace), keyring)
