@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 from aiohttp import ClientResponse
@@ -37,6 +38,7 @@ from sluice_storage.catalogue import Catalogue
 from sluice_storage.catalogue.model import Destination, Entry, Listing, NotFoundError, Page
 from sluice_storage.catalogue.projects import Destinations
 from sluice_streaming.memory import MemoryBroker
+from support.exports_memory import MemoryBulk
 from support.tokens import AUDIENCE, LocalAuthority
 
 SECRET = "5e" * 32
@@ -198,6 +200,7 @@ class Site:
     keys: MemoryKeys
     jobs: MemoryJobs
     catalogue: MemoryCatalogue
+    bulk: MemoryBulk
 
     def bearer(self, **kwargs: Any) -> dict[str, str]:
         """Headers with a token, by default of `ann` through the client `portal`, and advance access."""
@@ -235,12 +238,14 @@ def error_shape(body: dict[str, Any]) -> ErrorBody:
 
 
 @asynccontextmanager
-async def memory_gateway(*, fhir: object = None, **settings: Any) -> AsyncIterator[Site]:
-    """Run a gateway over memory."""
+async def memory_gateway(
+    *, fhir: object = None, files: Path | None = None, **settings: Any
+) -> AsyncIterator[Site]:
+    """Run a gateway over memory; exports' files are in `files`, if any are."""
     now = Time()
     authority = LocalAuthority(now=now)
     broker, quotas, keys, jobs = MemoryBroker(), MemoryQuotas(), MemoryKeys(), MemoryJobs()
-    catalogue = MemoryCatalogue()
+    catalogue, bulk = MemoryCatalogue(), MemoryBulk(files or Path("/nonexistent"))
     root, folder = Destination(PROJECT, ROOT), Destination(PROJECT, FOLDER)
     catalogue.projects.writable["ann"] = {PROJECT: root, ROOT: root, FOLDER: folder}
     commands = Commands(broker.producer(), patience=0.5)
@@ -258,15 +263,16 @@ async def memory_gateway(*, fhir: object = None, **settings: Any) -> AsyncIterat
         catalogue=cast("Catalogue", catalogue),
         commands=commands,
         health=Health({}),
-        grants=cast("Any", None),
-        groups=cast("Any", None),
-        lookup=cast("Any", None),
+        grants=cast("Any", bulk.grants),
+        groups=cast("Any", bulk.groups),
+        lookup=cast("Any", bulk.lookup),
         smart=authority.smart_configuration,
+        bulk=bulk.ports,
     )
     chosen = Settings(postgres="postgresql://none", public_url=AUDIENCE, secret=SECRET, **settings)
     gateway = assemble(chosen, ports, DOCUMENT, now=now, nonce=lambda: next(numbers))
     async with TestClient(TestServer(make_app(gateway))) as client:
-        yield Site(client, gateway, authority, now, broker, quotas, keys, jobs, catalogue)
+        yield Site(client, gateway, authority, now, broker, quotas, keys, jobs, catalogue, bulk)
     await commands.close()
 
 

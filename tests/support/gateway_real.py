@@ -24,15 +24,19 @@ from aiohttp.test_utils import TestClient, TestServer
 from sluice_contracts.commands import StartDocumentImport
 from sluice_fhir.source_store import SourceRegistry, SourceStore
 from sluice_gateway.app import make_app, make_runner
+from sluice_gateway.fhir.bulk import BulkPorts
 from sluice_gateway.health import Health
 from sluice_gateway.publishing import Commands
 from sluice_gateway.settings import Settings
+from sluice_gateway.stores.exports import PostgresExports
 from sluice_gateway.stores.jobs import PostgresJobs
 from sluice_gateway.stores.keys import PostgresKeys
 from sluice_gateway.stores.quotas import PostgresQuotas
 from sluice_gateway.wiring import Gateway, Ports, assemble
 from sluice_storage.access.grants import Grants
 from sluice_storage.catalogue import Catalogue
+from sluice_storage.exports.downloads import Downloads
+from sluice_storage.exports.objects import ExportObjects
 from sluice_storage.pool import open_pool
 from sluice_storage.resources.groups import Groups
 from sluice_storage.resources.lookup import Lookup
@@ -121,15 +125,21 @@ def _nonces() -> Callable[[], int]:
     return lambda: next(numbers)
 
 
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 @asynccontextmanager
 async def real_gateway(
     database: Database,
     *,
     producer: Producer | None = None,
+    exports: ExportObjects | None = None,
     now: Callable[[], float] = time.time,
     **settings: Any,
 ) -> AsyncIterator[RealSite]:
-    """Run a gateway over the test's database."""
+    """Run a gateway over the test's database; `exports` is where exports' files are."""
     broker = MemoryBroker()
     authority = LocalAuthority()
     async with AsyncExitStack() as stack:
@@ -147,6 +157,9 @@ async def real_gateway(
             loopback_sources=True,
             **{"public_url": AUDIENCE, **settings},
         )
+        holds = Downloads(pool)
+        renewing = asyncio.create_task(holds.renew())
+        stack.push_async_callback(_ended, renewing)
         sources = SourceStore(pool, chosen.secret_bytes, loopback=True)
         ports = Ports(
             verifier=authority.verifier(),
@@ -164,6 +177,7 @@ async def real_gateway(
             groups=Groups(pool),
             lookup=Lookup(pool),
             smart=authority.smart_configuration,
+            bulk=BulkPorts(PostgresExports(pool), exports or ExportObjects.from_url("memory:"), holds),
         )
         gateway = assemble(chosen, ports, DOCUMENT, now=now, nonce=_nonces())
         client = await stack.enter_async_context(TestClient(TestServer(make_app(gateway))))

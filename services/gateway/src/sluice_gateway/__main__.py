@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import aiohttp
@@ -19,11 +20,13 @@ from sluice_fhir.client import FhirClient
 from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.source_store import SourceRegistry, SourceStore
 from sluice_gateway.app import make_runner
+from sluice_gateway.fhir.bulk import BulkPorts
 from sluice_gateway.health import Health, listening
 from sluice_gateway.idempotency import LIFETIME
 from sluice_gateway.openapi import written
 from sluice_gateway.publishing import Commands
 from sluice_gateway.settings import Settings
+from sluice_gateway.stores.exports import PostgresExports
 from sluice_gateway.stores.jobs import PostgresJobs
 from sluice_gateway.stores.keys import PostgresKeys
 from sluice_gateway.stores.quotas import PostgresQuotas
@@ -33,6 +36,8 @@ from sluice_security.http import GuardedClient
 from sluice_security.tokens import TokenVerifier
 from sluice_storage.access.grants import Grants
 from sluice_storage.catalogue import Catalogue
+from sluice_storage.exports.downloads import Downloads
+from sluice_storage.exports.objects import ExportObjects
 from sluice_storage.objects import ObjectStore
 from sluice_storage.pool import TRANSIENT, open_pool
 from sluice_storage.resources.groups import Groups
@@ -43,6 +48,19 @@ from sluice_streaming.service import Context, run
 log = structlog.get_logger(__name__)
 
 _UPKEEP_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """What forgets what is old."""
+
+    keys: PostgresKeys
+    exports: PostgresExports
+
+    async def turn(self, now: datetime) -> None:
+        """Forget what is old by now."""
+        await self.keys.forget(now - LIFETIME)
+        await self.exports.forget(now)
 
 
 def _health(settings: Settings, pool: asyncpg.Pool, authority: HttpAuthority, commands: Commands) -> Health:
@@ -59,7 +77,7 @@ def _health(settings: Settings, pool: asyncpg.Pool, authority: HttpAuthority, co
 
 
 @asynccontextmanager
-async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[Gateway, PostgresKeys]]:
+async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[Gateway, Upkeep]]:
     """Connect to everything and give the gateway, put together; disconnect in the end."""
     secret = settings.secret_bytes
     async with AsyncExitStack() as stack:
@@ -80,11 +98,14 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
         connecting = asyncio.create_task(commands.connect(), name="connect to Kafka")
         stack.push_async_callback(commands.close)
         stack.callback(connecting.cancel)
-        keys = PostgresKeys(pool)
+        upkeep = Upkeep(PostgresKeys(pool), PostgresExports(pool))
+        holds = Downloads(pool)
+        renewing = asyncio.create_task(holds.renew(), name="hold what is downloaded")
+        stack.push_async_callback(_ended, renewing)
         ports = Ports(
             verifier=verifier,
             quotas=PostgresQuotas(pool),
-            keys=keys,
+            keys=upkeep.keys,
             jobs=PostgresJobs(pool),
             registry=SourceRegistry(pool, secret, loopback=settings.loopback_sources),
             sources=SourceStore(pool, secret, loopback=settings.loopback_sources),
@@ -97,6 +118,7 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
             groups=Groups(pool),
             lookup=Lookup(pool),
             smart=authority.smart_configuration,
+            bulk=BulkPorts(upkeep.exports, ExportObjects.from_url(settings.objects), holds),
         )
         yield (
             assemble(
@@ -106,15 +128,20 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
                 now=time.time,
                 nonce=lambda: secrets.randbits(32),
             ),
-            keys,
+            upkeep,
         )
 
 
-async def _upkeep(keys: PostgresKeys) -> None:
-    """Forget old idempotency keys, again and again."""
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _forget(upkeep: Upkeep) -> None:
+    """Forget what is old, again and again."""
     while True:
         try:
-            await keys.forget(datetime.now(UTC) - LIFETIME)
+            await upkeep.turn(datetime.now(UTC))
         except TRANSIENT as error:
             log.warning("upkeep waits for Postgres", error=type(error).__name__)
         await asyncio.sleep(_UPKEEP_SECONDS)
@@ -123,13 +150,13 @@ async def _upkeep(keys: PostgresKeys) -> None:
 async def main(context: Context) -> None:
     """Serve until asked to stop; then finish what is under way."""
     settings = Settings()
-    async with running(context, settings) as (gateway, keys):
+    async with running(context, settings) as (gateway, forgetting):
         # What was made by now stays: leaving it out keeps collections short, and so the slowest answers fast.
         gc.collect()
         gc.freeze()
         runner = make_runner(gateway)
         await runner.setup()
-        upkeep = asyncio.create_task(_upkeep(keys), name="upkeep")
+        upkeep = asyncio.create_task(_forget(forgetting), name="upkeep")
         try:
             try:
                 await web.TCPSite(runner, *settings.address).start()

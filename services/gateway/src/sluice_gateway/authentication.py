@@ -31,7 +31,8 @@ class Verifier(Protocol):
         """
 
 
-def _challenge(error: str = "", text: str = "", scope: str = "") -> dict[str, str]:
+def challenge(error: str = "", text: str = "", scope: str = "") -> dict[str, str]:
+    """Give the header that says what is wrong with a token (RFC 6750 section 3)."""
     fields = [f'realm="{REALM}"']
     if error:
         fields += [f'error="{error}"', f'error_description="{text}"']
@@ -42,7 +43,7 @@ def _challenge(error: str = "", text: str = "", scope: str = "") -> dict[str, st
 
 def _refused(text: str) -> Problem:
     return Problem(
-        401, "invalid_token", text, "Get a new access token.", _challenge("invalid_token", text.rstrip("."))
+        401, "invalid_token", text, "Get a new access token.", challenge("invalid_token", text.rstrip("."))
     )
 
 
@@ -59,7 +60,7 @@ def token_of(authorization: Sequence[str], family: Sequence[str]) -> str:
         scheme, _, credentials = value.strip().partition(" ")
         if scheme.lower() != "bearer":
             text = "Only Bearer tokens are accepted."
-            raise Problem(401, "unauthenticated", text, "Send Authorization: Bearer.", _challenge())
+            raise Problem(401, "unauthenticated", text, "Send Authorization: Bearer.", challenge())
         tokens.add(credentials.strip())
     if not tokens:
         raise Problem(
@@ -67,12 +68,12 @@ def token_of(authorization: Sequence[str], family: Sequence[str]) -> str:
             "unauthenticated",
             "An access token is required.",
             "Send Authorization: Bearer.",
-            _challenge(),
+            challenge(),
         )
     if len(tokens) > 1:
         text = "Authorization and X-SBG-Auth-Token carry different tokens"
         raise Problem(
-            400, "ambiguous_token", text + ".", "Send one of them.", _challenge("invalid_request", text)
+            400, "ambiguous_token", text + ".", "Send one of them.", challenge("invalid_request", text)
         )
     token = tokens.pop()
     if len(token) > _LONGEST or not _TOKEN.fullmatch(token):
@@ -111,5 +112,5 @@ def permit(principal: Principal, scope: str) -> None:
             "insufficient_scope",
             f"The token lacks the scope {scope}.",
             "Ask for a token with this scope.",
-            _challenge("insufficient_scope", f"The token lacks the scope {scope}", scope),
+            challenge("insufficient_scope", f"The token lacks the scope {scope}", scope),
         )

@@ -42,3 +42,12 @@ class Hrefs:
     def group(self, group: str) -> str:
         """Give a group's address among the operators' operations."""
         return f"{self.base}/v2/fhir/groups/{group}"
+
+    def export(self, job: str, page: int = 0) -> str:
+        """Give the address at which an export is polled, or a page of its manifest is."""
+        address = f"{self.base}/fhir/exports/{job}"
+        return f"{address}?page={page}" if page else address
+
+    def export_file(self, job: str, name: str) -> str:
+        """Give the address of one of an export's files."""
+        return f"{self.base}/fhir/exports/{job}/files/{name}"

@@ -8,8 +8,15 @@ from typing import Any
 
 import structlog
 
-from sluice_contracts.commands import CancelDocumentImport, StartDocumentImport
-from sluice_contracts.topics import JOBS_DOCUMENT_IMPORT
+from sluice_contracts.commands import (
+    CancelBulkExport,
+    CancelDocumentImport,
+    Command,
+    ExpireJob,
+    StartBulkExport,
+    StartDocumentImport,
+)
+from sluice_contracts.topics import JOBS_BULK_EXPORT, JOBS_DOCUMENT_IMPORT, JOBS_EXPIRE, Topic
 from sluice_gateway.problems import Problem, unavailable
 from sluice_streaming.backend import Producer
 from sluice_streaming.messages import Message
@@ -18,6 +25,8 @@ from sluice_streaming.outcomes import Unavailable
 log = structlog.get_logger(__name__)
 
 _WITHDRAWALS = 20
+Start = StartDocumentImport | StartBulkExport
+Cancel = CancelDocumentImport | CancelBulkExport
 
 
 class Commands:
@@ -47,7 +56,7 @@ class Commands:
         await self._producer.start()
         self._started.set()
 
-    async def start(self, command: StartDocumentImport, *, withdraw: bool) -> None:
+    async def start(self, command: Start, *, withdraw: bool) -> None:
         """Publish the record that is a job's acceptance.
 
         Parameters
@@ -65,13 +74,17 @@ class Commands:
             await self._publish(command)
         except Problem as problem:
             if withdraw and problem.status == 503 and self.connected:
-                self.later(self._withdraw(command.job))
+                self.later(self._withdraw(command))
             raise
 
-    async def cancel(self, job: str, command: CancelDocumentImport) -> None:
+    async def cancel(self, job: str, command: Cancel) -> None:
         """Publish a cancellation; raises as `start` does."""
         if job != command.job:
             raise ValueError("the command is another job's")
+        await self._publish(command)
+
+    async def expire(self, command: ExpireJob) -> None:
+        """Publish that a job's content has to go; raises as `start` does."""
         await self._publish(command)
 
     def later(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -89,10 +102,10 @@ class Commands:
         if self.connected:
             await self._producer.stop()
 
-    async def _publish(self, command: StartDocumentImport | CancelDocumentImport) -> None:
+    async def _publish(self, command: Start | Cancel | ExpireJob) -> None:
         if not self.connected:
             raise unavailable("its message log")
-        message = Message(topic=JOBS_DOCUMENT_IMPORT, key=command.job, body=command)
+        message = Message(topic=_topic(command), key=command.job, body=command)
         try:
             async with asyncio.timeout(self._patience):
                 await self._producer.publish([message])
@@ -103,9 +116,15 @@ class Commands:
                 413, "too_large", "The request is too large as one job.", "Split it into several."
             ) from None
 
-    async def _withdraw(self, job: str) -> None:
+    async def _withdraw(self, start: Start) -> None:
+        job = start.job
+        cancel: Cancel
+        if isinstance(start, StartBulkExport):
+            cancel = CancelBulkExport(job=job)
+        else:
+            cancel = CancelDocumentImport(job=job)
         # Same key, so same partition: whatever became of the start, this comes after it.
-        message = Message(topic=JOBS_DOCUMENT_IMPORT, key=job, body=CancelDocumentImport(job=job))
+        message = Message(topic=_topic(start), key=job, body=cancel)
         for attempt in range(_WITHDRAWALS):
             try:
                 await self._producer.publish([message])
@@ -120,3 +139,10 @@ class Commands:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("work after an answer failed", error=type(error).__name__)
+
+
+def _topic(command: Command) -> Topic:
+    if isinstance(command, ExpireJob):
+        return JOBS_EXPIRE
+    exports = isinstance(command, StartBulkExport | CancelBulkExport)
+    return JOBS_BULK_EXPORT if exports else JOBS_DOCUMENT_IMPORT

@@ -259,7 +259,10 @@ def endpoint(route: Route, gateway: Gateway) -> Callable[[web.Request], Awaitabl
             _require_advance(request)
         _refuse_unclear(request)
         query = _parsed_query(route.query, request) if route.query is not None else None
-        raw = await _read(request, limit, route.takes) if route.body is not None else b""
+        raw = b""
+        # An operation of FHIR's that takes no parameters is invoked without a body (R4, 3.2.0.1.2).
+        if route.body is not None and (request.can_read_body or not route.fhir):
+            raw = await _read(request, limit, route.takes)
         body = parse(raw) if parse is not None else None
         call = Call(gateway, request, request.match_info, query, body, raw, who)
         # A download takes as long as its client reads; anything else that takes long is not coming.

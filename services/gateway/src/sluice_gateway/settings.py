@@ -38,6 +38,16 @@ class Settings(SecretSettings):
         Bulk requests that a client may make in five minutes.
     pool
         The most connections to Postgres.
+    export_running
+        How many exports of one client and subject may run at once.
+    export_refuse_duplicates
+        Refuse an export that asks for the same as one that its owner has not deleted.
+    export_retry_after
+        The most seconds that a client is asked to wait between two polls of an export.
+    export_retry_after_milliseconds
+        Write `Retry-After` of a running export in milliseconds, for clients that were made for such servers.
+    export_early_polls
+        How many polls in a row that come too early are answered all the same.
     """
 
     kafka: str = Field(default="127.0.0.1:9092", min_length=1)
@@ -52,6 +62,11 @@ class Settings(SecretSettings):
     body_limit: int = Field(default=2_000_000, ge=1024, le=4_000_000)
     bulk_limit: int = Field(default=1000, ge=1)
     pool: int = Field(default=8, ge=2, le=100)
+    export_running: int = Field(default=10, ge=1)
+    export_refuse_duplicates: bool = False
+    export_retry_after: int = Field(default=30, ge=1, le=3600)
+    export_retry_after_milliseconds: bool = False
+    export_early_polls: int = Field(default=10, ge=0)
 
     @field_validator("public_url", "issuer", "issuer_url")
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,10 +14,12 @@ from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.source_store import SourceStore
 from sluice_gateway.authentication import Verifier
 from sluice_gateway.downloads import Tickets
+from sluice_gateway.fhir.bulk import Bulk, BulkPorts, assemble_bulk
 from sluice_gateway.fhir.discovery import Discovery, SmartSource
 from sluice_gateway.fhir.outcomes import BASE
 from sluice_gateway.fhir.reading import Reading
 from sluice_gateway.fhir.searching import Searching
+from sluice_gateway.fhir.starting import Sight
 from sluice_gateway.files import Files
 from sluice_gateway.forecasts import Forecasts
 from sluice_gateway.grants import GrantsApi
@@ -59,6 +62,7 @@ class Ports:
     groups: Groups
     lookup: Lookup
     smart: SmartSource
+    bulk: BulkPorts
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ class Gateway:
     reading: Reading
     searching: Searching
     discovery: Discovery
+    bulk: Bulk
     document: bytes
 
 
@@ -143,5 +148,17 @@ def assemble(
         reading=Reading(ports.grants, ports.groups, ports.lookup, hrefs(BASE)),
         searching=Searching(ports.grants, ports.groups, ports.lookup, hrefs(BASE)),
         discovery=Discovery(ports.smart, settings, now=now),
+        bulk=assemble_bulk(
+            settings,
+            ports.bulk,
+            Sight(ports.grants, ports.groups, ports.lookup),
+            ports.keys,
+            quotas,
+            ports.commands,
+            hrefs=hrefs,
+            now=now,
+            monotonic=time.monotonic,
+            nonce=nonce,
+        ),
         document=document,
     )

@@ -27,7 +27,8 @@ class PostgresJobs:
     async def get(self, client: str, subject: str, job: str) -> JobRow | None:
         """Give the owner's job, None if there is no such row of theirs (yet)."""
         row = await self._pool.fetchrow(
-            f"SELECT {_JOB} FROM status.jobs WHERE job = $1 AND client = $2 AND subject = $3",  # noqa: S608
+            f"SELECT {_JOB} FROM status.jobs"  # noqa: S608
+            " WHERE job = $1 AND client = $2 AND subject = $3 AND kind = 'document-import'",
             job,
             client,
             subject,
@@ -38,7 +39,8 @@ class PostgresJobs:
         """Give a page of the owner's jobs, newest first, and how many there are."""
         rows = await self._pool.fetch(
             f"""
-            SELECT {_JOB} FROM status.jobs WHERE client = $1 AND subject = $2
+            SELECT {_JOB} FROM status.jobs
+            WHERE client = $1 AND subject = $2 AND kind = 'document-import'
             ORDER BY submitted_at DESC, job LIMIT $3 OFFSET $4
             """,  # noqa: S608
             client,
@@ -47,7 +49,10 @@ class PostgresJobs:
             offset,
         )
         total = await self._pool.fetchval(
-            "SELECT count(*) FROM status.jobs WHERE client = $1 AND subject = $2", client, subject
+            "SELECT count(*) FROM status.jobs"
+            " WHERE client = $1 AND subject = $2 AND kind = 'document-import'",
+            client,
+            subject,
         )
         return [_row(row) for row in rows], total
 

@@ -1,0 +1,208 @@
+"""An export's files over HTTP: whole, by range, compressed, or not at all where the client has them already.
+
+RFC 9110 decides: sections 8.8.3 (entity tags), 12.5.3 (codings), 13 (conditions), 14 (ranges). A file as it
+is and the same file compressed are two representations with two entity tags; ranges are of the former only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiohttp import hdrs, web
+
+from sluice_gateway.downloads import span
+from sluice_gateway.fhir.export_store import FileRow
+from sluice_gateway.fhir.outcomes import refused
+from sluice_gateway.fhir.polling import Owners, unavailable_export
+from sluice_gateway.fhir.preferences import listed, weight
+from sluice_gateway.fhir.sending import ExportFiles, send, send_stored
+from sluice_gateway.problems import unavailable
+from sluice_gateway.routing import STREAMING
+from sluice_security.tokens import Principal
+from sluice_storage.exports.downloads import DeletedJobError
+from sluice_storage.exports.objects import MissingObjectError, ObjectStoreError
+
+NDJSON = "application/fhir+ndjson"
+
+
+class Holds(Protocol):
+    """Keeps files from being removed; see `sluice_storage.exports.downloads.Downloads`."""
+
+    def hold(self, job: str) -> AbstractAsyncContextManager[None]:
+        """Keep the job's files for the block; raises `DeletedJobError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What of a file is asked for.
+
+    Parameters
+    ----------
+    tag
+        The entity tag of what is sent.
+    compressed
+        Send it compressed.
+    part
+        The first byte and the one after the last; None: all of it.
+    known
+        The client has it already.
+    """
+
+    tag: str
+    compressed: bool
+    part: tuple[int, int] | None
+    known: bool
+
+
+def wanted(request: web.Request, file: FileRow) -> Wanted:
+    """Decide what to send.
+
+    Raises
+    ------
+    Refusal
+        416: the range lies outside of the file.
+    """
+    plain, coded = f'"{file.sha256.hex()}"', f'"{file.sha256.hex()}-gzip"'
+    ranged = hdrs.RANGE in request.headers and request.headers.get(hdrs.IF_RANGE, plain) == plain
+    part = _part(request, file.size) if ranged else None
+    # A client that asks for a part means the bytes that the manifest counts.
+    compressed = part is None and bool(file.size) and _takes_gzip(request)
+    tag = coded if compressed else plain
+    held = {one.strip().removeprefix("W/") for one in _all(request, hdrs.IF_NONE_MATCH)}
+    # Whoever has the file in either coding has it.
+    known = bool(held & {"*", plain, coded})
+    return Wanted(tag, compressed, part, known)
+
+
+def _all(request: web.Request, name: str) -> list[str]:
+    return [part for field in request.headers.getall(name, ()) for part in field.split(",")]
+
+
+def _takes_gzip(request: web.Request) -> bool:
+    members = dict(listed(request.headers.getall(hdrs.ACCEPT_ENCODING, ())))
+    found = members.get("gzip", members.get("x-gzip", members.get("*")))
+    return found is not None and weight(found) > 0
+
+
+def _part(request: web.Request, size: int) -> tuple[int, int] | None:
+    try:
+        asked = request.http_range
+    except ValueError:
+        return None  # malformed, or several ranges: the whole is a valid answer
+    part = span(asked, size)
+    if part is None:
+        text = "The range lies outside of the file."
+        raise refused(416, "value", text, {hdrs.CONTENT_RANGE: f"bytes */{size}"})
+    return part
+
+
+class Files:
+    """Serves exports' files.
+
+    Parameters
+    ----------
+    owners
+        Whose exports are whose.
+    objects
+        Where files are.
+    holds
+        Keeps files from being removed while they are read.
+    """
+
+    def __init__(self, owners: Owners, objects: ExportFiles, holds: Holds) -> None:
+        self._owners = owners
+        self._objects = objects
+        self._holds = holds
+
+    async def serve(self, who: Principal, request: web.Request, job: str, name: str) -> web.StreamResponse:
+        """Answer a request for a file.
+
+        The token is looked at when the download begins; that it expires meanwhile ends nothing.
+
+        Raises
+        ------
+        Problem
+            404: they have no such file, or not any more; 416; 503: the object store is away.
+        """
+        part, n = _numbers(name)
+        _, file = await self._owners.find_file(who, job, part, n)
+        if file.name != name:
+            raise unavailable_export()
+        asked = wanted(request, file)
+        response = _head(file, asked)
+        if asked.known or request.method == hdrs.METH_HEAD or not file.size:
+            await response.prepare(request)
+            return response
+        try:
+            async with self._holds.hold(job):
+                await self._send(request, response, file, asked)
+        except DeletedJobError:
+            raise unavailable_export() from None
+        return response
+
+    async def _send(
+        self, request: web.Request, response: web.StreamResponse, file: FileRow, asked: Wanted
+    ) -> None:
+        start, end = asked.part or (0, file.size)
+        path = self._objects.path(file.key)
+        if path is None or asked.compressed:
+            await self._send_stored(request, response, file.key, start, end)
+            return
+        try:
+            opened = await asyncio.to_thread(os.open, path, os.O_RDONLY)
+        except FileNotFoundError:
+            raise unavailable_export() from None
+        try:
+            request[STREAMING] = True
+            await response.prepare(request)
+            await send(request, response, opened, start, end)
+        finally:
+            os.close(opened)
+
+    async def _send_stored(
+        self, request: web.Request, response: web.StreamResponse, key: str, start: int, end: int
+    ) -> None:
+        try:
+            # The head is sent only when there is something to send after it.
+            await anext(self._objects.read(key, start, min(end, start + 1)))
+        except MissingObjectError:
+            raise unavailable_export() from None
+        except ObjectStoreError:
+            raise unavailable("its file store") from None
+        request[STREAMING] = True
+        await response.prepare(request)
+        await send_stored(response, self._objects, key, start, end)
+
+
+def _numbers(name: str) -> tuple[int, int]:
+    part, _, rest = name.partition(".")
+    n = rest.partition(".")[0]
+    # Both are Postgres integers; what is not names no file.
+    if part.isdecimal() and n.isdecimal() and len(part) < 10 and len(n) < 10 and (part + n).isascii():
+        return int(part), int(n)
+    return -1, -1
+
+
+def _head(file: FileRow, asked: Wanted) -> web.StreamResponse:
+    fields = {
+        hdrs.ETAG: asked.tag,
+        hdrs.VARY: hdrs.ACCEPT_ENCODING,
+        hdrs.ACCEPT_RANGES: "bytes",
+        hdrs.CACHE_CONTROL: "private, no-cache",
+    }
+    if asked.known:
+        return web.Response(status=304, headers=fields)
+    fields[hdrs.CONTENT_TYPE] = NDJSON
+    response = web.StreamResponse(status=206 if asked.part else 200, headers=fields)
+    if asked.compressed:
+        response.enable_compression(web.ContentCoding.gzip)
+        return response
+    start, end = asked.part or (0, file.size)
+    if asked.part:
+        response.headers[hdrs.CONTENT_RANGE] = f"bytes {start}-{end - 1}/{file.size}"
+    response.content_length = end - start
+    return response

@@ -1,0 +1,282 @@
+"""Exports from their owner's side: polling, manifests, deleting.
+
+Whoever is not an export's owner (the client and the subject of the token it was begun with) is told the same,
+and after the same work, as about an export that is unknown, expired, cancelled or deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Any
+
+from sluice_contracts.commands import CancelBulkExport, ExpireJob
+from sluice_contracts.events import JobOutcome
+from sluice_contracts.exports import ExpiryReason
+from sluice_contracts.ids import accepted_at, is_job_id
+from sluice_gateway.fhir.export_store import ExportRow, ExportStore, FileRow
+from sluice_gateway.fhir.kickoff import Dialect, ListedFile, Page
+from sluice_gateway.fhir.outcomes import Refusal, refused
+from sluice_gateway.fhir.pacing import Pacing
+from sluice_gateway.fhir.scope_check import check_covers
+from sluice_gateway.hrefs import Hrefs
+from sluice_gateway.jobs import owner_of
+from sluice_gateway.problems import Problem
+from sluice_gateway.publishing import Commands
+from sluice_security.tokens import Principal
+
+# How long an export may be known by its id alone. A row that is missing for longer is one that never was.
+_UNSEEN_SECONDS = 3600.0
+_NOBODY = "00000000-0000-0000-0000-000000000000"
+# A manifest that grows is told in about as many pages, whatever the export's size.
+_PAGES = 50
+
+
+def unavailable_export() -> Refusal:
+    """Give the one answer for an export that is not there for whoever asks (404)."""
+    return refused(404, "forbidden", "The queried request is not available.")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a poll is answered: a status, header fields, and a manifest if there is one."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    manifest: dict[str, Any] | None = None
+
+
+class Owners:
+    """Tells whose exports are whose.
+
+    Parameters
+    ----------
+    store
+        Where exports are read.
+    key
+        The key that exports' ids are signed with.
+    now
+        The wall clock, Unix seconds.
+    """
+
+    def __init__(self, store: ExportStore, *, key: bytes, now: Callable[[], float]) -> None:
+        self._store = store
+        self._key = key
+        self._now = now
+
+    async def find(self, who: Principal, job: str) -> ExportRow:
+        """Give the owner's export, as of its acceptance.
+
+        Raises
+        ------
+        Refusal
+            404: they have no such export, or not any more. 403: the token's scopes do not cover it.
+        """
+        sound = is_job_id(job)
+        return self.checked(who, job, await self._store.get(job if sound else _NOBODY))
+
+    async def find_file(self, who: Principal, job: str, part: int, n: int) -> tuple[ExportRow, FileRow]:
+        """Give the owner's export and a file of it; raises as `find`, also if there is no such file."""
+        sound = is_job_id(job)
+        row, file = await self._store.file(job if sound else _NOBODY, part, n)
+        row = self.checked(who, job, row)
+        if file is None:
+            raise unavailable_export()
+        return row, file
+
+    def checked(self, who: Principal, job: str, row: ExportRow | None) -> ExportRow:
+        """Give the row if it is the owner's and still there; raises as `find`."""
+        at = accepted_at(self._key, owner_of(who), job)
+        if row is None and at is not None and self._now() - at < _UNSEEN_SECONDS:
+            row = _accepted(who, at)
+        if (
+            row is None
+            or row.gone
+            or (row.client, row.subject) != (who.client, who.subject)
+            or row.outcome == JobOutcome.CANCELLED
+            or (row.expires_at is not None and row.expires_at.timestamp() <= self._now())
+        ):
+            raise unavailable_export()
+        check_covers(who, row.access)
+        return row
+
+
+def _accepted(who: Principal, at: float) -> ExportRow:
+    """Give an export of which nothing but its id is known yet."""
+    return ExportRow(
+        client=who.client,
+        subject=who.subject,
+        request=None,
+        access=None,
+        transaction_time=None,
+        parts=0,
+        planned=False,
+        sealed=0,
+        outcome=None,
+        finished_at=None,
+        expires_at=None,
+        submitted_at=datetime.fromtimestamp(at, UTC),
+        gone=False,
+    )
+
+
+class Polling:
+    """Answers polls.
+
+    Parameters
+    ----------
+    owners, store
+        Whose exports are whose, and where they are read.
+    dialect
+        How manifests are written.
+    commands
+        Puts commands on Kafka.
+    pacing
+        How often a client polls.
+    milliseconds
+        Write `Retry-After` of a 202 in milliseconds.
+    now
+        The wall clock, Unix seconds.
+    """
+
+    def __init__(
+        self,
+        owners: Owners,
+        store: ExportStore,
+        dialect: Dialect,
+        commands: Commands,
+        pacing: Pacing,
+        *,
+        hrefs: Hrefs,
+        milliseconds: bool,
+        now: Callable[[], float],
+    ) -> None:
+        self._owners = owners
+        self._store = store
+        self._dialect = dialect
+        self._commands = commands
+        self._pacing = pacing
+        self._hrefs = hrefs
+        self._milliseconds = milliseconds
+        self._now = now
+
+    async def poll(self, who: Principal, job: str, page: int = 0) -> Told:
+        """Tell how an export stands.
+
+        Parameters
+        ----------
+        page
+            Which page of a manifest that grows, from 0.
+
+        Raises
+        ------
+        Refusal
+            404: they have no such export; 429: they poll too often; 500: the export has failed.
+        """
+        pace = (who.client, who.subject, job, page)
+        self._pacing.check(pace)
+        row = await self._owners.find(who, job)
+        # Every page but the first has an address only once the one before it was told.
+        if page and (page >= _pages(row) or not _grows(row)):
+            raise unavailable_export()
+        if row.outcome == JobOutcome.FAILED:
+            raise refused(500, "exception", "The export has failed. Begin it again.")
+        start, end = _span(row, page)
+        if row.outcome is not None and row.expires_at is not None:
+            self._pacing.forget(pace)
+            expires = format_datetime(row.expires_at.astimezone(UTC), usegmt=True)
+            headers = {"Expires": expires, "X-Progress": "completed 100%"}
+            return Told(200, headers, await self._manifest(job, row, page))
+        waiting = self._pacing.wait(pace, self._age(row))
+        headers = {
+            "Retry-After": str(waiting * 1000 if self._milliseconds else waiting),
+            "X-Progress": _progress(row),
+        }
+        whole = end is not None and row.planned and start < end <= row.sealed
+        return Told(202, headers, await self._manifest(job, row, page) if _grows(row) and whole else None)
+
+    async def delete(self, who: Principal, job: str) -> None:
+        """Delete an export, for everyone to see at once; what it wrote follows.
+
+        Raises
+        ------
+        Refusal
+            404: they have no such export.
+        """
+        row = await self._owners.find(who, job)
+        if not await self._store.withdraw(job, datetime.fromtimestamp(self._now(), UTC)):
+            raise unavailable_export()
+        try:
+            if row.outcome is None:
+                await self._commands.cancel(job, CancelBulkExport(job=job))
+            await self._commands.expire(ExpireJob(job=job, reason=ExpiryReason.DELETED))
+        except Problem:
+            # It is deleted: parts stop when they look, and the expirer finds it without being told.
+            return
+
+    def _age(self, row: ExportRow) -> float:
+        return 0.0 if row.submitted_at is None else self._now() - row.submitted_at.timestamp()
+
+    async def _manifest(self, job: str, row: ExportRow, page: int) -> dict[str, Any] | None:
+        if row.request is None or row.transaction_time is None:
+            raise unavailable_export()  # its content went between two statements
+        start, end = _span(row, page)
+        rows = await self._store.files(job, start, end)
+        following = self._hrefs.export(job, page + 1) if _grows(row) and page + 1 < _pages(row) else None
+        shown = Page(
+            transaction_time=row.transaction_time,
+            request=row.request.url,
+            organized_by=row.request.organize_by,
+            files=self._listed(job, rows),
+            following=following,
+        )
+        return self._dialect.manifest(shown)
+
+    def _listed(self, job: str, rows: Sequence[FileRow]) -> list[ListedFile]:
+        names = {(row.part, row.n): row.name for row in rows}
+        found = []
+        for row in rows:
+            after = names.get((row.part, row.n + 1)) if row.continues else None
+            found.append(
+                ListedFile(
+                    kind=row.kind,
+                    type=row.type,
+                    url=self._hrefs.export_file(job, row.name),
+                    count=row.count,
+                    size=row.size,
+                    sha256=row.sha256,
+                    following=None if after is None else self._hrefs.export_file(job, after),
+                )
+            )
+        return found
+
+
+def _grows(row: ExportRow) -> bool:
+    return row.request is not None and row.request.allow_partial
+
+
+def _step(row: ExportRow) -> int:
+    """Give how many parts a page tells of: from the plan alone, so that a page never changes."""
+    return max(1, -(-row.parts // _PAGES))
+
+
+def _pages(row: ExportRow) -> int:
+    return max(1, -(-row.parts // _step(row)))
+
+
+def _span(row: ExportRow, page: int) -> tuple[int, int | None]:
+    """Give which of its parts, in the order in which they were sealed, a page tells of."""
+    if not _grows(row):
+        return 0, None
+    step = _step(row)
+    return page * step, min((page + 1) * step, row.parts)
+
+
+def _progress(row: ExportRow) -> str:
+    if not row.planned:
+        return "scheduled"
+    share = row.sealed * 100 // row.parts if row.parts else 100
+    # All parts may be written a moment before the job is known to have ended.
+    return f"started {min(share, 99)}%"

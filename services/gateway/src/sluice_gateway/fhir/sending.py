@@ -1,0 +1,132 @@
+"""Sending a file's bytes: from the object store piece by piece, or, where that is a folder, by the kernel.
+
+A file in a folder never passes through Python: the kernel copies it from its cache to the connection
+(sendfile), in a thread for as long as the connection takes bytes, and waits on the event loop when it does
+not. So a slow client costs a waiting callback, and no thread and no memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Protocol
+
+from aiohttp import web
+
+_IDLE_SECONDS = 120.0
+_DRAIN_SECONDS = 0.005
+_PIECE = 1024 * 1024
+# A turn of a thread ends after this much, so that those who wait for a thread come to theirs.
+_TURN = 64 * _PIECE
+
+
+class ExportFiles(Protocol):
+    """Where files are; see `sluice_storage.exports.objects.ExportObjects`."""
+
+    def path(self, key: str) -> Path | None:
+        """Give where the file is in the file system, if it is there."""
+
+    def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes]:
+        """Yield the file's bytes, a bounded piece at a time."""
+
+
+class StalledError(ConnectionError):
+    """The client took no byte for too long."""
+
+
+async def send(request: web.Request, response: web.StreamResponse, file: int, start: int, end: int) -> None:
+    """Send bytes of an open file, by the kernel if the connection allows that.
+
+    `response` is prepared with the right length, and ended here.
+
+    Raises
+    ------
+    ConnectionError
+        The client went, or stalled.
+    """
+    transport = request.transport
+    socket = None if transport is None else transport.get_extra_info("socket")
+    encrypted = transport is None or transport.get_extra_info("sslcontext") is not None
+    if transport is None or socket is None or encrypted:
+        await _send_pieces(response, file, start, end)
+        return
+    await _flushed(transport)
+    # A number of its own: if the connection is closed meanwhile, its old one may be given to another.
+    connection = os.dup(socket.fileno())
+    try:
+        while start < end:
+            if transport.is_closing():
+                raise ConnectionResetError("the client went")
+            start = await asyncio.to_thread(_send_some, connection, file, start, end)
+            if start < end:
+                await _writable(connection)
+    finally:
+        os.close(connection)
+    await response.write_eof()
+
+
+async def send_stored(
+    response: web.StreamResponse, files: ExportFiles, key: str, start: int, end: int
+) -> None:
+    """Send bytes of a file that is in an object store, or one whose content is coded on the way."""
+    async with aclosing(files.read(key, start, end)) as pieces:
+        async for piece in pieces:
+            await _written(response, piece)
+    await response.write_eof()
+
+
+async def _send_pieces(response: web.StreamResponse, file: int, start: int, end: int) -> None:
+    for at in range(start, end, _PIECE):
+        piece = await asyncio.to_thread(os.pread, file, min(_PIECE, end - at), at)
+        await _written(response, piece)
+    await response.write_eof()
+
+
+async def _written(response: web.StreamResponse, piece: bytes) -> None:
+    try:
+        async with asyncio.timeout(_IDLE_SECONDS):
+            await response.write(piece)
+    except TimeoutError:
+        raise StalledError from None
+
+
+def _send_some(connection: int, file: int, start: int, end: int) -> int:
+    """Send until the connection takes no more, and give how far that was."""
+    stop = min(end, start + _TURN)
+    while start < stop:
+        try:
+            sent = os.sendfile(connection, file, start, stop - start)
+        except BlockingIOError:
+            break
+        if not sent:
+            raise ConnectionAbortedError("the file is shorter than it was")
+        start += sent
+    return start
+
+
+async def _flushed(transport: asyncio.Transport) -> None:
+    """Wait until what was written through the transport, the head of the answer, has left it."""
+    async with asyncio.timeout(_IDLE_SECONDS):
+        while transport.get_write_buffer_size():  # noqa: ASYNC110 - a transport tells nobody when it is empty
+            await asyncio.sleep(_DRAIN_SECONDS)
+
+
+async def _writable(connection: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(connection, _resolve, ready)
+    try:
+        async with asyncio.timeout(_IDLE_SECONDS):
+            await ready
+    except TimeoutError:
+        raise StalledError from None
+    finally:
+        loop.remove_writer(connection)
+
+
+def _resolve(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)

@@ -1,0 +1,232 @@
+"""Accepting exports: read, resolve what may be seen, admit, publish.
+
+As for imports, an export is accepted when its first record is acknowledged on Kafka, and not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+import msgspec
+
+from sluice_contracts.commands import StartBulkExport
+from sluice_contracts.exports import ExportAccess, ExportLevel, ExportRequest
+from sluice_contracts.ids import job_id
+from sluice_gateway.fhir.access import resolve
+from sluice_gateway.fhir.export_store import Admission, ExportStore
+from sluice_gateway.fhir.kickoff import Dialect, KickOff
+from sluice_gateway.fhir.outcomes import Issue, Refusal, refused
+from sluice_gateway.fhir.scope_check import exporting, lacking
+from sluice_gateway.hrefs import Hrefs
+from sluice_gateway.idempotency import KeyStore, conflict, digest
+from sluice_gateway.jobs import owner_of
+from sluice_gateway.problems import Problem
+from sluice_gateway.publishing import Commands
+from sluice_gateway.quotas import Quotas
+from sluice_security.tokens import Principal
+from sluice_storage.access.model import Grant
+from sluice_storage.resources.model import Group, Member, Stored
+
+_AFTER = 30
+
+
+class GrantReader(Protocol):
+    """Where grants are; see `sluice_storage.access.grants.Grants`."""
+
+    async def of(self, client: str, subject: str) -> tuple[Grant, ...]:
+        """Give the grants that count now for a token of this client and this subject."""
+
+
+class GroupReader(Protocol):
+    """Where groups are; see `sluice_storage.resources.groups.Groups`."""
+
+    async def get(self, group: str) -> Group | None: ...  # noqa: D102
+    async def members(self, group: str) -> tuple[Member, ...]: ...  # noqa: D102
+
+
+class PatientReader(Protocol):
+    """Where patients are; see `sluice_storage.resources.lookup.Lookup`."""
+
+    async def read_many(self, type_: str, ids: Sequence[str]) -> dict[str, Stored]: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Where it is looked up who may see whom: grants, groups and patients."""
+
+    grants: GrantReader
+    groups: GroupReader
+    patients: PatientReader
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What operators set: how many exports of one owner run at once, and whether the same one runs twice."""
+
+    running: int
+    refuse_duplicates: bool
+
+
+class Starting:
+    """Accepts exports.
+
+    Parameters
+    ----------
+    dialect
+        The version of Bulk Data Access.
+    sight
+        Who may see whom.
+    store, keys, quotas
+        What is known of exports, what idempotency keys stand for, what is counted.
+    commands
+        Puts commands on Kafka.
+    rules
+        What operators set.
+    key
+        The key that exports' ids are signed with.
+    now, nonce
+        The wall clock (Unix seconds) and a source of 32 random bits.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        sight: Sight,
+        store: ExportStore,
+        keys: KeyStore,
+        quotas: Quotas,
+        commands: Commands,
+        rules: Rules,
+        *,
+        key: bytes,
+        hrefs: Hrefs,
+        now: Callable[[], float],
+        nonce: Callable[[], int],
+    ) -> None:
+        self._dialect = dialect
+        self._sight = sight
+        self._store = store
+        self._keys = keys
+        self._quotas = quotas
+        self._commands = commands
+        self._rules = rules
+        self._key = key
+        self._hrefs = hrefs
+        self._now = now
+        self._nonce = nonce
+
+    async def start(self, who: Principal, kickoff: KickOff, idempotency_key: str | None = None) -> str:
+        """Accept an export and give its id.
+
+        Raises
+        ------
+        Problem
+            400 with all that is wrong, 403, 404, 409, 413, 422, 429 or 503; nothing was done then.
+        """
+        # A kick-off that is refused counts too: the quota is also what keeps a loop from hammering.
+        await self._quotas.take(who.client)
+        types = exporting(who)
+        request = self._dialect.read(kickoff)
+        unpermitted = sorted(set(request.types or ()) - types.keys())
+        if unpermitted:
+            text = f"The token's scopes do not permit these types to be exported: {', '.join(unpermitted)}."
+            raise lacking(text, " ".join(f"system/{name}.rs" for name in unpermitted))
+        access = await self._access(who, request)
+        await self._check_patients(request, access)
+        return await self._begin(who, request, access, idempotency_key)
+
+    async def _access(self, who: Principal, request: ExportRequest) -> ExportAccess:
+        grants = await self._sight.grants.of(who.client, who.subject)
+        access = resolve(grants, request.level, request.group, exporting(who), request.types)
+        if request.group is not None and (
+            access is None or await self._sight.groups.get(request.group) is None
+        ):
+            access = None
+        if access is None:
+            raise refused(404, "not-found", "There is no such group. Check its id.")
+        granted = {name for reach in access.reaches for name in reach.types or ()}
+        missing = sorted(set(request.types or ()) - granted)
+        if missing:
+            text = f"You have no access to resources of these types: {', '.join(missing)}."
+            raise refused(403, "forbidden", text)
+        if not granted:
+            raise refused(403, "forbidden", "You have no access to any patient's data. Ask the operators.")
+        return access
+
+    async def _check_patients(self, request: ExportRequest, access: ExportAccess) -> None:
+        """Refuse patients whom the export could not hold, without a word on why it could not."""
+        if request.patients is None:
+            return
+        asked = set(request.patients)
+        if request.level is not ExportLevel.GROUP and access.all_patients:
+            found = await self._sight.patients.read_many("Patient", request.patients)
+            known = {name for name, stored in found.items() if not stored.deleted}
+        else:
+            known = set()
+            for group in access.groups:
+                known |= {member.patient for member in await self._sight.groups.members(group)}
+        missing = len(asked - known)
+        if missing:
+            where = "in this group" if request.level is ExportLevel.GROUP else "here"
+            text = f"{missing} of the patients asked for cannot be found {where}."
+            raise Refusal(400, [Issue(code="value", text=text, expression=("Parameters.parameter",))])
+
+    async def _begin(
+        self, who: Principal, request: ExportRequest, access: ExportAccess, idempotency_key: str | None
+    ) -> str:
+        now = self._now()
+        job = job_id(self._key, owner_of(who), now, self._nonce())
+        spelled = spelling(request)
+        if idempotency_key is not None:
+            wanted = digest(f"$export {request.url}", spelled)
+            at = datetime.fromtimestamp(now, UTC)
+            kept = await self._keys.keep(who.client, who.subject, idempotency_key, wanted, job, at)
+            if kept.request != wanted:
+                raise conflict()
+            job, now = kept.job, kept.accepted_at.timestamp()
+            if kept.published:
+                return job
+        await self._admit(Admission(job, who.client, who.subject, digest("$export", spelled)))
+        command = StartBulkExport(
+            job=job,
+            client=who.client,
+            subject=who.subject,
+            submitted_at=now,
+            request=request,
+            access=access,
+        )
+        try:
+            # Under a key a repeat publishes the same job again; without one, nobody would ever claim it.
+            await self._commands.start(command, withdraw=idempotency_key is None)
+        except Problem:
+            self._commands.later(self._store.dismiss(job))
+            raise
+        if idempotency_key is not None:
+            self._commands.later(self._keys.published(who.client, who.subject, idempotency_key))
+        return job
+
+    async def _admit(self, admission: Admission) -> None:
+        at = datetime.fromtimestamp(self._now(), UTC)
+        admitted, twin = await self._store.admit(
+            admission, at, most=self._rules.running, once=self._rules.refuse_duplicates
+        )
+        if admitted:
+            return
+        if twin is not None:
+            text = "You have an export of the same already. Delete it, or use it."
+            raise refused(409, "duplicate", text, {"Content-Location": self._hrefs.export(twin)})
+        text = f"You have {self._rules.running} exports running. Wait until one has ended, or delete one."
+        raise refused(429, "throttled", text, {"Retry-After": str(_AFTER)})
+
+
+def spelling(request: ExportRequest) -> bytes:
+    """Give a request in the one spelling in which those that ask for the same are the same.
+
+    Members of lists are in order already, except searches; where it was sent, and what was left out of
+    account, says nothing on what is asked for.
+    """
+    filters = tuple(sorted(request.type_filters, key=lambda each: (each.type, each.query)))
+    return msgspec.json.encode(msgspec.structs.replace(request, url="", ignored=(), type_filters=filters))
