@@ -48,11 +48,14 @@ END
 $$;
 
 -- Forget exports that are gone, and those that never came to be.
-CREATE FUNCTION gateway.forget_exports(at timestamptz) RETURNS void LANGUAGE sql AS $$
+-- In plpgsql, since the body is not looked at before the gateway's role, which may, runs it.
+CREATE FUNCTION gateway.forget_exports(at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
     DELETE FROM gateway.exports e
     WHERE EXISTS (SELECT FROM exports.jobs j WHERE j.job = e.job AND j.deleted_at IS NOT NULL)
         OR (e.accepted_at < at - interval '1 day'
-            AND NOT EXISTS (SELECT FROM exports.jobs j WHERE j.job = e.job))
+            AND NOT EXISTS (SELECT FROM exports.jobs j WHERE j.job = e.job));
+END
 $$;
 
 RESET ROLE;
