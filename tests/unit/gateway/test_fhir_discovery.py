@@ -1,0 +1,106 @@
+"""What the server says of itself is what it does, and where its tokens come from."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from sluice_auth.handlers.discovery import smart_configuration
+from sluice_fhir.fhirpath_model import RESOURCE_TYPES
+from sluice_fhir.search import compile_filter
+from sluice_gateway.fhir.capabilities import OAUTH_URIS
+from sluice_gateway.fhir.declared import FHIR_ROUTES
+from sluice_security.scopes import Scopes
+from support.gateway_memory import Site, memory_gateway
+from support.tokens import AUDIENCE
+
+SMART = "/fhir/.well-known/smart-configuration"
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    async with memory_gateway() as found:
+        yield found
+
+
+async def capabilities(site: Site) -> dict[str, Any]:
+    answer = await site.get("/fhir/metadata")
+    assert answer.status == 200
+    found: dict[str, Any] = await answer.json(content_type="application/fhir+json")
+    return found
+
+
+async def test_the_statement_names_the_guide_the_server_and_every_type(site: Site) -> None:
+    shown = await capabilities(site)
+    (rest,) = shown["rest"]
+    assert (shown["fhirVersion"], shown["kind"], rest["mode"]) == ("4.0.1", "instance", "server")
+    assert shown["implementation"]["url"] == f"{AUDIENCE}/fhir"
+    assert "http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data" in shown["instantiates"]
+    assert {resource["type"] for resource in rest["resource"]} == RESOURCE_TYPES
+    for resource in rest["resource"]:
+        assert [each["code"] for each in resource["interaction"]] == ["read", "search-type"]
+
+
+async def test_the_statement_has_the_three_export_operations(site: Site) -> None:
+    (rest,) = (await capabilities(site))["rest"]
+    resources = {resource["type"]: resource for resource in rest["resource"]}
+    found = [*rest["operation"], *resources["Patient"]["operation"], *resources["Group"]["operation"]]
+    base = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/"
+    assert [(each["name"], each["definition"].removeprefix(base)) for each in found] == [
+        ("export", "export"),
+        ("export", "patient-export"),
+        ("export", "group-export"),
+    ]
+
+
+async def test_every_search_parameter_that_is_told_of_can_be_used(site: Site) -> None:
+    (rest,) = (await capabilities(site))["rest"]
+    for resource in rest["resource"]:
+        for parameter in resource["searchParam"]:
+            own = (resource["type"], parameter["name"]) == ("Group", "name")
+            if not own and parameter["type"] != "composite":
+                compile_filter(resource["type"], f"{parameter['name']}:missing=true")
+
+
+async def test_the_addresses_of_oauth_are_those_that_the_authorization_server_names(site: Site) -> None:
+    issuer = site.gateway.settings.issuer
+    named = smart_configuration(issuer, Scopes.parse("system/*.rs"), registration=True)
+    (rest,) = (await capabilities(site))["rest"]
+    (extension,) = rest["security"]["extension"]
+    assert extension["url"] == OAUTH_URIS
+    assert {each["url"]: each["valueUri"] for each in extension["extension"]} == {
+        "authorize": named["authorization_endpoint"],
+        "token": named["token_endpoint"],
+        "register": named["registration_endpoint"],
+        "manage": named["management_endpoint"],
+        "introspect": named["introspection_endpoint"],
+        "revoke": named["revocation_endpoint"],
+    }
+    assert rest["security"]["service"][0]["coding"][0]["code"] == "SMART-on-FHIR"
+
+
+async def test_the_smart_configuration_is_the_authorization_servers_also_while_that_is_away(
+    site: Site,
+) -> None:
+    expected = await site.authority.smart_configuration()
+    for away, later in ((False, 0.0), (True, 10.0), (True, 7200.0)):
+        site.authority.away = away
+        site.now.at += later
+        answer = await site.get(SMART)
+        assert (answer.status, await answer.json(content_type="application/json")) == (200, expected)
+
+
+async def test_a_smart_configuration_that_was_never_to_be_had_is_asked_for_again_soon(site: Site) -> None:
+    site.authority.away = True
+    assert (await site.get(SMART)).status == 503
+    site.authority.away = False
+    site.now.at += 6
+    assert (await site.get(SMART)).status == 200
+
+
+def test_routes_with_names_of_their_own_come_before_those_that_take_any() -> None:
+    paths = [route.path for route in FHIR_ROUTES]
+    taking_any = [at for at, path in enumerate(paths) if path.startswith("/fhir/{type}")]
+    assert taking_any == list(range(len(paths) - len(taking_any), len(paths)))
