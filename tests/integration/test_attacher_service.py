@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -40,10 +40,10 @@ from sluice_storage.pool import open_pool
 from sluice_streaming.limits import Limits
 from sluice_streaming.memory import MemoryBroker
 from sluice_streaming.messages import Message, Outgoing
-from sluice_streaming.service import Context
 from support.catalogue import Bench, open_bench
 from support.hostile import http_source
 from support.stack import Database
+from support.streams import serving, until
 
 SECRET = "cd" * 32
 ENDS = (DocumentAttached, ItemFailed, ItemCancelled)
@@ -127,10 +127,9 @@ async def command(broker: MemoryBroker, job: str, items: Sequence[int]) -> None:
     await broker.publish(*messages)
 
 
-@asynccontextmanager
-async def running(
+def running(
     database: Database, tmp_path: Path, broker: MemoryBroker, **settings: Any
-) -> AsyncIterator[None]:
+) -> AbstractAsyncContextManager[None]:
     made = Settings(
         postgres=database.dsn_for("attacher"),
         objects=f"file://{tmp_path}/objects",
@@ -138,19 +137,7 @@ async def running(
         loopback_sources=True,
         **settings,
     )
-    context = Context("attacher")
-    service = asyncio.create_task(serve(context, made, broker, Limits(stop=0.2)))
-    try:
-        yield
-    finally:
-        context.stop.set()
-        await service
-
-
-async def until(true: Callable[[], bool], seconds: float = 60) -> None:
-    async with asyncio.timeout(seconds):
-        while not true():  # noqa: ASYNC110 - what is waited for happens in the service, behind the log
-            await asyncio.sleep(0.02)
+    return serving("attacher", lambda context: serve(context, made, broker, Limits(stop=0.2)))
 
 
 def ended(broker: MemoryBroker) -> dict[int, Any]:

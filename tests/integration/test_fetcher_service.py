@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 from uuid import uuid4
 
@@ -23,9 +22,9 @@ from sluice_fhir.sources import SourceDraft
 from sluice_storage.pool import open_pool
 from sluice_streaming.memory import MemoryBroker
 from sluice_streaming.messages import Message, Outgoing
-from sluice_streaming.service import Context
 from support.hostile import HttpSource, document, http_source
 from support.stack import Database
+from support.streams import serving, until
 
 SECRET = "ab" * 32
 
@@ -53,24 +52,11 @@ async def rows(database: Database) -> AsyncIterator[asyncpg.Pool]:
     await opened.close()
 
 
-@asynccontextmanager
-async def running(database: Database, broker: MemoryBroker) -> AsyncIterator[None]:
+def running(database: Database, broker: MemoryBroker) -> AbstractAsyncContextManager[None]:
     settings = Settings(
         postgres=database.dsn_for("fetcher"), secret=SECRET, loopback_sources=True, source_answer=1.0
     )
-    context = Context("fetcher")
-    service = asyncio.create_task(serve(context, settings, broker))
-    try:
-        yield
-    finally:
-        context.stop.set()
-        await service
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not true():  # noqa: ASYNC110 - what is waited for happens in the service, behind the log
-            await asyncio.sleep(0.02)
+    return serving("fetcher", lambda context: serve(context, settings, broker))
 
 
 def start(server: HttpSource, source: str, names: list[str]) -> StartDocumentImport:

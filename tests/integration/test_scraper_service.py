@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -25,8 +24,8 @@ from sluice_stack.source.server import SAMPLE, SourceServer
 from sluice_storage.pool import open_pool
 from sluice_streaming.memory import MemoryBroker
 from sluice_streaming.messages import Message
-from sluice_streaming.service import Context
 from support.stack import Database
+from support.streams import serving, until
 
 SECRET = "cd" * 32
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas" / "scrape"
@@ -47,24 +46,11 @@ async def rows(database: Database) -> AsyncIterator[asyncpg.Pool]:
     await opened.close()
 
 
-@asynccontextmanager
-async def running(database: Database, broker: MemoryBroker) -> AsyncIterator[None]:
+def running(database: Database, broker: MemoryBroker) -> AbstractAsyncContextManager[None]:
     settings = Settings(
         postgres=database.dsn_for("scraper"), secret=SECRET, loopback_sources=True, scrape_schemas=SCHEMAS
     )
-    context = Context("scraper")
-    service = asyncio.create_task(serve(context, settings, broker))
-    try:
-        yield
-    finally:
-        context.stop.set()
-        await service
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not true():  # noqa: ASYNC110 - what is waited for happens in the service, behind the log
-            await asyncio.sleep(0.02)
+    return serving("scraper", lambda context: serve(context, settings, broker))
 
 
 async def fetched(database: Database, rows: asyncpg.Pool, source: SourceServer, base: str, count: int) -> str:
@@ -107,13 +93,14 @@ async def fetched(database: Database, rows: asyncpg.Pool, source: SourceServer, 
 async def scraped(
     database: Database, broker: MemoryBroker, job: str, count: int, times: int = 1
 ) -> list[Any]:
+    told = len(broker.bodies(JOBS_EVENTS))
     async with running(database, broker):
         for _ in range(times):
             await broker.publish(
                 *(Message(DOCUMENT_SCRAPE, job, ScrapeDocument(job=job, item=item)) for item in range(count))
             )
-        await until(lambda: len(broker.bodies(JOBS_EVENTS)) >= count * times)
-    return broker.bodies(JOBS_EVENTS)
+        await until(lambda: len(broker.bodies(JOBS_EVENTS)) >= told + count * times)
+    return broker.bodies(JOBS_EVENTS)[told:]
 
 
 @pytest.mark.parametrize(

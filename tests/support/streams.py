@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from sluice_streaming.backend import Assignee, Backend, Consumer, Producer
 from sluice_streaming.kafka import KafkaBackend, KafkaTuning
 from sluice_streaming.memory import MemoryBroker
 from sluice_streaming.messages import Message, Outgoing, Partition, Record
+from sluice_streaming.service import Context
 from sluice_streaming.topics_admin import connected, create
 
 SHORT_TIERS = (
@@ -234,6 +235,18 @@ async def running(*runners: Runs) -> AsyncIterator[None]:
     finally:
         stop.set()
         await asyncio.gather(*tasks)
+
+
+@asynccontextmanager
+async def serving(name: str, serve: Callable[[Context], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run a whole service for the block, and stop it as SIGTERM would."""
+    context = Context(name)
+    service = asyncio.create_task(serve(context))
+    try:
+        yield
+    finally:
+        context.stop.set()
+        await service
 
 
 async def until(condition: Callable[[], bool], timeout: float = 30.0) -> None:
