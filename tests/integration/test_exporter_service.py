@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,11 +14,13 @@ import pytest
 
 from sluice_contracts.commands import CancelBulkExport, ExpireJob, WritePart
 from sluice_contracts.events import JobCancelled, JobExpired, JobFinished, JobOutcome, PartSealed
-from sluice_contracts.exports import ExpiryReason, TypeFilter
+from sluice_contracts.exports import ExpiryReason, IgnoredParameter, TypeFilter
 from sluice_contracts.topics import BULK_EXPORT_PARTS, JOBS_BULK_EXPORT, JOBS_EVENTS, JOBS_EXPIRE
 from sluice_expirer import __main__ as expirer
 from sluice_expirer.settings import Settings as ExpirerSettings
 from sluice_exporter import __main__ as exporter
+from sluice_exporter.lines import Matches
+from sluice_exporter.search import compile_search
 from sluice_exporter.settings import Settings as ExporterSettings
 from sluice_status import __main__ as status
 from sluice_status.settings import Settings as StatusSettings
@@ -26,6 +28,7 @@ from sluice_storage.pool import open_pool
 from sluice_streaming.backend import Backend
 from sluice_streaming.memory import MemoryBroker
 from sluice_streaming.messages import Message
+from sluice_streaming.outcomes import Reject
 from sluice_streaming.service import Context
 from support.exports import observation, patient, start
 from support.resource_store import open_store
@@ -37,7 +40,6 @@ from support.streams import Mortal
 async def rows(database: Database) -> AsyncIterator[asyncpg.Pool]:
     async with open_store(database) as store:
         await store.load(*(patient(f"p{n}") for n in range(20)))
-        # A part is made of whole batches.
         for first in range(0, 200, 20):
             await store.load(*(observation(f"o{n}", f"p{n % 20}") for n in range(first, first + 20)))
     pool = await open_pool(database.dsn, wait=10)
@@ -150,6 +152,47 @@ async def test_everything_delivered_twice_leaves_the_same(
         await until(lambda: len(told(broker, JobExpired)) == 2)
     assert told(broker, JobExpired)[0] == told(broker, JobExpired)[1]
     assert stored(scratch) == set()
+
+
+def refusing(type_: str, queries: Sequence[str], now: datetime, *, lenient: bool) -> Matches:
+    """Compile searches of Patient, and of nothing else."""
+    if type_ != "Patient":
+        raise Reject("internal")
+    return compile_search(type_, queries, now, lenient=lenient)
+
+
+@pytest.mark.parametrize(
+    ("types", "outcome"),
+    [
+        (("Patient", "Observation"), JobOutcome.COMPLETED),
+        (("Observation",), JobOutcome.FAILED),
+    ],
+)
+async def test_a_part_that_cannot_be_written_is_told_and_fails_its_job_only_if_nothing_was_written(
+    database: Database, scratch: Path, rows: asyncpg.Pool, types: tuple[str, ...], outcome: JobOutcome
+) -> None:
+    broker = MemoryBroker()
+    ignored = (IgnoredParameter(name="_x", reason="not supported"),)
+    filters = (TypeFilter(type="Observation", query="status=final"),)
+    command = start(types=types, type_filters=filters, ignored=ignored)
+    await broker.publish(Message(JOBS_BULK_EXPORT, command.job, command))
+    context = Context("exporter")
+    settings = ExporterSettings(postgres=database.dsn_for("exporter"), objects=scratch.as_uri())
+    serving = asyncio.create_task(exporter.serve(context, settings, broker, compile_=refusing))
+    async with running(database, scratch, broker, "status"):
+        await until(lambda: bool(told(broker, JobFinished)))
+    context.stop.set()
+    await serving
+    (finished,) = told(broker, JobFinished)
+    assert (finished.outcome, finished.failed, finished.items) == (outcome, 1, len(types))
+    files = await rows.fetch("SELECT type, kind, count FROM exports.files ORDER BY type")
+    # A line for the part that failed, and one for the parameter that was ignored.
+    lines = {(row["type"], row["kind"]): 0 for row in files}
+    for row in files:
+        lines[row["type"], row["kind"]] += row["count"]
+    patients = {("Patient", "output"): 20} if "Patient" in types else {}
+    assert lines == {("OperationOutcome", "error"): 2} | patients
+    assert await rows.fetchval("SELECT sealed = parts FROM exports.jobs")
 
 
 class Later(Mortal):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -37,8 +37,8 @@ class _Id(Struct):
 _id_of = msgspec.json.Decoder(_Id).decode
 
 
-def matches_of(facts: JobFacts, compile_: Compile) -> dict[str, Matches]:
-    """Give the filters of the types that have any.
+def matches_of(facts: JobFacts, compile_: Compile, types: Iterable[str]) -> dict[str, Matches]:
+    """Give the filters of those of the types that have any.
 
     Those of the request (`_typeFilter`) that are of one type are joined by OR, so are those that the token's
     scopes are limited to; a resource has to satisfy both. All parts of a job take the transaction's time for
@@ -50,13 +50,14 @@ def matches_of(facts: JobFacts, compile_: Compile) -> dict[str, Matches]:
         asked.setdefault(each.type, []).append(each.query)
     now, lenient = facts.snapshot.time, bool(facts.request.ignored)
     found: dict[str, Matches] = {}
-    for type_ in sorted({*asked, *(limit.type for limit in facts.access.limits)}):
+    for type_ in types:
         both: list[Matches] = []
         if limits := facts.access.limits_of(type_):
             both.append(compile_(type_, limits, now, lenient=False))
         if queries := asked.get(type_):
             both.append(compile_(type_, queries, now, lenient=lenient))
-        found[type_] = both[0] if len(both) == 1 else _all_of(both)
+        if both:
+            found[type_] = both[0] if len(both) == 1 else _all_of(both)
     return found
 
 

@@ -70,7 +70,7 @@ class Pieces:
         return self._resources(facts, plan)
 
     async def _resources(self, facts: JobFacts, plan: PartPlan) -> AsyncGenerator[Piece]:
-        transform = transform_of(plan.type, facts, matches_of(facts, self._compile))
+        transform = transform_of(plan.type, facts, matches_of(facts, self._compile, [plan.type]))
         for part in plan.parts:
             if transform is None:
                 async with aclosing(self._reader.chunks(part, facts.window)) as chunks:
@@ -91,7 +91,7 @@ class Pieces:
                     yield Piece(deletions(told, facts.snapshot.time), 1) if told else Piece(b"", 0)
 
     async def _blocks(self, facts: JobFacts, plan: PartPlan) -> AsyncGenerator[Piece]:
-        matches = matches_of(facts, self._compile)
+        matches = matches_of(facts, self._compile, plan.types)
         transforms = {type_: transform_of(type_, facts, matches) for type_ in plan.types}
         if plan.patients:
             async for piece in self._blocks_of(plan.patients, facts, transforms):
@@ -123,14 +123,16 @@ class Pieces:
         request = facts.request
         associated = request.include_associated
         window = facts.window if associated is None else Window(facts.snapshot)
-        compartment = request.level is not ExportLevel.SYSTEM
-        matches = matches_of(facts, self._compile)
+        compartment, groups = request.level is not ExportLevel.SYSTEM, visible_groups(facts.access)
+        matches = matches_of(
+            facts, self._compile, [PROVENANCE, *(of for each in plan.scopes for of in each.types)]
+        )
         transform = transform_of(PROVENANCE, facts, matches)
         if associated is None:
-            rule = Rule(((None, Scope(None, compartment)),), Window(facts.snapshot), {})
+            rule = Rule(((None, Scope(None, compartment)),), Window(facts.snapshot), {}, groups)
         else:
             scopes = tuple((frozenset(each.types), Scope(each.patients, compartment)) for each in plan.scopes)
-            rule = Rule(scopes, facts.window, matches)
+            rule = Rule(scopes, facts.window, matches, groups)
         latest = associated is Associated.LATEST_PROVENANCE
         async with aclosing(self._provenance.lines(plan, window, rule, latest=latest)) as stream:
             async for lines in stream:

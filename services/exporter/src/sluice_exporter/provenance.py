@@ -27,6 +27,7 @@ from sluice_exporter.store import StorePlanner, StoreReader
 from sluice_storage.resources.model import Window
 
 PROVENANCE = "Provenance"
+GROUP = "Group"
 _REFERENCE = re.compile(r"([A-Z][A-Za-z]{1,48})/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 
@@ -73,12 +74,14 @@ _decode = msgspec.json.Decoder(_View).decode
 class Rule:
     """Which targets count: in the scope of their type, in this window, matching their type's filter.
 
-    `scopes` are by types, None for all; no type is in two of them.
+    `scopes` are by types, None for all; no type is in two of them. `groups` are the only Group resources that
+    count, None: all.
     """
 
     scopes: tuple[tuple[frozenset[str] | None, Scope], ...]
     window: Window
     matches: dict[str, Callable[[bytes], bool]]
+    groups: frozenset[str] | None = None
 
 
 async def plan_provenance(
@@ -178,6 +181,11 @@ class ProvenanceReader:
         found: dict[Target, bytes | None] = {}
         for types, scope in rule.scopes:
             own = {target for target in wanted if types is None or target[0] in types}
+            own = {
+                (type_, id_)
+                for type_, id_ in own
+                if type_ != GROUP or rule.groups is None or id_ in rule.groups
+            }
             if own:
                 found |= await self._targets.among(own, rule.window, scope, frozenset(rule.matches))
         return {
