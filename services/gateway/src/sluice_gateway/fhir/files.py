@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from sluice_gateway.fhir.export_store import FileRow
 from sluice_gateway.fhir.outcomes import refused
 from sluice_gateway.fhir.polling import Owners, unavailable_export
 from sluice_gateway.fhir.preferences import listed, weight
-from sluice_gateway.fhir.sending import ExportFiles, send, send_stored
+from sluice_gateway.fhir.sending import ExportFiles, compressed, send, send_stored
 from sluice_gateway.problems import unavailable
 from sluice_gateway.routing import STREAMING
 from sluice_security.tokens import Principal
@@ -69,13 +69,13 @@ def wanted(request: web.Request, file: FileRow) -> Wanted:
     plain, coded = f'"{file.sha256.hex()}"', f'"{file.sha256.hex()}-gzip"'
     ranged = hdrs.RANGE in request.headers and request.headers.get(hdrs.IF_RANGE, plain) == plain
     part = _part(request, file.size) if ranged else None
-    # A client that asks for a part means the bytes that the manifest counts.
-    compressed = part is None and bool(file.size) and _takes_gzip(request)
-    tag = coded if compressed else plain
+    # Whoever asks for a part, or for the length alone, means the bytes that the manifest counts.
+    coding = part is None and request.method != hdrs.METH_HEAD and bool(file.size) and _takes_gzip(request)
+    tag = coded if coding else plain
     held = {one.strip().removeprefix("W/") for one in _all(request, hdrs.IF_NONE_MATCH)}
     # Whoever has the file in either coding has it.
     known = bool(held & {"*", plain, coded})
-    return Wanted(tag, compressed, part, known)
+    return Wanted(tag, coding, part, known)
 
 
 def _all(request: web.Request, name: str) -> list[str]:
@@ -150,7 +150,7 @@ class Files:
         start, end = asked.part or (0, file.size)
         path = self._objects.path(file.key)
         if path is None or asked.compressed:
-            await self._send_stored(request, response, file.key, start, end)
+            await self._send_stored(request, response, file.key, start, end, coding=asked.compressed)
             return
         try:
             opened = await asyncio.to_thread(os.open, path, os.O_RDONLY)
@@ -164,18 +164,27 @@ class Files:
             os.close(opened)
 
     async def _send_stored(
-        self, request: web.Request, response: web.StreamResponse, key: str, start: int, end: int
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        key: str,
+        start: int,
+        end: int,
+        *,
+        coding: bool,
     ) -> None:
         try:
             # The head is sent only when there is something to send after it.
-            await anext(self._objects.read(key, start, min(end, start + 1)))
+            async with aclosing(self._objects.read(key, start, start + 1)) as first:
+                await anext(first)
         except MissingObjectError:
             raise unavailable_export() from None
         except ObjectStoreError:
             raise unavailable("its file store") from None
         request[STREAMING] = True
         await response.prepare(request)
-        await send_stored(response, self._objects, key, start, end)
+        pieces = self._objects.read(key, start, end)
+        await send_stored(response, compressed(pieces) if coding else pieces)
 
 
 def _numbers(name: str) -> tuple[int, int]:
@@ -199,7 +208,7 @@ def _head(file: FileRow, asked: Wanted) -> web.StreamResponse:
     fields[hdrs.CONTENT_TYPE] = NDJSON
     response = web.StreamResponse(status=206 if asked.part else 200, headers=fields)
     if asked.compressed:
-        response.enable_compression(web.ContentCoding.gzip)
+        response.headers[hdrs.CONTENT_ENCODING] = "gzip"
         return response
     start, end = asked.part or (0, file.size)
     if asked.part:
