@@ -17,6 +17,7 @@
 `sluice_client.sync` has the same for programs without asyncio.
 """
 
+from sluice_client.access import Grant, Group, GroupMember, MembersChanged
 from sluice_client.assertions import ClientKey
 from sluice_client.client import SluiceClient
 from sluice_client.errors import (
@@ -73,6 +74,9 @@ __all__ = [
     "ExportStatus",
     "Exported",
     "File",
+    "Grant",
+    "Group",
+    "GroupMember",
     "ImportItem",
     "ImportResult",
     "ItemCounts",
@@ -83,6 +87,7 @@ __all__ = [
     "KeyCredentials",
     "KeyFileError",
     "Manifest",
+    "MembersChanged",
     "NotFoundError",
     "Patience",
     "Project",

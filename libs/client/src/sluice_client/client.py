@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from sluice_client.access import AccessCalls
 from sluice_client.api import step
 from sluice_client.exporting import ExportingCalls
 from sluice_client.files import FileCalls
@@ -19,7 +20,7 @@ class _Rate(msgspec.Struct):
     rate: RateLimit
 
 
-class SluiceClient(ImportCalls, FileCalls, ExportingCalls):
+class SluiceClient(ImportCalls, FileCalls, ExportingCalls, AccessCalls):
     """Talks to one Sluice service; an asynchronous context manager.
 
     Requests that may pass are repeated with growing pauses, as long as the service asks for (`Retry-After`).

@@ -13,6 +13,8 @@ from rich.console import Console
 
 from sluice_client.cli.config import DEFAULT, Config, Profile
 from sluice_client.cli.files import download, files
+from sluice_client.cli.grants import grants
+from sluice_client.cli.groups import groups
 from sluice_client.cli.importing import import_, job, jobs
 from sluice_client.cli.places import projects, sources
 from sluice_client.cli.session import Session, session_of
@@ -115,6 +117,8 @@ app.command()(files)
 app.command()(download)
 app.add_typer(projects, name="projects")
 app.add_typer(sources, name="sources")
+app.add_typer(grants, name="grants")
+app.add_typer(groups, name="groups")
 
 
 def main() -> None:
