@@ -19,6 +19,8 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from support.fake_exports import FakeExports
+
 Fault = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -83,6 +85,7 @@ class FakeSluice:
         self.requests: list[tuple[str, str, dict[str, str], Any]] = []
         self.clients: dict[str, str] = {}
         self.tokens: set[str] = set()
+        self.issued = 0
         self.expires_in = 300
         self.jobs: dict[str, dict[str, Any]] = {}
         self.keys: dict[str, str] = {}
@@ -90,6 +93,9 @@ class FakeSluice:
         self.projects: list[dict[str, Any]] = []
         self.sources: list[dict[str, Any]] = []
         self.open_sign_up = True
+        self.registrations: dict[str, dict[str, Any]] = {}
+        self.assertions: list[str] = []
+        self.exports = FakeExports(self.tokens)
         self._polls = polls
         self._runner: web.AppRunner | None = None
 
@@ -113,11 +119,12 @@ class FakeSluice:
         route.add_get("/v2/fhir/sources", self._list_sources)
         route.add_post("/v2/fhir/sources", self._add_source)
         route.add_delete("/v2/fhir/sources/{id}", self._remove_source)
+        app.add_routes(self.exports.routes())
         self._runner = web.AppRunner(app)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         host, port = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
+        self.url = self.exports.url = f"http://{host}:{port}"
         return self
 
     async def __aexit__(
@@ -164,6 +171,7 @@ class FakeSluice:
     async def _register(self, request: web.Request) -> web.Response:
         wish = await request.json()
         client = f"client-{len(self.clients) + 1}"
+        self.registrations[client] = wish
         self.clients[client] = f"secret/{client}+%"
         answer = {
             "client_id": client,
@@ -172,16 +180,28 @@ class FakeSluice:
             "registration_client_uri": f"{self.url}/oauth/register/{client}",
             "scope": wish["scope"],
         }
+        if wish["token_endpoint_auth_method"] == "private_key_jwt":
+            del answer["client_secret"]
         return web.json_response(answer, status=201)
 
     async def _token(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        if "client_assertion" in form:
+            # Each is good once; what is in them is the test's to check.
+            fresh = str(form["client_assertion"]) not in self.assertions
+            self.assertions.append(str(form["client_assertion"]))
+            return self._issue() if fresh else web.json_response({"error": "invalid_client"}, status=401)
         given = base64.b64decode(request.headers["Authorization"].removeprefix("Basic ")).decode()
         client, _, secret = given.partition(":")
         known = self.clients.get(client, "")
         if secret != known.replace("%", "%25").replace("/", "%2F").replace("+", "%2B"):
             body = {"error": "invalid_client", "error_description": "Client authentication failed."}
             return web.json_response(body, status=401)
-        token = f"token-{len(self.tokens) + 1}"
+        return self._issue()
+
+    def _issue(self) -> web.Response:
+        self.issued += 1
+        token = f"token-{self.issued}"
         self.tokens.add(token)
         return web.json_response(
             {"access_token": token, "token_type": "Bearer", "expires_in": self.expires_in, "scope": ""}

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
+from uuid import uuid4
 
 import msgspec
 from msgspec import Struct, field
@@ -41,7 +42,9 @@ class ExportState(Struct, kw_only=True, omit_defaults=True):
     service
         The service's address.
     request
-        What was asked for; None if the export was started elsewhere.
+        What was asked for.
+    key
+        What makes its start safe to repeat.
     location
         Where the service says how it stands; None until it has answered the kick-off.
     page
@@ -58,7 +61,8 @@ class ExportState(Struct, kw_only=True, omit_defaults=True):
 
     service: str
     started: datetime
-    request: ExportRequest | None = None
+    request: ExportRequest
+    key: str = ""
     location: str | None = None
     page: str | None = None
     transaction_time: datetime | None = None
@@ -126,10 +130,10 @@ class ExportFolder:
             # Closing the file gives the lock back. It is not removed: someone may be waiting to hold it.
             self._lock.close()
 
-    def begin(self, service: str, request: ExportRequest | None, location: str | None = None) -> ExportState:
+    def begin(self, service: str, request: ExportRequest) -> ExportState:
         """Remember a new export, before its kick-off."""
         self.state = ExportState(
-            service=service, started=datetime.now(UTC), request=request, location=location
+            service=service, started=datetime.now(UTC), request=request, key=str(uuid4())
         )
         self.save()
         return self.state
@@ -189,11 +193,10 @@ class ExportFolder:
     def _name(self, file: ExportFile) -> str:
         # The server's word becomes part of a path only if it looks like a resource type.
         type_ = file.type if file.type and _TYPE.fullmatch(file.type) else "resources"
-        alike = sum(
-            kept.file.kind is file.kind and kept.file.type == file.type for kept in self._state().files
-        )
         place = _PLACES[file.kind]
-        return f"{place}{'/' if place else ''}{type_}.{alike + 1:04d}.ndjson"
+        stem = f"{place}{'/' if place else ''}{type_}"
+        alike = sum(kept.name.partition(".")[0] == stem for kept in self._state().files)
+        return f"{stem}.{alike + 1:04d}.ndjson"
 
     def _state(self) -> ExportState:
         if self.state is None:

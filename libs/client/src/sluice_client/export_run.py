@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 from msgspec import Struct
@@ -18,6 +18,8 @@ from sluice_client.exports import ExportCalls, Pause
 from sluice_client.manifests import ExportFile, Manifest
 
 _GONE = "The export is not there any more: it has expired, or was deleted."
+# Shorter than the day for which the service remembers keys.
+_KEY_IS_GOOD_FOR = timedelta(hours=20)
 _ANEW = "Begin anew (--restart), or choose another folder."
 
 
@@ -91,27 +93,25 @@ class ExportRun:
             # Whoever is not let in has not begun anything.
             await self._calls.tokens.get()
             state = self._kept.begin(self._calls.url, request.normal())
-            await self._kick_off(state, began=False)
         else:
             self._same(state, request)
-            if state.location is None:
-                await self._kick_off(state, began=True)
+        if state.location is None:
+            await self._kick_off(state)
         self._progress.started(state.location or "")
 
     def _same(self, state: ExportState, request: ExportRequest | None) -> None:
         where = self._kept.path
         if state.service != self._calls.url:
             raise ExportFolderError(f"{where} holds an export of another service.", "Choose another folder.")
-        if request is not None and state.request is not None and request.normal() != state.request:
+        if request is not None and request.normal() != state.request:
             raise ExportFolderError(f"{where} holds an export of another request.", _ANEW)
 
-    async def _kick_off(self, state: ExportState, *, began: bool) -> None:
-        if began or state.request is None:
-            raise ExportFolderError(
-                "The last start broke off before the service answered: the export may run there or not.",
-                _ANEW,
-            )
-        asking = asyncio.create_task(self._calls.start_export(state.request))
+    async def _kick_off(self, state: ExportState) -> None:
+        if datetime.now(UTC) - state.started > _KEY_IS_GOOD_FOR:
+            text = "The last start broke off before the service answered: the export may run there or not."
+            raise ExportFolderError(text, _ANEW)
+        # A start that broke off before is repeated under its key: the service gives the export that it made.
+        asking = asyncio.create_task(self._calls.start_export(state.request, key=state.key))
         try:
             state.location = await asyncio.shield(asking)
         except asyncio.CancelledError:
@@ -170,7 +170,8 @@ class ExportRun:
                 self._kept.save()
                 for kept in new:
                     download(kept)
-            if not status.finished:
+            # The next page has times of its own.
+            if not status.finished and (manifest is None or manifest.next is None):
                 await pause.take(status)
 
     def _note(self, manifest: Manifest) -> list[KeptFile]:

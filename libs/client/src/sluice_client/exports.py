@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import uuid4
 
 from sluice_client.api import Api
 from sluice_client.errors import SluiceError, WaitTimeoutError
@@ -19,8 +20,14 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
 class ExportCalls(Api):
     """What is about single steps of an export; `export` does all of them."""
 
-    async def start_export(self, request: ExportRequest) -> str:
+    async def start_export(self, request: ExportRequest, *, key: str | None = None) -> str:
         """Start an export; gives the address where it can be asked how it stands.
+
+        Parameters
+        ----------
+        key
+            Makes the call safe to repeat: with the same key and request, the same export is given again, for
+            a day. Without one each call starts another (and its own retries are safe all the same).
 
         Raises
         ------
@@ -34,8 +41,9 @@ class ExportCalls(Api):
         >>> location = await sluice.start_export(request)
         """
         asked = kick_off(request)
+        headers = {**asked.headers, "Idempotency-Key": key or str(uuid4())}
         answer = await self.send(
-            asked.method, FHIR + asked.path, body=asked.body, headers=asked.headers, repeatable=False
+            asked.method, FHIR + asked.path, body=asked.body, headers=headers, repeatable=True
         )
         location = answer.headers.get("Content-Location", "")
         if answer.status != 202 or not location:
@@ -88,7 +96,7 @@ class ExportCalls(Api):
                             requires_token=manifest.requires_token,
                             files=tuple(files.values()),
                         )
-                    if not status.finished:
+                    else:
                         await pause.take(status)
         except TimeoutError:
             raise WaitTimeoutError(
