@@ -10,8 +10,10 @@ from msgspec import Raw, Struct
 from sluice_fhir.json_depth import is_deeper
 from sluice_fhir.measures.problems import MeasureError, MeasureProblem
 
-DEEPEST = 400
-"""How deep JSON may nest. Published ELM nests about 50 deep; decoders give up near 1,000."""
+DEEPEST = 150
+"""How deep resources may nest."""
+DEEPEST_ELM = 400
+"""How deep ELM may nest. What is published nests about 50 deep; decoders give up near 1,000."""
 
 
 class Fhir(Struct, rename="camel", omit_defaults=True, frozen=True):
@@ -74,6 +76,13 @@ class Reference(Fhir, frozen=True):
     reference: str | None = None
 
 
+class RelatedArtifact(Fhir, frozen=True):
+    """Another artifact, and how it is related."""
+
+    type: str = ""
+    resource: str | None = None
+
+
 class Extension(Fhir, frozen=True):
     """An extension, of which only values that point at artifacts are of interest."""
 
@@ -81,13 +90,7 @@ class Extension(Fhir, frozen=True):
     value_reference: Reference | None = None
     value_canonical: str | None = None
     value_uri: str | None = None
-
-
-class RelatedArtifact(Fhir, frozen=True):
-    """Another artifact, and how it is related."""
-
-    type: str = ""
-    resource: str | None = None
+    value_related_artifact: RelatedArtifact | None = None
 
 
 class Attachment(Fhir, frozen=True):
@@ -110,6 +113,12 @@ class Library(Fhir, frozen=True):
     content: tuple[Attachment, ...] = ()
 
 
+class Group(Fhir, frozen=True):
+    """A group of populations; of a composite measure it has the components."""
+
+    extension: tuple[Extension, ...] = ()
+
+
 class Measure(Fhir, frozen=True):
     """A Measure. `contained` are resources as they stand."""
 
@@ -123,6 +132,7 @@ class Measure(Fhir, frozen=True):
     effective_period: Period | None = None
     related_artifact: tuple[RelatedArtifact, ...] = ()
     extension: tuple[Extension, ...] = ()
+    group: tuple[Group, ...] = ()
     contained: tuple[Raw, ...] = ()
 
 

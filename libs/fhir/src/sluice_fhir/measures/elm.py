@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from sluice_fhir.json_depth import is_deeper
-from sluice_fhir.measures.datatypes import DEEPEST, Library, name_of
+from sluice_fhir.measures.datatypes import DEEPEST_ELM, Library, name_of
 from sluice_fhir.measures.problems import MeasureError, MeasureProblem
 
 ELM_JSON = "application/elm+json"
@@ -168,7 +168,7 @@ def parse_elm(text: bytes, about: str = "") -> Elm:
     MeasureError
         BAD_ELM_JSON, TOO_DEEP, or BAD_ELM if the JSON is something else.
     """
-    if is_deeper(text, DEEPEST):
+    if is_deeper(text, DEEPEST_ELM):
         raise MeasureError(MeasureProblem.TOO_DEEP, about)
     try:
         return Elm(msgspec.json.decode(text.removeprefix(b"\xef\xbb\xbf"), type=_File).library)

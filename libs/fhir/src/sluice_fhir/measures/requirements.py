@@ -177,10 +177,7 @@ class _Calculation:
             mains = yield from loader.main(measure)
             needed = retrieved(mains, self._period or measure.effective_period)
             return _requirements(measure, needed, (each.name for each in loader.loaded), "logic")
-        components = [
-            each.resource for each in measure.related_artifact if each.type == "composed-of" and each.resource
-        ]
-        if components:
+        if components := list(dict.fromkeys(_components(measure))):
             return (yield from self._composed(measure, components))
         raise MeasureError(MeasureProblem.NO_LIBRARY, name_of(measure))
 
@@ -192,6 +189,15 @@ class _Calculation:
             needed += part.requirements
             libraries.update(dict.fromkeys((part.measure, *part.libraries)))
         return _requirements(measure, needed, libraries, "components")
+
+
+def _components(measure: Measure) -> Iterator[str]:
+    """Give the measures that a composite one consists of, which it or its groups name."""
+    extensions = (*measure.extension, *(each for group in measure.group for each in group.extension))
+    parts = [each.value_related_artifact for each in extensions if each.value_related_artifact]
+    for artifact in (*measure.related_artifact, *parts):
+        if artifact.type == "composed-of" and artifact.resource:
+            yield artifact.resource
 
 
 def _stated(measure: Measure) -> Search[Library | None]:
