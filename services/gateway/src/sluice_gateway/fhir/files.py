@@ -19,7 +19,7 @@ from sluice_gateway.fhir.export_store import FileRow
 from sluice_gateway.fhir.outcomes import refused
 from sluice_gateway.fhir.polling import Owners, unavailable_export
 from sluice_gateway.fhir.preferences import listed, weight
-from sluice_gateway.fhir.sending import ExportFiles, compressed, send, send_stored
+from sluice_gateway.fhir.sending import ExportFiles, compressed, send, send_stored, whole
 from sluice_gateway.problems import unavailable
 from sluice_gateway.routing import STREAMING
 from sluice_security.tokens import Principal
@@ -183,7 +183,7 @@ class Files:
             raise unavailable("its file store") from None
         request[STREAMING] = True
         await response.prepare(request)
-        pieces = self._objects.read(key, start, end)
+        pieces = whole(self._objects.read(key, start, end), end - start)
         await send_stored(response, compressed(pieces) if coding else pieces)
 
 

@@ -84,6 +84,22 @@ async def send_stored(response: web.StreamResponse, pieces: AsyncGenerator[bytes
     await response.write_eof()
 
 
+async def whole(pieces: AsyncGenerator[bytes], length: int) -> AsyncGenerator[bytes]:
+    """Give the pieces on, and make sure that they are as long as was promised.
+
+    Raises
+    ------
+    ConnectionAbortedError
+        They ended early: the answer must not end as if it were whole.
+    """
+    async with aclosing(pieces):
+        async for piece in pieces:
+            length -= len(piece)
+            yield piece
+    if length:
+        raise ConnectionAbortedError("the file is shorter than it was")
+
+
 async def compressed(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
     """Compress pieces to one gzip stream (RFC 1952), in a thread: zlib leaves the interpreter to others.
 

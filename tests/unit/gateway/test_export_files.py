@@ -1,0 +1,261 @@
+"""Files of exports over HTTP: ranges, codings, conditions; who may, and what a download outlives."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import zlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sluice_contracts.ids import job_id
+from sluice_gateway.fhir import sending
+from sluice_gateway.fhir.bulk import export_key
+from sluice_gateway.fhir.files import _numbers
+from support.gateway_memory import Site, memory_gateway
+
+DATA = b"".join(b'{"resourceType":"Patient","id":"%d"}\n' % number for number in range(100_000))
+DIGEST = hashlib.sha256(DATA).hexdigest()
+PLAIN = {"Accept-Encoding": "identity"}
+
+
+@pytest.fixture(params=["folder", "store"])
+async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
+    """A gateway whose files are in a folder, or in a store that gives them piece by piece."""
+    async with memory_gateway(files=tmp_path) as found:
+        found.bulk.objects.plain = request.param == "folder"
+        yield found
+
+
+def listed(site: Site, data: bytes = DATA) -> tuple[str, str]:
+    """End an export of one file; give the export's id and the file's path."""
+    job = job_id(export_key(site.gateway.settings.secret_bytes), "portal/ann", site.now.at, 7)
+    site.bulk.exports.add(job)
+    row = site.bulk.seal(job, data)
+    site.bulk.exports.end(job, datetime.fromtimestamp(site.now.at, UTC))
+    return job, f"/fhir/exports/{job}/files/{row.name}"
+
+
+def headers(site: Site, **more: str) -> dict[str, str]:
+    return {**site.bearer(scopes="system/*.rs"), **PLAIN, **more}
+
+
+async def fetch(site: Site, path: str, method: str = "GET", **more: str) -> tuple[int, bytes, Any]:
+    answer = await site.call(method, path, headers=headers(site, **more), auto_decompress=False)
+    return answer.status, await answer.read(), answer.headers
+
+
+async def test_a_file_is_sent_whole_with_its_hash_as_its_tag(site: Site) -> None:
+    _, path = listed(site)
+    status, body, fields = await fetch(site, path)
+    assert (status, body == DATA) == (200, True)
+    assert fields["Content-Type"] == "application/fhir+ndjson"
+    assert fields["ETag"] == f'"{DIGEST}"'
+    assert fields["Content-Length"] == str(len(DATA))
+    assert fields["Accept-Ranges"] == "bytes"
+    assert "Content-Encoding" not in fields
+    assert fields["Vary"] == "Accept-Encoding"
+    assert fields["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_asking_about_a_file_gives_its_size_and_no_body(site: Site) -> None:
+    _, path = listed(site)
+    status, body, fields = await fetch(site, path, "HEAD", **{"Accept-Encoding": "gzip"})
+    assert (status, body, fields["Content-Length"]) == (200, b"", str(len(DATA)))
+    assert fields["ETag"] == f'"{DIGEST}"'
+    # The connection is still in order afterwards.
+    assert (await fetch(site, path))[1] == DATA
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "end"),
+    [
+        ("bytes=0-0", 0, 1),
+        ("bytes=5-9", 5, 10),
+        ("bytes=100-", 100, len(DATA)),
+        ("bytes=-7", len(DATA) - 7, len(DATA)),
+        (f"bytes=10-{len(DATA) * 2}", 10, len(DATA)),
+        (f"bytes=-{len(DATA) * 2}", 0, len(DATA)),
+    ],
+)
+async def test_a_part_is_sent_as_asked(site: Site, asked: str, start: int, end: int) -> None:
+    _, path = listed(site)
+    status, body, fields = await fetch(site, path, Range=asked)
+    assert (status, body == DATA[start:end]) == (206, True)
+    assert fields["Content-Range"] == f"bytes {start}-{end - 1}/{len(DATA)}"
+    assert fields["ETag"] == f'"{DIGEST}"'
+
+
+@pytest.mark.parametrize("asked", [f"bytes={len(DATA)}-", f"bytes={len(DATA) + 5}-{len(DATA) + 9}"])
+async def test_a_part_beyond_the_end_is_refused_with_the_length(site: Site, asked: str) -> None:
+    _, path = listed(site)
+    status, body, fields = await fetch(site, path, Range=asked)
+    assert (status, fields["Content-Range"]) == (416, f"bytes */{len(DATA)}")
+    assert b"OperationOutcome" in body
+
+
+@pytest.mark.parametrize("asked", ["bytes=0-1,4-5", "lines=1-2", "bytes=9-5", "bytes=x"])
+async def test_a_range_that_is_not_understood_is_left_out_of_account(site: Site, asked: str) -> None:
+    _, path = listed(site)
+    status, body, _ = await fetch(site, path, Range=asked)
+    assert (status, len(body)) == (200, len(DATA))
+
+
+@pytest.mark.parametrize(
+    ("held", "status"),
+    [(f'"{DIGEST}"', 206), (f'"{DIGEST}-gzip"', 200), ('"other"', 200), (f'W/"{DIGEST}"', 200)],
+)
+async def test_a_part_goes_on_only_from_the_same_bytes(site: Site, held: str, status: int) -> None:
+    _, path = listed(site)
+    found, body, _ = await fetch(site, path, **{"Range": "bytes=8-", "If-Range": held})
+    assert (found, len(body)) == (status, len(DATA) - (8 if status == 206 else 0))
+
+
+@pytest.mark.parametrize("accepted", ["gzip", "gzip;q=0.5, identity;q=0.1", "br, gzip", "*", "GZIP"])
+async def test_a_file_is_compressed_if_that_is_accepted(site: Site, accepted: str) -> None:
+    _, path = listed(site)
+    status, body, fields = await fetch(site, path, **{"Accept-Encoding": accepted})
+    assert (status, fields["Content-Encoding"], fields["ETag"]) == (200, "gzip", f'"{DIGEST}-gzip"')
+    assert "Content-Length" not in fields
+    assert gzip.decompress(body) == DATA
+    assert len(body) < len(DATA) / 3
+
+
+@pytest.mark.parametrize("accepted", ["identity", "br", "gzip;q=0", "*;q=0", "gzip;q=x", ""])
+async def test_a_file_is_as_it_is_unless_compression_is_accepted(site: Site, accepted: str) -> None:
+    _, path = listed(site)
+    _, body, fields = await fetch(site, path, **{"Accept-Encoding": accepted})
+    assert "Content-Encoding" not in fields
+    assert body == DATA
+
+
+async def test_a_part_is_of_the_bytes_that_the_manifest_counts_whatever_is_accepted(site: Site) -> None:
+    _, path = listed(site)
+    asked = {"Range": "bytes=3-6", "Accept-Encoding": "gzip"}
+    status, body, fields = await fetch(site, path, **asked)
+    assert (status, body) == (206, DATA[3:7])
+    assert "Content-Encoding" not in fields
+
+
+@pytest.mark.parametrize(
+    ("held", "status"),
+    [
+        (f'"{DIGEST}"', 304),
+        (f'W/"{DIGEST}"', 304),
+        (f'"x", "{DIGEST}-gzip"', 304),
+        ("*", 304),
+        ('"x"', 200),
+    ],
+)
+async def test_what_the_client_has_is_not_sent_again(site: Site, held: str, status: int) -> None:
+    _, path = listed(site)
+    found, body, fields = await fetch(site, path, **{"If-None-Match": held})
+    assert (found, len(body)) == (status, 0 if status == 304 else len(DATA))
+    assert fields["ETag"] == f'"{DIGEST}"'
+
+
+async def test_an_empty_file_is_sent_in_every_way(site: Site) -> None:
+    _, path = listed(site, b"")
+    for more in ({}, {"Accept-Encoding": "gzip"}):
+        status, body, _ = await fetch(site, path, **more)
+        assert (status, body) == (200, b"")
+    assert (await fetch(site, path, Range="bytes=0-"))[0] == 416
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("0.0.Patient", "0.0.Observation.ndjson", "0.1.Patient.ndjson", "1.0.Patient.ndjson", "x", "0.0."),
+        *("-1.0.x", "00.0.Patient.ndjson", "9999999999.0.Patient.ndjson", "٣.0.Patient.ndjson"),
+        "0.0.Patient.ndjson.x",
+    ],
+)
+async def test_another_name_is_no_file(site: Site, name: str) -> None:
+    job, _ = listed(site)
+    status, body, _ = await fetch(site, f"/fhir/exports/{job}/files/{name}")
+    assert status == 404
+    assert b"The queried request is not available." in body
+
+
+@given(st.text())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_name_is_it_gives_numbers_that_a_row_can_have(name: str) -> None:
+    assert all(-1 <= number < 2**31 for number in _numbers(name))
+
+
+async def test_a_file_whose_bytes_are_gone_is_not_there(site: Site) -> None:
+    job, path = listed(site)
+    (site.bulk.folder / f"{job}.0.0").unlink()
+    for more in ({}, {"Accept-Encoding": "gzip"}):
+        assert (await fetch(site, path, **more))[0] == 404
+
+
+@pytest.mark.parametrize("accepted", ["identity", "gzip"])
+async def test_a_file_that_is_shorter_than_its_row_says_ends_the_connection(
+    site: Site, accepted: str
+) -> None:
+    job, path = listed(site)
+    (site.bulk.folder / f"{job}.0.0").write_bytes(DATA[:1000])
+    async with asyncio.timeout(20):
+        with pytest.raises(aiohttp.ClientError):
+            await fetch(site, path, **{"Accept-Encoding": accepted})
+
+
+async def test_a_download_goes_on_when_its_token_expires_and_its_export_is_deleted(site: Site) -> None:
+    data = DATA * 10
+    job, path = listed(site, data)
+    answer = await site.get(path, headers=headers(site))
+    read = await answer.content.readexactly(1000)
+    assert site.bulk.holds.held == [job]
+    site.now.at += 301
+    assert (await site.get(path, headers=dict(answer.request_info.headers))).status == 401
+    assert (await site.call("DELETE", f"/fhir/exports/{job}", headers=headers(site))).status == 202
+    assert (await fetch(site, path))[0] == 404
+    assert read + await answer.content.read() == data
+    async with asyncio.timeout(10):
+        while site.bulk.holds.held:  # noqa: ASYNC110 - the server notices after the client
+            await asyncio.sleep(0.01)
+
+
+async def test_a_client_that_goes_in_the_middle_holds_nothing(site: Site) -> None:
+    _, path = listed(site, DATA * 10)
+    for accepted in ("identity", "gzip"):
+        answer = await site.get(path, headers=headers(site, **{"Accept-Encoding": accepted}))
+        await answer.content.readexactly(1000)
+        answer.close()
+    async with asyncio.timeout(10):
+        while site.bulk.holds.held:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+
+
+async def test_a_client_that_takes_nothing_is_not_waited_for_without_end(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "_IDLE_SECONDS", 0.1)
+    _, path = listed(site, DATA * 10)
+    assert site.client.port is not None
+    reader, writer = await asyncio.open_connection(site.client.host, site.client.port, limit=1024)
+    lines = [f"{name}: {value}" for name, value in headers(site).items()]
+    writer.write("\r\n".join([f"GET {path} HTTP/1.1", "Host: x", *lines, "", ""]).encode())
+    await writer.drain()
+    async with asyncio.timeout(10):
+        while not site.bulk.holds.held:  # noqa: ASYNC110 - the request is on its way
+            await asyncio.sleep(0.01)
+        while site.bulk.holds.held:  # noqa: ASYNC110 - nobody reads
+            await asyncio.sleep(0.01)
+    writer.close()
+    del reader
+
+
+async def test_many_downloads_at_once_are_each_whole(site: Site) -> None:
+    _, path = listed(site)
+    found = await asyncio.gather(*(fetch(site, path) for _ in range(40)))
+    assert {zlib.crc32(body) for _, body, _ in found} == {zlib.crc32(DATA)}
