@@ -66,7 +66,8 @@ class Lookup:
         groups
             Only those in the compartments of patients in these groups.
         """
-        conditions, arguments = _conditions(type_, after, patients, ids, groups)
+        sized = await self._sized(groups, narrowed=ids is not None or patients is not None)
+        conditions, arguments = _conditions(type_, after, patients, ids, sized)
         rows = await self._pool.fetch(
             f"""
             SELECT {_COLUMNS} FROM fhir.resources r WHERE {conditions}
@@ -83,7 +84,7 @@ class Lookup:
 
         This looks at all that these patients have of the type.
         """
-        conditions, arguments = _conditions(type_, 0, None, None, groups)
+        conditions, arguments = _conditions(type_, 0, None, None, (groups, True))
         rows = await self._pool.fetch(
             f"""
             SELECT {_COLUMNS} FROM fhir.resources r
@@ -103,20 +104,42 @@ class Lookup:
         groups: Sequence[str] | None = None,
     ) -> int:
         """Give how many resources all pages have together."""
-        conditions, arguments = _conditions(type_, 0, patients, ids, groups)
+        sized = await self._sized(groups, narrowed=ids is not None or patients is not None)
+        conditions, arguments = _conditions(type_, 0, patients, ids, sized)
         found = await self._pool.fetchval(
             f"SELECT count(*) FROM fhir.resources r WHERE {conditions}",  # noqa: S608
             *arguments,
         )
         return int(found)
 
+    async def _sized(
+        self, groups: Sequence[str] | None, *, narrowed: bool
+    ) -> tuple[Sequence[str], bool] | None:
+        """Give the groups with whether to start from their members: from few of them, and never from ids."""
+        if groups is None or narrowed:
+            return None if groups is None else (groups, False)
+        members = await self._pool.fetchval(
+            """
+            SELECT count(*) FROM (
+                SELECT FROM fhir.group_members WHERE group_id = ANY($1::text[]) LIMIT $2
+            ) AS m
+            """,
+            list(groups),
+            _MOST_FROM_MEMBERS + 1,
+        )
+        return groups, members <= _MOST_FROM_MEMBERS
 
+
+_MOST_FROM_MEMBERS = 500
+# From patients to their data, so that it costs what they have and not what the store has.
 _OF_PATIENTS = """
-    (r.patient = ANY({0}) OR (r.shared AND EXISTS (SELECT FROM fhir.shared s
-        WHERE s.type = r.type AND s.seq = r.seq AND s.patient = ANY({0}))))
+    r.seq IN (
+        SELECT o.seq FROM fhir.resources o WHERE o.type = $1 AND o.seq > $2 AND o.patient = ANY({0})
+        UNION
+        SELECT s.seq FROM fhir.shared s WHERE s.type = $1 AND s.seq > $2 AND s.patient = ANY({0})
+    )
 """
-# From the patients to their data, so that it costs what the groups have and not what the store has.
-_OF_GROUPS = """
+_OF_FEW_MEMBERS = """
     r.seq IN (
         SELECT o.seq FROM fhir.group_members m JOIN fhir.resources o ON o.patient = m.patient
         WHERE m.group_id = ANY({0}) AND o.type = $1 AND o.seq > $2
@@ -125,6 +148,15 @@ _OF_GROUPS = """
         WHERE m.group_id = ANY({0}) AND s.type = $1 AND s.seq > $2
     )
 """
+# Row by row: so many patients' data are found soon, and few rows were chosen otherwise.
+_OF_MEMBERS = """
+    CASE WHEN r.shared THEN EXISTS (
+        SELECT FROM fhir.shared s JOIN fhir.group_members m ON m.patient = s.patient
+        WHERE s.type = $1 AND s.seq = r.seq AND m.group_id = ANY({0})
+    ) ELSE EXISTS (
+        SELECT FROM fhir.group_members m WHERE m.patient = r.patient AND m.group_id = ANY({0})
+    ) END
+"""
 
 
 def _conditions(
@@ -132,11 +164,15 @@ def _conditions(
     after: int,
     patients: Sequence[str] | None,
     ids: Sequence[str] | None,
-    groups: Sequence[str] | None,
+    groups: tuple[Sequence[str], bool] | None,
 ) -> tuple[str, list[object]]:
+    """Give the conditions on rows `r`, and their arguments; `groups` also say whether few are in them."""
     conditions = ["r.type = $1", "r.seq > $2", "r.superseded_by IS NULL", "NOT r.deleted"]
     arguments: list[object] = [type_, after]
-    for wanted, condition in ((patients, _OF_PATIENTS), (ids, "r.id = ANY({0})"), (groups, _OF_GROUPS)):
+    narrowed = [(patients, _OF_PATIENTS), (ids, "r.id = ANY({0})")]
+    if groups is not None:
+        narrowed.append((groups[0], _OF_FEW_MEMBERS if groups[1] else _OF_MEMBERS))
+    for wanted, condition in narrowed:
         if wanted is not None:
             arguments.append(list(wanted))
             conditions.append(condition.format(f"${len(arguments)}::text[]"))

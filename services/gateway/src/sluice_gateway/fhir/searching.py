@@ -16,6 +16,7 @@ from sluice_gateway.fhir.bundles import searchset
 from sluice_gateway.fhir.group_resources import group_resource
 from sluice_gateway.fhir.outcomes import refused
 from sluice_gateway.fhir.queries import CURSOR, SearchQuery
+from sluice_gateway.fhir.scope_check import lacking
 from sluice_gateway.problems import not_found
 from sluice_security.export_scopes import permission
 from sluice_security.tokens import Principal
@@ -82,7 +83,7 @@ class Searching:
             raise not_found()
         if permission(who.scopes, type_, "s") is None:
             text = f"The token's scopes do not permit to search {type_}. Ask for system/{type_}.rs."
-            raise refused(403, "forbidden", text)
+            raise lacking(text, f"system/{type_}.rs")
         return view_of(await self._grants.of(who.client, who.subject), who.scopes, type_, "s")
 
     async def search(self, view: View | None, query: SearchQuery) -> bytes:
