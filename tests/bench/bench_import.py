@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import json
 import sys
 import threading
@@ -35,13 +36,17 @@ from support.stack import scratch_folder
 from support.stack_whole import running_stack
 
 AT_ONCE = 32
+_numbers = itertools.count(1)
 MIB = 2**20
 
 
 def references(stack: Stack, count: int) -> list[str]:
-    """Name the first `count` benchmark documents of the demo source."""
+    """Name `count` benchmark documents of the demo source, others with every call.
+
+    Whoever imports a content that is there already has less to do: every reading gets contents of its own.
+    """
     base = f"{stack.layout.source_url}/r4/fhir/DocumentReference"
-    return [f"{base}/bench-{number:06d}" for number in range(1, count + 1)]
+    return [f"{base}/bench-{next(_numbers):06d}" for _ in range(count)]
 
 
 async def bare_loop(documents: list[str], folder: Path) -> float:
@@ -126,20 +131,22 @@ def shown_peaks(highest: Mapping[str, float]) -> str:
 
 async def measure(stack: Stack, items: int, repeats: int) -> None:
     """Print the rates, growth and memory."""
-    documents = references(stack, items)
-    number = iter(range(10_000))
+    number = itertools.count()
     with scratch_folder() as scratch:
         async with new_portal(stack, "warm up") as portal:
-            await whole_stack(portal, documents[:500], "warm")
+            await whole_stack(portal, references(stack, 500), "warm")
             with peaks(stack) as highest:
                 limit, subject = await side_by_side(
                     repeats,
-                    ("bare aiohttp loop", lambda: bare_loop(documents, scratch)),
-                    ("document import", lambda: whole_stack(portal, documents, f"run-{next(number)}")),
+                    ("bare aiohttp loop", lambda: bare_loop(references(stack, items), scratch)),
+                    (
+                        "document import",
+                        lambda: whole_stack(portal, references(stack, items), f"run-{next(number)}"),
+                    ),
                     "items/s",
                 )
                 before = processor_seconds(stack)
-                tenth = await whole_stack(portal, documents[: items // 10], "tenth")
+                tenth = await whole_stack(portal, references(stack, items // 10), "tenth")
                 shares = shown_shares(before, processor_seconds(stack), items // 10)
     growth = (items / subject.median) / (items / 10 / tenth)
     report(

@@ -67,3 +67,50 @@ async def test_a_batch_function_that_miscounts_is_an_error_and_not_a_hang() -> N
     join: Coalescer[int, int] = Coalescer(short)
     with pytest.raises(RuntimeError, match="rows gave"):
         await join(1)
+
+
+async def test_no_batch_begins_sooner_than_the_pace_after_the_one_before() -> None:
+    loop = asyncio.get_running_loop()
+    begun: list[tuple[float, int]] = []
+
+    async def note(rows: Sequence[int]) -> list[int]:
+        begun.append((loop.time(), len(rows)))
+        return list(rows)
+
+    pace = 0.2
+    join: Coalescer[int, int] = Coalescer(note, pace=pace)
+    await join(0)
+    await asyncio.gather(*(join(n) for n in range(5)))
+    assert [count for _, count in begun] == [1, 5]
+    assert begun[1][0] - begun[0][0] >= pace * 0.99
+
+
+async def test_a_full_batch_does_not_wait_for_the_pace() -> None:
+    sizes: list[int] = []
+
+    async def note(rows: Sequence[int]) -> list[int]:
+        sizes.append(len(rows))
+        return list(rows)
+
+    join: Coalescer[int, int] = Coalescer(note, limit=3, pace=3600.0)
+    async with asyncio.timeout(5):
+        await join(0)
+        await asyncio.gather(*(join(n) for n in range(3)))
+        assert await asyncio.gather(*(join(n) for n in range(6))) == list(range(6))
+    assert sizes == [1, 3, 3, 3]
+
+
+async def test_rows_that_come_while_a_batch_is_written_follow_it() -> None:
+    release = asyncio.Event()
+
+    async def slow(rows: Sequence[int]) -> list[int]:
+        await release.wait()
+        return list(rows)
+
+    join: Coalescer[int, int] = Coalescer(slow, pace=0.0)
+    first = asyncio.create_task(join(1))
+    await asyncio.sleep(0.01)
+    second = asyncio.create_task(join(2))
+    await asyncio.sleep(0.01)
+    release.set()
+    assert await asyncio.gather(first, second) == [1, 2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import SplitResult, urlsplit
@@ -26,6 +27,7 @@ from sluice_fhir.scrape_schema import (
 )
 
 FOLDER_VARIABLE = "SLUICE_SCRAPE_SCHEMAS"
+_REMEMBERED = 1024
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -103,6 +105,8 @@ class SchemaSet:
         self._current: dict[str, Plan] = {}
         for plan in sorted(plans, key=lambda plan: plan.schema.order):
             self._current[plan.schema.name] = plan
+        # Asked for every document of a source, of which there are few.
+        self._best = lru_cache(maxsize=_REMEMBERED)(self._match)
 
     @classmethod
     def load(cls, folder: Path | None = None) -> SchemaSet:
@@ -155,11 +159,13 @@ class SchemaSet:
         """
         if source.scrape_schema:
             return self.get(source.scrape_schema)
-        known = capability or Capability()
+        return self._best(source.base_url, capability or Capability())
+
+    def _match(self, base_url: str, known: Capability) -> Plan:
         scored = [
             (score, plan.schema.name, plan)
             for plan in self._current.values()
-            if (score := _score(plan.schema, source.base_url, known)) is not None
+            if (score := _score(plan.schema, base_url, known)) is not None
         ]
         return max(scored, key=lambda found: found[:2])[2]
 

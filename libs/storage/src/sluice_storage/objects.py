@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, nullcontext, suppress
 from datetime import datetime
@@ -251,30 +252,30 @@ def _hash_of(path: str) -> bytes | None:
 
 
 def _put_file(folder: Path, target: str, data: bytes | bytearray) -> None:
-    """Put a small content into a folder: under `staging/` first, then in its place in one step.
+    """Write a small content at its place in a folder.
 
-    Files made in one folder lie close together on the disk, those made in 256 do not: this takes 110 µs for
-    20 KB where the backend, which makes them in place, takes 270. What a killed process leaves is then also
-    where it is swept.
+    What is there already can only be a beginning of the same bytes, which a killed process left, or all of
+    them: so nothing is truncated, nothing is renamed, and whoever reads the content meanwhile sees the same
+    bytes. Renaming would cost as much as the writing, and more where it replaces a file.
     """
-    staged = folder / _STAGING / uuid4().hex
+    path = f"{folder}/{target}"
     try:
-        try:
-            _write_and_move(staged, folder / target, data)
-        except FileNotFoundError:
-            # The first content there, or someone tidied up.
-            staged.parent.mkdir(parents=True, exist_ok=True)
-            (folder / target).parent.mkdir(parents=True, exist_ok=True)
-            _write_and_move(staged, folder / target, data)
-    except OSError:
-        staged.unlink(missing_ok=True)
-        raise
+        _write_file(path, data)
+    except FileNotFoundError:
+        # The first content in this shard, or someone tidied up.
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        _write_file(path, data)
 
 
-def _write_and_move(staged: Path, target: Path, data: bytes | bytearray) -> None:
-    with staged.open("wb") as file:
-        file.write(data)
-    staged.rename(target)
+def _write_file(path: str, data: bytes | bytearray) -> None:
+    # Without `Path` and file objects, which together take longer than the writing.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    finally:
+        os.close(descriptor)
 
 
 def _sweep_folder(folder: Path, before: datetime) -> int:

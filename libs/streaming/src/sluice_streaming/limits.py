@@ -28,7 +28,7 @@ class Limits:
         Deliveries that may wait for acknowledgements, beside those in handlers.
     """
 
-    commit_every: float = 0.15
+    commit_every: float = 0.5
     drain: float = 10.0
     stop: float = 20.0
     stuck: float = 300.0

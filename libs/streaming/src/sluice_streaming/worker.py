@@ -62,7 +62,7 @@ class Worker:
         group: str,
         steps: Sequence[Step[Any]],
         *,
-        concurrency: int = 32,
+        concurrency: int = 64,
         clock: Clock | None = None,
         limits: Limits | None = None,
     ) -> None:
