@@ -171,6 +171,10 @@ class FolderFiles:
 class MemoryHolds:
     exports: MemoryExports
     held: list[str] = field(default_factory=list)
+    released: list[str] = field(default_factory=list)
+
+    async def release(self, job: str) -> None:
+        self.released.append(job)
 
     @asynccontextmanager
     async def hold(self, job: str) -> AsyncIterator[None]:

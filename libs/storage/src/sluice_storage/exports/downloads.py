@@ -84,6 +84,11 @@ class Downloads:
         finally:
             lease.readers -= 1
 
+    async def release(self, job: str) -> None:
+        """Give the job's files back at once unless somebody reads them: the job was deleted."""
+        if job in self._leases:
+            await self._give_back([job])
+
     async def renew(self) -> None:
         """Renew what is held and give back what is not, until cancelled."""
         try:

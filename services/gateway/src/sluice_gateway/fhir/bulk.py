@@ -80,6 +80,7 @@ def assemble_bulk(
             ports.store,
             dialect,
             commands,
+            ports.holds,
             Pacing(settings.export_retry_after, settings.export_early_polls, monotonic=monotonic),
             hrefs=hrefs,
             milliseconds=settings.export_retry_after_milliseconds,

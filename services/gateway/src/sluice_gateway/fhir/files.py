@@ -35,6 +35,9 @@ class Holds(Protocol):
     def hold(self, job: str) -> AbstractAsyncContextManager[None]:
         """Keep the job's files for the block; raises `DeletedJobError`."""
 
+    async def release(self, job: str) -> None:
+        """Give the job's files back unless somebody reads them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:

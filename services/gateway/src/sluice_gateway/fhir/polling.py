@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any
+from typing import Any, Protocol
 
 from sluice_contracts.commands import CancelBulkExport, ExpireJob
 from sluice_contracts.events import JobOutcome
@@ -26,6 +26,7 @@ from sluice_gateway.jobs import owner_of
 from sluice_gateway.problems import Problem
 from sluice_gateway.publishing import Commands
 from sluice_security.tokens import Principal
+from sluice_storage.pool import TRANSIENT
 
 # How long an export may be known by its id alone. A row that is missing for longer is one that never was.
 _UNSEEN_SECONDS = 3600.0
@@ -122,6 +123,13 @@ def _accepted(who: Principal, at: float) -> ExportRow:
     )
 
 
+class Releases(Protocol):
+    """What keeps files while they are read; see `sluice_storage.exports.downloads.Downloads`."""
+
+    async def release(self, job: str) -> None:
+        """Give the job's files back unless somebody reads them."""
+
+
 class Polling:
     """Answers polls.
 
@@ -131,8 +139,8 @@ class Polling:
         Whose exports are whose, and where they are read.
     dialect
         How manifests are written.
-    commands
-        Puts commands on Kafka.
+    commands, releases
+        Puts commands on Kafka; keeps files while they are read.
     pacing
         How often a client polls.
     milliseconds
@@ -147,6 +155,7 @@ class Polling:
         store: ExportStore,
         dialect: Dialect,
         commands: Commands,
+        releases: Releases,
         pacing: Pacing,
         *,
         hrefs: Hrefs,
@@ -157,6 +166,7 @@ class Polling:
         self._store = store
         self._dialect = dialect
         self._commands = commands
+        self._releases = releases
         self._pacing = pacing
         self._hrefs = hrefs
         self._milliseconds = milliseconds
@@ -209,10 +219,12 @@ class Polling:
         if not await self._store.withdraw(job, datetime.fromtimestamp(self._now(), UTC)):
             raise unavailable_export()
         try:
+            # Who deletes it has most often just fetched its last file, and waits for nobody then.
+            await self._releases.release(job)
             if row.outcome is None:
                 await self._commands.cancel(job, CancelBulkExport(job=job))
             await self._commands.expire(ExpireJob(job=job, reason=ExpiryReason.DELETED))
-        except Problem:
+        except (Problem, *TRANSIENT):
             # It is deleted: parts stop when they look, and the expirer finds it without being told.
             return
 
