@@ -103,6 +103,7 @@ class FakeSluice:
         app = web.Application(middlewares=[self._middle])
         route = app.router
         route.add_get("/.well-known/oauth-authorization-server", self._discover)
+        route.add_get("/fhir/.well-known/smart-configuration", self._discover)
         route.add_post("/oauth/register", self._register)
         route.add_post("/oauth/token", self._token)
         route.add_post("/v2/bulk/fhir", self._submit)

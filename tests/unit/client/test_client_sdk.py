@@ -55,6 +55,22 @@ async def test_signing_up_gives_credentials_that_are_used_at_once(service: FakeS
         assert await client.token() in service.tokens
 
 
+async def test_the_apis_address_is_enough_to_find_its_authorization_server(service: FakeSluice) -> None:
+    absent = json_answer(404, {"status": 404, "code": "not_found", "message": "No."})
+    service.faults.append(("GET", "/.well-known/oauth-authorization-server", absent))
+    async with SluiceClient(service.url) as client:
+        await client.sign_up("portal")
+        assert await client.token() in service.tokens
+
+
+async def test_an_error_is_told_in_sentences() -> None:
+    assert str(SluiceError("items[0].name: is too long", "Shorten it.")) == (
+        "items[0].name: is too long. Shorten it."
+    )
+    assert str(SluiceError("It failed.", "Try again.")) == "It failed. Try again."
+    assert str(SluiceError("It failed")) == "It failed"
+
+
 async def test_where_sign_up_is_closed_it_says_what_to_do(service: FakeSluice) -> None:
     service.open_sign_up = False
     async with SluiceClient(service.url) as client:

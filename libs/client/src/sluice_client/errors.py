@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 
+def sentences(message: str, advice: str) -> str:
+    """Put what happened and what to do about it on one line; a list of fields has no full stop of its own."""
+    if advice and message and message[-1] not in ".!?:":
+        message += "."
+    return f"{message} {advice}".strip()
+
+
 class SluiceError(Exception):
     """Any failure of a call; `str(error)` is one line for people.
 
@@ -15,7 +22,7 @@ class SluiceError(Exception):
     """
 
     def __init__(self, message: str, advice: str = "") -> None:
-        super().__init__(f"{message} {advice}".strip())
+        super().__init__(sentences(message, advice))
         self.message = message
         self.advice = advice
 

@@ -1,4 +1,4 @@
-"""Signing up and getting tokens (RFC 7591, RFC 6749 section 4.4), found by discovery (RFC 8414).
+"""Signing up and getting tokens (RFC 7591, RFC 6749 section 4.4), found by discovery (RFC 8414, SMART).
 
 A client proves who it is by a secret, or by a key (SMART App Launch 2.2, "Backend Services").
 """
@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from sluice_client.assertions import ASSERTION_TYPE, ClientKey
-from sluice_client.errors import AuthenticationError, SluiceError
+from sluice_client.errors import AuthenticationError, NotFoundError, SluiceError
 from sluice_client.models import Credentials, Registration
 from sluice_client.transport import Transport
 
@@ -176,8 +176,15 @@ class Authority:
 
     async def _found(self) -> _Metadata:
         if self._metadata is None:
-            url = f"{self._url}/.well-known/oauth-authorization-server"
-            self._metadata = _read((await self._transport.send("GET", url)).body, _Metadata)
+            try:
+                url = f"{self._url}/.well-known/oauth-authorization-server"
+                answer = await self._transport.send("GET", url)
+            except NotFoundError:
+                # The address is the API's, and the authorization server has another: the API says which
+                # (SMART App Launch 2.2, "Conformance").
+                url = f"{self._url}/fhir/.well-known/smart-configuration"
+                answer = await self._transport.send("GET", url)
+            self._metadata = _read(answer.body, _Metadata)
         return self._metadata
 
 

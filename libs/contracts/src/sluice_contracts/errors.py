@@ -102,10 +102,10 @@ ERROR_TEXTS: dict[ItemError, ErrorText] = {
     ItemError.ATTACHMENT_TOO_LARGE: ErrorText(413, "The attachment is over the size limit.", _ASK_SOURCE),
     ItemError.ATTACHMENT_TRUNCATED: ErrorText(502, "The attachment ended early, repeatedly.", _RETRY_LATER),
     ItemError.SIZE_MISMATCH: ErrorText(
-        502, "The attachment is not of the size its document states.", _ASK_SOURCE
+        502, "The attachment's size is not the one its document states.", _ASK_SOURCE
     ),
     ItemError.HASH_MISMATCH: ErrorText(
-        502, "The attachment has not the hash its document states.", _ASK_SOURCE
+        502, "The attachment's hash is not the one its document states.", _ASK_SOURCE
     ),
     ItemError.BAD_INLINE_DATA: ErrorText(502, "The document's inline data is not base64.", _ASK_SOURCE),
     ItemError.DECOMPRESSION_REFUSED: ErrorText(
