@@ -2,57 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import stat
-import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from support.cli import Cli
 from support.fake_sluice import FakeFile, FakeSluice, json_answer
 
 REFERENCE = "https://fhir.example/r4/DocumentReference/"
-
-
-@dataclass
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-class Cli:
-    """Runs `sluice` with a configuration of the test's own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.config = folder / "config.json"
-        self.folder = folder
-
-    async def __call__(self, *arguments: str, stdin: bytes = b"", **environment: str) -> Done:
-        variables = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
-        variables |= {"SLUICE_CONFIG": str(self.config), "COLUMNS": "200", **environment}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            "from sluice_client.cli.app import main; main()",
-            *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=variables,
-            cwd=self.folder,
-        )
-        out, err = await process.communicate(stdin)
-        return Done(process.returncode or 0, out.decode(), err.decode())
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +43,8 @@ class FakeExports:
 
     `break_after` breaks off the first answer with a file after so many bytes, by type; `wrong` announces
     another digest for a type; `pages` has the files listed one per page; `told` is what polls are answered
-    while an export runs; `lose_answers` kick-offs are carried out without an answer.
+    while an export runs; `lose_answers` kick-offs are carried out without an answer; `reported` is
+    in the manifest's list of errors.
     """
 
     tokens: set[str]
@@ -55,6 +57,7 @@ class FakeExports:
     wrong: set[str] = field(default_factory=set)
     extended: bool = True
     pages: bool = False
+    reported: bytes = b""
     lose_answers: int = 0
     hold_answer: asyncio.Event | None = None
     hold_files: asyncio.Event | None = None
@@ -81,7 +84,7 @@ class FakeExports:
     async def _kick_off(self, request: web.Request) -> web.StreamResponse:
         if not self._known(request):
             return _outcome(401, "login", "The token is not valid.")
-        body = await request.json() if request.can_read_body else None
+        body = json.loads(await request.read() or b"null")
         key = request.headers["Idempotency-Key"]
         made = FakeExport(
             request.method, request.path, list(request.query.items()), body, request.headers["Prefer"], key
@@ -137,13 +140,14 @@ class FakeExports:
                 entry["count"] = content.count(b"\n")
                 entry["extension"] = {EXTENSION: {"size": len(content), "sha256": digest}}
             output.append(entry)
+        error = [{"type": "OperationOutcome", "url": f"{self.url}{request.path}/files/error"}]
         return {
             "transactionTime": "2026-01-31T12:00:00.000Z",
             "request": f"{self.url}/fhir/$export",
             "requiresAccessToken": self.requires_token,
             "output": output,
             "deleted": [],
-            "error": [],
+            "error": error if self.reported else [],
         }
 
     async def _delete(self, request: web.Request) -> web.Response:
@@ -163,7 +167,7 @@ class FakeExports:
             return _outcome(404, "forbidden", "The queried request is not available.")
         if self.hold_files is not None:
             await self.hold_files.wait()
-        content = self.files[type_]
+        content = self.reported if type_ == "error" else self.files[type_]
         start = request.http_range.start or 0
         response = web.StreamResponse(status=206 if start else 200)
         if start:

@@ -2,7 +2,8 @@
 
 The file is `config.json` in the platform's configuration folder, or the one that `SLUICE_CONFIG` names. It
 holds profiles, so that a portal and an operator can be used side by side. `SLUICE_URL`, `SLUICE_AUTH_URL`,
-`SLUICE_CLIENT_ID` and `SLUICE_CLIENT_SECRET` win over it, for scripts that keep secrets elsewhere.
+`SLUICE_CLIENT_ID`, `SLUICE_CLIENT_SECRET` or `SLUICE_CLIENT_KEY` (a file), and `SLUICE_CA` win over it, for
+scripts that keep secrets elsewhere. A private key stays in its file; the configuration says where that is.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import msgspec
 import platformdirs
 from msgspec import Struct, field
 
+from sluice_client.assertions import ClientKey
 from sluice_client.client import SluiceClient
 from sluice_client.errors import SluiceError
 from sluice_client.models import Credentials
+from sluice_client.oauth import AnyCredentials, KeyCredentials
 
 DEFAULT = "default"
 
@@ -27,19 +30,42 @@ class ConfigError(SluiceError):
 
 
 class Profile(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One service and one client of it."""
+    """One service and one client of it, which has a secret or a key.
+
+    `client_key` is the path of the private key's file, `jku` the address of its public half if the service
+    knows it by that, `ca` the path of a file with further certificates to trust.
+    """
 
     url: str
     client_id: str
-    client_secret: str
+    client_secret: str = ""
+    client_key: str | None = None
+    jku: str | None = None
+    ca: str | None = None
     auth_url: str | None = None
     registration_token: str | None = None
     registration_uri: str | None = None
 
-    def client(self) -> SluiceClient:
-        """Make a client that speaks for this profile; it is not open."""
-        credentials = Credentials(client_id=self.client_id, client_secret=self.client_secret)
-        return SluiceClient(self.url, auth_url=self.auth_url, credentials=credentials)
+    def credentials(self) -> AnyCredentials:
+        """Give what the client proves itself with.
+
+        Raises
+        ------
+        KeyFileError
+            Its key cannot be read.
+        """
+        if self.client_key is not None:
+            return KeyCredentials(self.client_id, ClientKey.read(Path(self.client_key), jku=self.jku))
+        return Credentials(client_id=self.client_id, client_secret=self.client_secret)
+
+    def client(self, ca: Path | None = None) -> SluiceClient:
+        """Make a client that speaks for this profile; it is not open. `ca` is used instead of its own."""
+        return SluiceClient(
+            self.url,
+            auth_url=self.auth_url,
+            credentials=self.credentials(),
+            ca=ca or (Path(self.ca) if self.ca else None),
+        )
 
 
 class _File(Struct, kw_only=True):
@@ -72,12 +98,15 @@ class Config:
         kept = self._read().profiles.get(name)
         said = {
             key: self._environment[f"SLUICE_{key.upper()}"]
-            for key in ("url", "auth_url", "client_id", "client_secret")
+            for key in ("url", "auth_url", "client_id", "client_secret", "client_key", "ca")
             if self._environment.get(f"SLUICE_{key.upper()}")
         }
+        secret = {"client_secret", "client_key"} & said.keys()
         if kept is not None:
-            return msgspec.structs.replace(kept, **said)
-        if {"url", "client_id", "client_secret"} <= said.keys():
+            # One way of proving who one is takes the place of the other.
+            other = {"client_key": None, "jku": None} if secret == {"client_secret"} else {}
+            return msgspec.structs.replace(kept, **other, **said)
+        if {"url", "client_id"} <= said.keys() and secret:
             return Profile(**said)
         hint = "" if name == DEFAULT else f" --profile {name}"
         raise ConfigError("You are not logged in.", f"Run: sluice{hint} login URL")

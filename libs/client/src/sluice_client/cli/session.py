@@ -1,7 +1,8 @@
 """What every command shares: the options before it, how it calls the service, and how it ends.
 
-Exit codes: 0 all went well; 1 an import had items without a file, or an error of the service; 2 wrong usage;
-3 not logged in, or not allowed; 4 there is no such thing; 5 the service cannot be reached; 130 interrupted.
+Exit codes: 0 all went well; 1 an import had items without a file, an export has errors to report, or an error
+of the service; 2 wrong usage; 3 not logged in, or not allowed; 4 there is no such thing; 5 the service cannot
+be reached; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,7 +21,15 @@ from rich.table import Table
 
 from sluice_client.cli.config import Config, ConfigError
 from sluice_client.client import SluiceClient
-from sluice_client.errors import AuthenticationError, NotFoundError, SluiceError, UnreachableError
+from sluice_client.errors import (
+    AuthenticationError,
+    ExportFolderError,
+    KeyFileError,
+    NotFoundError,
+    SluiceError,
+    UnreachableError,
+    sentences,
+)
 from sluice_client.importing import ImportFileError
 
 T = TypeVar("T")
@@ -28,6 +38,8 @@ INCOMPLETE = 1
 _MOST_PROBLEMS = 3
 _CODES: tuple[tuple[type[SluiceError], int], ...] = (
     (ImportFileError, 2),
+    (ExportFolderError, 2),
+    (KeyFileError, 2),
     (ConfigError, 3),
     (AuthenticationError, 3),
     (NotFoundError, 4),
@@ -45,6 +57,8 @@ class Session:
         The name of the profile to use.
     as_json
         Whether to print JSON for scripts instead of text for people.
+    ca
+        A file with further certificates to trust.
     """
 
     config: Config
@@ -52,17 +66,21 @@ class Session:
     as_json: bool
     out: Console
     err: Console
+    ca: Path | None = None
 
-    def call(self, work: Callable[[SluiceClient], Awaitable[T]]) -> T:
-        """Do `work` with a client of the profile, and end the process clearly if it fails."""
+    def call(self, work: Callable[[SluiceClient], Awaitable[T]], interrupted: str = "") -> T:
+        """Do `work` with a client of the profile, and end the process clearly if it fails.
+
+        `interrupted` says what happens, or what to do, after Ctrl-C.
+        """
 
         async def run() -> T:
-            async with self.config.profile(self.profile).client() as client:
+            async with self.config.profile(self.profile).client(self.ca) as client:
                 return await work(client)
 
-        return self.run(run)
+        return self.run(run, interrupted)
 
-    def run(self, work: Callable[[], Awaitable[T]]) -> T:
+    def run(self, work: Callable[[], Awaitable[T]], interrupted: str = "") -> T:
         """Do `work`; a failure becomes one line on stderr and an exit code."""
 
         async def run() -> T:
@@ -74,7 +92,8 @@ class Session:
             self.err.print(f"[red]sluice:[/] {escape(one_line(error))}", soft_wrap=True)
             raise typer.Exit(exit_code(error)) from None
         except KeyboardInterrupt:
-            self.err.print("sluice: interrupted; a submitted job goes on")
+            what_now = interrupted or "a submitted job goes on"
+            self.err.print(f"sluice: interrupted; {escape(what_now)}", soft_wrap=True)
             raise typer.Exit(130) from None
 
     def show(self, value: Any, text: Callable[[], Any]) -> None:
@@ -89,8 +108,8 @@ def one_line(error: SluiceError) -> str:
     """Give an error as one line; of many problems that the service lists, the first few."""
     problems = error.message.split("; ")
     if len(problems) > _MOST_PROBLEMS:
-        problems[_MOST_PROBLEMS:] = [f"and {len(problems) - _MOST_PROBLEMS} more."]
-    return printable(f"{'; '.join(problems)} {error.advice}".strip())
+        problems[_MOST_PROBLEMS:] = [f"and {len(problems) - _MOST_PROBLEMS} more"]
+    return printable(sentences("; ".join(problems), error.advice))
 
 
 def exit_code(error: SluiceError) -> int:
