@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from sluice_auth.handlers.discovery import smart_configuration
@@ -12,7 +13,10 @@ from sluice_fhir.fhirpath_model import RESOURCE_TYPES
 from sluice_fhir.search import compile_filter
 from sluice_gateway.fhir.capabilities import OAUTH_URIS
 from sluice_gateway.fhir.declared import FHIR_ROUTES
+from sluice_gateway.fhir.discovery import Discovery
+from sluice_security.authority import HttpAuthority
 from sluice_security.scopes import Scopes
+from support.auth_server import auth_server
 from support.gateway_memory import Site, memory_gateway
 from support.tokens import AUDIENCE
 
@@ -98,6 +102,14 @@ async def test_a_smart_configuration_that_was_never_to_be_had_is_asked_for_again
     site.authority.away = False
     site.now.at += 6
     assert (await site.get(SMART)).status == 200
+
+
+async def test_the_authorization_servers_document_is_passed_on_as_it_is(site: Site) -> None:
+    async with auth_server() as server:
+        authority = HttpAuthority(server.http.session, str(server.http.make_url("/")))
+        discovery = Discovery(authority.smart_configuration, site.gateway.settings, now=site.now)
+        async with server.http.get("/.well-known/smart-configuration") as answer:
+            assert msgspec.json.decode(await discovery.smart_configuration()) == await answer.json()
 
 
 def test_routes_with_names_of_their_own_come_before_those_that_take_any() -> None:
