@@ -45,7 +45,8 @@ class Place:
         """Do what the exporter and the status service do with a start."""
         await self.owner.execute(
             "INSERT INTO exports.jobs (job, client, subject, request, access, snapshot, transaction_time,"
-            " parts, keep, submitted_at, planned_at) VALUES ($1, 'c', 's', $2, $3, 1, $4, $5, '7 days', $4, $4)",
+            " parts, keep, submitted_at, planned_at)"
+            " VALUES ($1, 'c', 's', $2, $3, 1, $4, $5, '7 days', $4, $4)",
             job,
             msgspec.json.encode(REQUEST),
             msgspec.json.encode(ACCESS),
