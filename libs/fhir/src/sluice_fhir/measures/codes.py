@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sluice_fhir.measures.datatypes import Coding
@@ -51,17 +51,19 @@ class CodeReader:
             node, place = todo.pop()
             try:
                 if node.get("type") == "ExpressionRef":
-                    todo += _statement(_link(node, place), place, seen)
+                    further = _statement(_link(node, place), place, seen)
                 else:
-                    todo += _step(node, place, value_sets, codes)
+                    further = _step(node, place, value_sets, codes)
             except _NotStaticError:
                 return None
+            # What is first comes first.
+            todo += reversed(further)
         return Codes(tuple(value_sets), tuple(codes))
 
 
 def _step(
     node: Node, library: Loaded, value_sets: dict[str, None], codes: dict[Coding, None]
-) -> Iterable[tuple[Node, Loaded]]:
+) -> Sequence[tuple[Node, Loaded]]:
     kind = node.get("type")
     if kind == "ValueSetRef":
         value_sets[_value_set(_link(node, library), library)] = None
@@ -185,7 +187,7 @@ def _inline(node: Node, library: Loaded) -> Coding:
     return Coding(code=code, system=url, version=version, display=display)
 
 
-def _statement(link: Link, library: Loaded, seen: set[tuple[int, str]]) -> Iterable[tuple[Node, Loaded]]:
+def _statement(link: Link, library: Loaded, seen: set[tuple[int, str]]) -> Sequence[tuple[Node, Loaded]]:
     place = _home(link, library)
     bodies = place.elm.statements.get(link.name)
     if not bodies:

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from sluice_fhir.measures.entries import Entry
 from sluice_fhir.measures.problems import MeasureProblem
 from sluice_fhir.search import SearchError, parse_type_filter
 
 # Numbers keep their digits: 1.10 is not 1.1 in FHIR.
-_decode = msgspec.json.Decoder(float_hook=Decimal).decode
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+_decode = msgspec.json.Decoder(float_hook=lambda digits: Raw(digits.encode())).decode
 _URN = re.compile(r"urn:(?:uuid|oid):", re.IGNORECASE)
 _SEARCH = re.compile(r"[A-Z][A-Za-z]+\?.+", re.DOTALL)
 _LINK = re.compile(r"((?:href|src)\s*=\s*[\"'])([^\"']+)([\"'])")
@@ -60,7 +59,7 @@ class Links:
         tree = walk.replaced(_decode(body), "")
         if walk.unresolved:
             return body, MeasureProblem.REFERENCE_UNRESOLVED
-        return (_encode(tree) if walk.changed else body), None
+        return (msgspec.json.encode(tree) if walk.changed else body), None
 
     def address(self, text: str) -> str | None:
         """Give what an address comes to, None if nothing stands for it here."""
@@ -81,7 +80,7 @@ class Links:
             return None
         if wanted.type not in self._decoded:
             self._decoded[wanted.type] = [
-                (each.key, _decode(each.body))
+                (each.key, msgspec.json.decode(each.body))
                 for each in self._entries
                 if each.body and each.type == wanted.type
             ]

@@ -81,7 +81,7 @@ class Requirements(Struct, frozen=True):
             "status": "active",
             "type": {"coding": [{"system": _TYPE_SYSTEM, "code": "module-definition"}]},
             "relatedArtifact": [{"type": "depends-on", "resource": each} for each in related],
-            "dataRequirement": msgspec.to_builtins(self.requirements),
+            "dataRequirement": msgspec.json.decode(msgspec.json.encode(self.requirements)),
         }
 
 
