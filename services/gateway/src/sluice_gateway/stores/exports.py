@@ -10,6 +10,7 @@ import msgspec
 
 from sluice_contracts.exports import ExportAccess, ExportRequest, FileKind
 from sluice_gateway.fhir.export_store import Admission, ExportRow, FileRow
+from sluice_storage.coalesce import Coalescer
 
 _HEAD = """
     coalesce(s.client, j.client) AS client, coalesce(s.subject, j.subject) AS subject, j.request, j.access,
@@ -19,10 +20,12 @@ _HEAD = """
     (j.deleted_at IS NOT NULL OR j.cancelled_at IS NOT NULL OR s.cancelled_at IS NOT NULL) AS gone
 """
 _JOIN = """
-    (SELECT $1::uuid AS job) k LEFT JOIN status.jobs s ON s.job = k.job AND s.kind = 'bulk-export'
+    LEFT JOIN status.jobs s ON s.job = k.job AND s.kind = 'bulk-export'
     LEFT JOIN exports.jobs j ON j.job = k.job
 """
 _FILE = "f.part, f.n, f.kind, f.type, f.count, f.size, f.sha256, f.continues, f.key"
+# Seconds from one batch of polls to the next: short beside what a poll takes, long enough for others to join.
+_PACE = 0.004
 
 
 class PostgresExports:
@@ -30,11 +33,20 @@ class PostgresExports:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        # Thousands may poll at once; a poll that is alone waits for nobody.
+        self._polled = Coalescer(self._read, pace=_PACE)
 
     async def get(self, job: str) -> ExportRow | None:
         """See `ExportStore.get`."""
-        row = await self._pool.fetchrow(f"SELECT {_HEAD} FROM {_JOIN}", job)  # noqa: S608
-        return None if row is None else _row(row)
+        return await self._polled(job)
+
+    async def _read(self, jobs: Sequence[str]) -> Sequence[ExportRow | None]:
+        rows = await self._pool.fetch(
+            f"SELECT k.job::text AS asked, {_HEAD} FROM unnest($1::uuid[]) AS k (job) {_JOIN}",  # noqa: S608
+            sorted(set(jobs)),
+        )
+        found = {row["asked"]: row for row in rows}
+        return [_row(found[job]) for job in jobs]
 
     async def files(self, job: str, start: int, end: int | None) -> Sequence[FileRow]:
         """See `ExportStore.files`."""
@@ -54,7 +66,7 @@ class PostgresExports:
         """See `ExportStore.file`."""
         row = await self._pool.fetchrow(
             f"""
-            SELECT {_HEAD}, {_FILE} FROM {_JOIN}
+            SELECT {_HEAD}, {_FILE} FROM (SELECT $1::uuid AS job) k {_JOIN}
             LEFT JOIN exports.files f ON f.job = j.job AND f.part = $2 AND f.n = $3
             """,  # noqa: S608
             job,
