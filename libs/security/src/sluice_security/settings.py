@@ -1,11 +1,16 @@
-"""The setting that every service which seals or opens something has."""
+"""Settings that several services have: the secret to seal with, the certificate to serve with."""
 
 from __future__ import annotations
 
-from pydantic import SecretStr, field_validator
+import ssl
+from pathlib import Path
+from typing import Self
+
+from pydantic import SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sluice_security.sealing import read_secret
+from sluice_security.serving import tls_context
 
 
 class SecretSettings(BaseSettings):
@@ -31,3 +36,32 @@ class SecretSettings(BaseSettings):
     def secret_bytes(self) -> bytes:
         """The secret, decoded."""
         return read_secret(self.secret.get_secret_value())
+
+
+class TlsSettings(BaseSettings):
+    """What a service is told that serves HTTP (prefix `SLUICE_`).
+
+    Parameters
+    ----------
+    tls_cert, tls_key
+        Files with its certificate and private key, in PEM: it serves TLS 1.2 or newer itself. Without them
+        it serves plain HTTP, for a proxy where TLS ends.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SLUICE_")
+
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+    @model_validator(mode="after")
+    def _usable_together(self) -> Self:
+        self.tls()
+        return self
+
+    def tls(self) -> ssl.SSLContext | None:
+        """Give what to serve TLS with; None for plain HTTP."""
+        if self.tls_cert is None and self.tls_key is None:
+            return None
+        if self.tls_cert is None or self.tls_key is None:
+            raise ValueError("SLUICE_TLS_CERT and SLUICE_TLS_KEY belong together")
+        return tls_context(self.tls_cert, self.tls_key)

@@ -92,19 +92,19 @@ async def main(context: Context) -> None:
         if settings.operator is not None:
             await put_operator(store, *settings.operator, name="bootstrap operator", now=time.time())
         context.watch(upkeep.ready)
-        await _serve(service.app, settings.listen, upkeep, context.stop)
+        await _serve(service.app, settings, upkeep, context.stop)
 
 
-async def _serve(app: web.Application, listen: str, upkeep: Upkeep, stop: asyncio.Event) -> None:
-    host, _, port = listen.rpartition(":")
+async def _serve(app: web.Application, settings: Settings, upkeep: Upkeep, stop: asyncio.Event) -> None:
+    host, _, port = settings.listen.rpartition(":")
     runner = QuietRunner(app, access_log=None, handle_signals=False, shutdown_timeout=10.0)
     await runner.setup()
     chores = asyncio.create_task(upkeep.run(), name="upkeep")
     try:
         try:
-            await web.TCPSite(runner, host or None, int(port)).start()
+            await web.TCPSite(runner, host or None, int(port), ssl_context=settings.tls()).start()
         except OSError:
-            log.error("cannot listen: is the port in use?", listen=listen)  # noqa: TRY400
+            log.error("cannot listen: is the port in use?", listen=settings.listen)  # noqa: TRY400
             raise
         log.info("listening", address=runner.addresses[0][:2])
         stopping = asyncio.create_task(stop.wait())

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, field_validator, model_va
 from sluice_auth.client_secrets import SHORTEST, usable_id
 from sluice_auth.registration import Openness
 from sluice_security.scopes import Scopes
-from sluice_security.settings import SecretSettings
+from sluice_security.settings import SecretSettings, TlsSettings
 
 
 def _base_url(text: str) -> str:
@@ -31,7 +31,7 @@ class KeySettings(SecretSettings):
     key_lead: float = Field(600.0, ge=0, description="seconds a key is published before it signs")
 
 
-class Settings(KeySettings):
+class Settings(KeySettings, TlsSettings):
     """See each field; without a default it must be set."""
 
     listen: str = Field("127.0.0.1:8081", pattern=r"^.*:\d{1,5}$", description="host:port")

@@ -159,7 +159,7 @@ async def main(context: Context) -> None:
         upkeep = asyncio.create_task(_forget(forgetting), name="upkeep")
         try:
             try:
-                await web.TCPSite(runner, *settings.address).start()
+                await web.TCPSite(runner, *settings.address, ssl_context=settings.tls()).start()
             except OSError:
                 log.error("cannot listen: is the port in use?", listen=settings.listen)  # noqa: TRY400
                 raise

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from sluice_security.settings import SecretSettings
+from sluice_security.settings import SecretSettings, TlsSettings
 
 
-class Settings(SecretSettings):
-    """What the gateway is told, beside the secret.
+class Settings(SecretSettings, TlsSettings):
+    """What the gateway is told, beside the secret and its certificate.
 
     Parameters
     ----------
