@@ -90,7 +90,7 @@ def _body(text: str) -> ImportRequest:
         return msgspec.json.decode(text, type=ImportRequest)
     except msgspec.ValidationError as error:
         where = str(error).partition(" - at `$.")[2].rstrip("`") or "its root"
-        raise ImportFileError(f"The request in the file is not one: see {where}.", _HINT) from None
+        raise ImportFileError(f"The request in the file is wrong at {where}.", _HINT) from None
     except msgspec.DecodeError:
         raise ImportFileError("The file is not valid JSON.", _HINT) from None
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from sluice_stack.cli_profiles import Profiles
 from sluice_stack.home import Home
@@ -77,21 +77,19 @@ def stop_on_terminate() -> None:
 def show(stack: Stack) -> None:
     """Print where everything is."""
     layout = stack.layout
-    table = Table(title="Sluice is up", title_justify="left")
-    table.add_column("what")
-    table.add_column("where", overflow="fold")
-    table.add_row("API", layout.gateway_url)
-    table.add_row("its documentation", f"{layout.gateway_url}/docs")
-    table.add_row("authorization server", layout.auth_url)
+    places = {"API": layout.gateway_url, "its documentation": f"{layout.gateway_url}/docs"}
+    places["authorization server"] = layout.auth_url
     if layout.source:
-        table.add_row("demo FHIR source", f"{layout.source_url}/synthea/fhir  (and /ncpi/fhir, /r4/fhir)")
-    table.add_row("Kafka", stack.kafka.bootstrap)
-    table.add_row("Postgres", stack.dsn())
-    table.add_row(
-        "logins for the command line", f"SLUICE_CONFIG={Profiles(layout.home, stack.addresses).path}"
-    )
-    table.add_row("logs", str(layout.home.logs))
-    console.print(table)
+        places["demo FHIR source"] = f"{layout.source_url}/synthea/fhir  (and /ncpi/fhir, /r4/fhir)"
+    places["Kafka"] = stack.kafka.bootstrap
+    places["Postgres"] = stack.dsn()
+    logins = Profiles(layout.home, stack.addresses).path
+    places["logins for the command line"] = f"export SLUICE_CONFIG={logins}"
+    places["logs"] = str(layout.home.logs)
+    console.print("[bold]Sluice is up[/]")
+    # Lines rather than a table: what is to be copied stays whole in the narrowest terminal.
+    for what, where in places.items():
+        console.print(f"  [dim]{what:<28}[/]{escape(where)}", soft_wrap=True, highlight=False)
     console.print("Ctrl-C stops everything; the data stays.")
 
 

@@ -82,7 +82,7 @@ def download(
 
     done = session.call(work)
     total = sum(it.size for it in done)
-    session.show(done, lambda: f"{len(done)} files, {total} bytes, in {to}")
+    session.show(done, lambda: f"{len(done)} {'file' if len(done) == 1 else 'files'}, {total} bytes, in {to}")
 
 
 async def _downloads(

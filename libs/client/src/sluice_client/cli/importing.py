@@ -95,7 +95,9 @@ def summary(jobs: Sequence[Job], failed: Sequence[ImportResult]) -> Any:
     common = reasons.most_common(_MOST_REASONS)
     lines = [f"  {number} x {message} ({code})" for (code, message), number in common]
     if lines:
-        lines.append("  each by itself: sluice job ID --failed")
+        with_failures = [job.id for job in jobs if job.counts.failed]
+        which = with_failures[0] if len(with_failures) == 1 else "ID"
+        lines.append(f"  each by itself: sluice job {which} --failed")
     return "\n".join([text, *lines])
 
 

@@ -49,7 +49,8 @@ class _Lines:
         step = done * _STEPS // total if total else 0
         if step != self.told:
             self.told = step
-            self.console.print(f"{self.label}: {done} of {total} {note}".rstrip(), soft_wrap=True)
+            line = f"{self.label}: {done} of {total}" + (f", {note}" if note else "")
+            self.console.print(line, soft_wrap=True)
 
 
 @contextmanager
