@@ -1,4 +1,4 @@
-"""Data requirements beside those that fqm-execution computes, run by node, for whichever measures are at hand.
+"""Data requirements beside those that fqm-execution, run by node, computes for measures at hand.
 
 SLUICE_FQM names a folder with fqm-execution in its `node_modules` (`npm install fqm-execution@1.8.6`);
 SLUICE_MEASURES a folder of measure bundles, `*-bundle.json` or `*-bundle.json.gz`.

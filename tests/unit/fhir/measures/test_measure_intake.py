@@ -192,7 +192,7 @@ def test_all_bad_entries_of_a_transaction_are_told() -> None:
 def test_two_entries_about_one_resource_fail_a_transaction_and_not_a_batch() -> None:
     twice = [put(patient()), delete("Patient/p")]
     (only,) = refusal(*twice)
-    assert (only.problem, only.about) == (MeasureProblem.DUPLICATE_ENTRY, "Patient/p")
+    assert (only.problem, only.where) == (MeasureProblem.DUPLICATE_ENTRY, "Bundle.entry[1]")
     assert [each.action for each in take(*twice, type_="batch").entries] == [Action.PUT, Action.DELETE]
 
 

@@ -103,9 +103,11 @@ def test_either_way_takes_nothing_of_the_other() -> None:
 
 
 def test_everything_that_is_wrong_is_told_at_once() -> None:
-    problems = [each[:2] for each in findings({"name": "odd"}, {"name": "exportType", "valueCode": "fast"})]
+    problems = [
+        each[:2] for each in findings({"name": "Jane Doe"}, {"name": "exportType", "valueCode": "fast"})
+    ]
     assert problems == [
-        (MeasureProblem.PARAMETER_REFUSED, "odd"),
+        (MeasureProblem.PARAMETER_REFUSED, ""),
         (MeasureProblem.PARAMETER_MISSING, "measureReport"),
         (MeasureProblem.PARAMETER_MISSING, "exportUrl"),
         (MeasureProblem.BAD_PARAMETER, "exportType"),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sluice_fhir.measures.artifacts import BundledArtifacts, Wanted, look_up, look_up_async
 from sluice_fhir.measures.datatypes import Period
+from sluice_fhir.measures.problems import MeasureError, MeasureProblem
 from sluice_fhir.measures.requirements import find_requirements
 from support.measure_library import (
     BASE,
@@ -205,6 +206,30 @@ def test_what_else_retrieves_are_filtered_by_is_kept() -> None:
         ("Observation", "category", f"{VS}/b"),
         ("Device", None, None),
     }
+
+
+def test_filters_that_multiply_are_left_out_before_they_are_too_many() -> None:
+    many = {f"V{i}": f"{VS}/{i}" for i in range(60)}
+    either = {"type": "Union", "operand": [in_value_set(name) for name in many]}
+    node = retrieve("Observation", "code", either) | {
+        "codeFilter": [{"property": "category", "value": either}]
+    }
+    text = elm("Main", {"X": node}, value_sets=many)
+    found = [
+        each for each in requirements(measure(MAIN), library(text)).requirements if each.type != "Patient"
+    ]
+    assert len(found) == 60
+    assert all([one.path for one in each.code_filter] == ["code"] for each in found)
+
+
+def test_logic_that_would_take_too_long_is_refused() -> None:
+    codes = {"type": "Union", "operand": [in_value_set("A")] * 1000}
+    with pytest.raises(MeasureError) as caught:
+        of_statements(
+            {f"S{i}": retrieve("Goal", "x", ref("Codes")) for i in range(600)} | {"Codes": codes},
+            value_sets=SETS,
+        )
+    assert caught.value.problem is MeasureProblem.TOO_DEEP
 
 
 def test_a_value_sets_version_is_part_of_its_name() -> None:

@@ -81,9 +81,9 @@ class Intake(Struct, frozen=True):
     refused: dict[int, Finding] = {}
 
 
-def finding(problem: MeasureProblem, place: int, below: str = "", about: str = "") -> Finding:
+def finding(problem: MeasureProblem, place: int, below: str = "") -> Finding:
     """Say what is wrong with the entry at a place."""
-    return Finding(problem, about, f"Bundle.entry[{place}]{below}")
+    return Finding(problem, where=f"Bundle.entry[{place}]{below}")
 
 
 def put_or_create(

@@ -209,7 +209,7 @@ def _duplicates(entries: Iterable[Entry]) -> dict[int, Finding]:
     found: dict[int, Finding] = {}
     for each in entries:
         if each.key in seen:
-            found[each.place] = finding(MeasureProblem.DUPLICATE_ENTRY, each.place, about=each.key)
+            found[each.place] = finding(MeasureProblem.DUPLICATE_ENTRY, each.place)
         seen.add(each.key)
     return found
 

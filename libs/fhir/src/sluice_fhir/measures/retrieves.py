@@ -21,7 +21,7 @@ from sluice_fhir.measures.problems import MeasureError, MeasureProblem
 _CONTEXTS = frozenset({"Patient", "Practitioner", "Unfiltered", "Population"})
 _NO_LOGIC = frozenset({"annotation", "resultTypeSpecifier", "signature", "localId", "locator"})
 _MODEL = "http://hl7.org/fhir"
-_MOST_ALTERNATIVES = 2_000
+_MOST_COMBINATIONS = 100
 
 
 def retrieved(mains: Iterable[Loaded], period: Period | None = None) -> list[DataRequirement]:
@@ -136,7 +136,7 @@ def _code_filters(node: Node, library: Loaded, reader: CodeReader) -> list[tuple
         if not isinstance(codes, dict) or not (options := _options(path, codes, library, reader)):
             continue
         # A filter more is never needed: without it, more is exported than was asked for.
-        if len(alternatives) * len(options) <= _MOST_ALTERNATIVES:
+        if len(alternatives) == 1 or len(alternatives) * len(options) <= _MOST_COMBINATIONS:
             alternatives = [(*before, option) for before in alternatives for option in options]
     return alternatives
 

@@ -15,7 +15,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from sluice_fhir.json_depth import is_deeper
 from sluice_fhir.measures.canonicals import parse_canonical
-from sluice_fhir.measures.datatypes import DEEPEST, Fhir, Measure, Named
+from sluice_fhir.measures.datatypes import DEEPEST, Fhir, Measure, Named, name_of
 from sluice_fhir.measures.problems import Finding, MeasureError, MeasureProblem
 
 ExportType = Literal["dynamic", "static"]
@@ -31,6 +31,7 @@ _VALUES = {
     "_since": ("value_instant", "value_date_time", "value_string"),
 }
 _TAKEN = {True: {"exportUrl", "exportType", "_since", "useTypeFilters"}, False: {"resource"}}
+_KNOWN = _TAKEN[True] | _TAKEN[False] | {*DECIDED}
 
 
 class _Parameter(Fhir, frozen=True):
@@ -114,7 +115,7 @@ def check_measure(submission: Submission, measure: Measure) -> None:
     own_version = measure.version or None
     if said.url in (measure.url, f"Measure/{measure.id}") and said.version in (None, own_version):
         return
-    raise MeasureError(MeasureProblem.WRONG_MEASURE, submission.measure)
+    raise MeasureError(MeasureProblem.WRONG_MEASURE, f"not {name_of(measure)}")
 
 
 def _parameters(body: bytes) -> tuple[_Parameter, ...]:
@@ -164,7 +165,9 @@ class _Reader:
         taken = _TAKEN[self._asynchronous] | {"measureReport"}
         for place, each in enumerate(self._parameters):
             if each.name not in taken:
-                self._wrong(MeasureProblem.PARAMETER_REFUSED, each.name, place)
+                # A name of the caller's own making could be anything; its place says enough.
+                name = each.name if each.name in _KNOWN else ""
+                self._wrong(MeasureProblem.PARAMETER_REFUSED, name, place)
 
     def _named(self, name: str) -> list[tuple[int, _Parameter]]:
         return [(place, each) for place, each in enumerate(self._parameters) if each.name == name]
