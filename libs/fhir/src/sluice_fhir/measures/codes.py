@@ -42,13 +42,13 @@ class CodeReader:
         """
         value_sets: dict[str, None] = {}
         codes: dict[Coding, None] = {}
-        todo: list[tuple[Node, Loaded]] = [(node, library)]
+        ahead: list[tuple[Node, Loaded]] = [(node, library)]
         seen: set[tuple[int, str]] = set()
-        while todo:
+        while ahead:
             self._steps -= 1
             if self._steps < 0:
                 raise MeasureError(MeasureProblem.TOO_DEEP, library.name)
-            node, place = todo.pop()
+            node, place = ahead.pop()
             try:
                 if node.get("type") == "ExpressionRef":
                     further = _statement(_link(node, place), place, seen)
@@ -57,7 +57,7 @@ class CodeReader:
             except _NotStaticError:
                 return None
             # What is first comes first.
-            todo += reversed(further)
+            ahead += reversed(further)
         return Codes(tuple(value_sets), tuple(codes))
 
 
