@@ -234,6 +234,7 @@ async def test_a_client_that_goes_in_the_middle_holds_nothing(site: Site) -> Non
     async with asyncio.timeout(10):
         while site.bulk.holds.held:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
+    assert (await fetch(site, path))[0] == 200
 
 
 async def test_a_client_that_takes_nothing_is_not_waited_for_without_end(

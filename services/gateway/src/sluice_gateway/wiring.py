@@ -148,17 +148,29 @@ def assemble(
         reading=Reading(ports.grants, ports.groups, ports.lookup, hrefs(BASE)),
         searching=Searching(ports.grants, ports.groups, ports.lookup, hrefs(BASE)),
         discovery=Discovery(ports.smart, settings, now=now),
-        bulk=assemble_bulk(
-            settings,
-            ports.bulk,
-            Sight(ports.grants, ports.groups, ports.lookup),
-            ports.keys,
-            quotas,
-            ports.commands,
-            hrefs=hrefs,
-            now=now,
-            monotonic=time.monotonic,
-            nonce=nonce,
-        ),
+        bulk=_bulk(settings, ports, quotas, hrefs, now=now, nonce=nonce),
         document=document,
+    )
+
+
+def _bulk(
+    settings: Settings,
+    ports: Ports,
+    quotas: Quotas,
+    hrefs: Hrefs,
+    *,
+    now: Callable[[], float],
+    nonce: Callable[[], int],
+) -> Bulk:
+    return assemble_bulk(
+        settings,
+        ports.bulk,
+        Sight(ports.grants, ports.groups, ports.lookup),
+        ports.keys,
+        quotas,
+        ports.commands,
+        hrefs=hrefs,
+        now=now,
+        monotonic=time.monotonic,
+        nonce=nonce,
     )
