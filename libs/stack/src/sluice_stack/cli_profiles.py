@@ -1,14 +1,15 @@
-"""Logins for the `sluice` command line, kept with the stack: the operator's, and the demo portal's."""
+"""Logins for the `sluice` command line, kept with the stack: the operator's, and those of the demo."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from sluice_client import Credentials
+from sluice_client import Credentials, Registration
 from sluice_client.cli.config import DEFAULT, Config, ConfigError, Profile
 from sluice_stack.home import Addresses, Home
 
 OPERATOR = "operator"
+EXPORTER = "exporter"
 
 
 class Profiles:
@@ -46,6 +47,27 @@ class Profiles:
     def keep_portal(self, credentials: Credentials) -> None:
         """Keep the demo portal's credentials."""
         self._keep(credentials, DEFAULT)
+
+    def exporter(self) -> Profile | None:
+        """Give the profile of the demo's client that exports, None if it has not been registered."""
+        try:
+            kept = self._config.profile(EXPORTER)
+        except ConfigError:
+            return None
+        return kept if kept.client_key is not None and Path(kept.client_key).exists() else None
+
+    def keep_exporter(self, made: Registration, key: Path) -> Profile:
+        """Keep the demo's client that exports, which proves itself with a key, and give its profile."""
+        profile = Profile(
+            url=self._addresses.gateway,
+            auth_url=self._addresses.auth,
+            client_id=made.client_id,
+            client_key=str(key),
+            registration_token=made.registration_token,
+            registration_uri=made.registration_uri,
+        )
+        self._config.save(profile, EXPORTER)
+        return profile
 
     def _keep(self, credentials: Credentials, name: str) -> None:
         profile = Profile(

@@ -1,4 +1,4 @@
-"""`make demo`: a portal signs up and imports several hundred documents, end to end, on the real stack."""
+"""`make demo`: documents are imported and FHIR data is exported, end to end, on the real stack."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rich.console import Console
 from sluice_client import Credentials, ImportResult, Project, SluiceClient, SluiceError
 from sluice_stack.cli_profiles import Profiles
 from sluice_stack.demo_documents import SOURCES, SYNTHEA, documents
+from sluice_stack.demo_export import export_all, grant_everything, load_sample, registered
 from sluice_stack.demo_view import Board, further, metadata_table, result_table
 from sluice_stack.home import Addresses, Home
 from sluice_stack.jars import JarError
@@ -52,7 +53,8 @@ async def _portal(client: SluiceClient, profiles: Profiles) -> Project:
     return project
 
 
-async def _import(addresses: Addresses, profiles: Profiles, wanted: Sequence[str], *, running: bool) -> None:
+async def _import(addresses: Addresses, profiles: Profiles, wanted: Sequence[str]) -> tuple[str, str]:
+    """Import documents; gives the project, and the last job."""
     portal = profiles.portal()
     async with SluiceClient(addresses.gateway, auth_url=addresses.auth, credentials=portal) as client:
         project = await _portal(client, profiles)
@@ -69,8 +71,7 @@ async def _import(addresses: Addresses, profiles: Profiles, wanted: Sequence[str
         console.print()
         console.print(result_table(results, board.pace.rate, seconds))
         await _show_metadata(client, results)
-        said = further(profiles.path, project.id, jobs[-1], running=running, gateway=addresses.gateway)
-        console.print(f"\n{said}", soft_wrap=True)
+        return project.id, jobs[-1]
 
 
 async def _show_metadata(client: SluiceClient, results: list[ImportResult]) -> None:
@@ -82,6 +83,18 @@ async def _show_metadata(client: SluiceClient, results: list[ImportResult]) -> N
             title = f"{found.name}, from {SOURCES[base]}"
             console.print()
             console.print(metadata_table(title, await client.metadata(found.id)))
+
+
+async def _export(home: Home, addresses: Addresses, profiles: Profiles, sample: Path) -> None:
+    console.print()
+    await load_sample(home, sample, console, say)
+    exporter = await registered(addresses, profiles, say)
+    await grant_everything(addresses, profiles.operator(), exporter.client_id, say)
+    folder = home.folder / "exports" / "demo"
+    table = await export_all(exporter, folder, console)
+    console.print()
+    console.print(table)
+    console.print(f"in {folder}, each file checked by its SHA-256", soft_wrap=True)
 
 
 async def _with_supervision(stack: Stack | None, work: Awaitable[T]) -> T:
@@ -100,10 +113,11 @@ async def _with_supervision(stack: Stack | None, work: Awaitable[T]) -> T:
             supervisor.cancel()
 
 
-def run(home: Home, choose: Callable[[str], list[str]], *, keep: bool) -> None:
+def run(home: Home, choose: Callable[[str], list[str]], sample: Path, *, keep: bool) -> None:
     """Run the demo on the stack in `home`, starting it if it does not run.
 
-    `choose` gives the documents to import from the demo source at the address it is given.
+    `choose` gives the documents to import from the demo source at the address it is given; what is in the
+    folder `sample` is exported.
 
     Raises
     ------
@@ -124,7 +138,10 @@ def run(home: Home, choose: Callable[[str], list[str]], *, keep: bool) -> None:
 
         async def work() -> None:
             await _register_sources(addresses, profiles.operator())
-            await _import(addresses, profiles, choose(str(addresses.source)), running=running)
+            imported = await _import(addresses, profiles, choose(str(addresses.source)))
+            await _export(home, addresses, profiles, sample)
+            said = further(profiles.path, *imported, running=running, gateway=addresses.gateway)
+            console.print(f"\n{said}", soft_wrap=True)
 
         asyncio.run(_with_supervision(stack, work()))
         if stack is not None and keep:
@@ -142,12 +159,13 @@ def demo(
         Path, typer.Option(envvar="SLUICE_SOURCE_SYNTHEA", help="the folder with Synthea's files")
     ] = SAMPLE,
 ) -> None:
-    """Import documents from a demo source, end to end."""
+    """Import documents from a demo source and export FHIR data, end to end."""
     stop_on_terminate()
     try:
         run(
             Home(home),
             lambda source: documents(source, f"run-{time.time():.0f}", synthea, count),
+            synthea,
             keep=keep,
         )
     except KeyboardInterrupt:

@@ -146,6 +146,8 @@ def further(config: Path, project: str, job: str, *, running: bool, gateway: str
         f".venv/bin/sluice job {job} --failed",
         f".venv/bin/sluice files --project {project}",
         f".venv/bin/sluice download {project} --to downloads",
+        ".venv/bin/sluice --profile exporter export --patients --type Patient,Condition --to exported",
+        ".venv/bin/sluice --profile operator grants list",
         ".venv/bin/sluice --profile operator sources list",
         ".venv/bin/sluice-topics list",
     ]

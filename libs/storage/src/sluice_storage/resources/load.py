@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -29,16 +30,26 @@ def files_in(folder: Path) -> list[Path]:
 
 
 async def load_folder(
-    dsn: str, files: Sequence[Path], *, source: str | None = None, base: str | None = None
+    dsn: str,
+    files: Sequence[Path],
+    *,
+    source: str | None = None,
+    base: str | None = None,
+    progress: Callable[[Path, int], None] | None = None,
 ) -> list[tuple[Path, Outcome, float]]:
-    """Load the files one after the other; give what became of each and how many seconds it took."""
+    """Load the files one after the other; give what became of each and how many seconds it took.
+
+    `progress` is told how many bytes of a file have been read.
+    """
     pool = await open_pool(dsn, size=3, application="sluice-load")
     try:
         loader = Loader(pool, source=source, base=base)
         done = []
         for path in files:
             began = time.perf_counter()
-            outcome = await loader.load_file(path)
+            outcome = await loader.load_file(
+                path, progress=None if progress is None else partial(progress, path)
+            )
             done.append((path, outcome, time.perf_counter() - began))
         return done
     finally:

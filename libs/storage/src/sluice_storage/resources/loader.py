@@ -122,9 +122,14 @@ class Loader:
             await pipeline.write(held)
         return outcome
 
-    async def load_file(self, path: Path, *, expect: str | None = None) -> Outcome:
-        """Load a file; one whose name ends with `.gz` is unpacked on the way."""
-        return await self.load(_read(path), path.name, expect=expect)
+    async def load_file(
+        self, path: Path, *, expect: str | None = None, progress: Callable[[int], None] | None = None
+    ) -> Outcome:
+        """Load a file; one whose name ends with `.gz` is unpacked on the way.
+
+        `progress` is told how many of the file's bytes, as they are on the disk, have been read.
+        """
+        return await self.load(_read(path, progress), path.name, expect=expect)
 
     async def delete(self, keys: Iterable[Key]) -> int:
         """Delete resources; give how many of them there were."""
@@ -208,13 +213,13 @@ async def _lines(pieces: AsyncIterable[bytes], line_bytes: int) -> AsyncGenerato
     yield splitter.end(), 0
 
 
-async def _read(path: Path) -> AsyncGenerator[bytes]:
-    def opened() -> BinaryIO:
-        return cast("BinaryIO", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
-
-    handle = await asyncio.to_thread(opened)
+async def _read(path: Path, progress: Callable[[int], None] | None) -> AsyncGenerator[bytes]:
+    raw = await asyncio.to_thread(path.open, "rb")
     try:
+        handle = cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else raw
         while piece := await asyncio.to_thread(handle.read, _READ_BYTES):
             yield piece
+            if progress is not None:
+                progress(raw.tell())
     finally:
-        await asyncio.to_thread(handle.close)
+        await asyncio.to_thread(raw.close)
