@@ -93,7 +93,7 @@ class Bench:
             with (self.folder / str(number)).open("wb", buffering=0) as file:
                 async with aclosing(reader.chunks(part, self.window)) as chunks:
                     async for chunk in chunks:
-                        file.write(chunk.data)
+                        os.writev(file.fileno(), chunk.buffers)
                         count += chunk.count
         return count
 

@@ -94,7 +94,7 @@ class MemoryPieces:
     async def of(self, facts: JobFacts, plan: PartPlan) -> AsyncIterator[Piece]:
         for _ in range(self.count):
             self.given += 1
-            yield Piece(LINE, 1)
+            yield Piece.of(LINE, 1)
         if self.error is not None:
             raise self.error
 

@@ -44,7 +44,7 @@ counts = st.lists(st.integers(1, 9), max_size=30)
 async def test_files_together_are_all_that_was_written_each_with_its_own_count_size_and_hash(
     sizes: list[int], most: int, size: int
 ) -> None:
-    pieces = [Piece(LINE * count, count) for count in sizes]
+    pieces = [Piece.of(LINE * count, count) for count in sizes]
     files, texts, _ = await written(FileLimits(most, size), pieces)
     assert b"".join(texts) == LINE * sum(sizes)
     for file, content in zip(files, texts, strict=True):
@@ -66,7 +66,7 @@ async def test_every_block_is_headed_where_it_begins_and_in_every_file_it_goes_o
 ) -> None:
     blocks = [list(group) for _, group in groupby(drawn, key=lambda each: each[0])]
     pieces = [
-        Piece(LINE * count, count, b"header %d\n" % number)
+        Piece.of(LINE * count, count, b"header %d\n" % number)
         for number, block in enumerate(blocks)
         for _, count in block
     ]
@@ -97,6 +97,6 @@ async def test_an_attempt_that_is_given_up_leaves_nothing(pieces: int) -> None:
     objects = ExportObjects.from_url("memory:")
     sink = sink_over(objects, FileLimits(2, 10**9))
     for _ in range(pieces):
-        await sink.write(Piece(LINE * 2, 2))
+        await sink.write(Piece.of(LINE * 2, 2))
     await sink.abandon()
     assert await objects.keys("job") == []

@@ -18,7 +18,7 @@ from sluice_exporter.provenance import PROVENANCE, ProvenanceReader, Rule
 from sluice_exporter.scope import Scope, visible_groups
 from sluice_exporter.sink import Piece
 from sluice_exporter.store import StoreReader
-from sluice_storage.resources.model import Deleted, Window
+from sluice_storage.resources.model import Chunk, Deleted, Window
 
 _encode = msgspec.json.Encoder().encode
 
@@ -55,7 +55,7 @@ class Pieces:
         self._reader = reader
         self._provenance = provenance
         self._compile = compile_
-        self._absolute = attachments.absolute
+        self._attachments = attachments
 
     def of(self, facts: JobFacts, plan: PartPlan) -> AsyncGenerator[Piece]:
         """Give the pieces of a part; one without lines says that work goes on."""
@@ -75,12 +75,17 @@ class Pieces:
             if transform is None:
                 async with aclosing(self._reader.chunks(part, facts.window)) as chunks:
                     async for chunk in chunks:
-                        yield Piece(self._absolute(plan.type, chunk.data), chunk.count)
+                        yield self._passed_on(plan.type, chunk)
                 continue
             async with aclosing(self._reader.lines(part, facts.window)) as stream:
                 async for lines in stream:
                     data, count = joined(lines, transform)
-                    yield Piece(self._absolute(plan.type, data), count)
+                    yield Piece.of(self._attachments.absolute(plan.type, data), count)
+
+    def _passed_on(self, type_: str, chunk: Chunk) -> Piece:
+        if any(map(self._attachments.may_be_relative, chunk.sources)):
+            return Piece.of(self._attachments.absolute(type_, chunk.data), chunk.count)
+        return Piece(chunk.buffers, chunk.count, chunk.size)
 
     async def _deleted(self, facts: JobFacts, plan: PartPlan) -> AsyncGenerator[Piece]:
         groups = visible_groups(facts.access) if plan.type == "Group" else None
@@ -88,7 +93,7 @@ class Pieces:
             async with aclosing(self._reader.deleted(part, facts.window)) as stream:
                 async for some in stream:
                     told = [each for each in some if groups is None or each.id in groups]
-                    yield Piece(deletions(told, facts.snapshot.time), 1) if told else Piece(b"", 0)
+                    yield Piece.of(deletions(told, facts.snapshot.time), 1) if told else Piece.of(b"", 0)
 
     async def _blocks(self, facts: JobFacts, plan: PartPlan) -> AsyncGenerator[Piece]:
         matches = matches_of(facts, self._compile, plan.types)
@@ -117,7 +122,7 @@ class Pieces:
                 data, count = chunk.data, chunk.count
                 if transform is not None:
                     data, count = joined(data[:-1].split(b"\n"), transform)
-                yield Piece(self._absolute(chunk.type, data), count, header_of(chunk.patient))
+                yield Piece.of(self._attachments.absolute(chunk.type, data), count, header_of(chunk.patient))
 
     async def _provenances(self, facts: JobFacts, plan: PartPlan) -> AsyncGenerator[Piece]:
         request = facts.request
@@ -136,7 +141,7 @@ class Pieces:
         latest = associated is Associated.LATEST_PROVENANCE
         async with aclosing(self._provenance.lines(plan, window, rule, latest=latest)) as stream:
             async for lines in stream:
-                yield Piece(*joined(lines, transform))
+                yield Piece.of(*joined(lines, transform))
 
 
 def header_of(patient: str) -> bytes:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from sluice_contracts.exports import FileKind
 from sluice_exporter.plan import SealedFile
-from sluice_storage.exports.objects import Stored, WritableFile, key_of
+from sluice_storage.exports.objects import Buffer, Stored, WritableFile, key_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +25,26 @@ class Piece:
 
     Parameters
     ----------
-    data
-        The lines, each with its end.
+    buffers
+        The lines, each with its end, in pieces as they came.
     count
         How many.
+    size
+        Their bytes.
     block
         The line that opens the block they are part of, if files hold blocks: repeated where a block goes on
         in another file (Bulk Data Access 3.0.0, "Bulk Data Output File Organization").
     """
 
-    data: bytes
+    buffers: tuple[Buffer, ...]
     count: int
+    size: int
     block: bytes | None = None
+
+    @classmethod
+    def of(cls, data: bytes, count: int, block: bytes | None = None) -> Piece:
+        """Make a piece of lines that are in one."""
+        return cls((data,), count, len(data), block)
 
 
 class Objects(Protocol):
@@ -101,22 +109,21 @@ class Sink:
             await self._end(continues=goes_on)
         elif self._file is not None and not goes_on:
             self._block_alone = False
-        data, count = piece.data, piece.count
+        buffers, count, size = piece.buffers, piece.count, piece.size
         if self._file is None:
             self._file = await self._objects.create(self._name(len(self._sealed)))
             goes_on = False
             self._block_alone = True
         if piece.block is not None and not goes_on:
-            data, count = piece.block + data, count + 1
+            buffers, count, size = (piece.block, *buffers), count + 1, size + len(piece.block)
         self._block = piece.block
-        await self._file.send(data)
+        await self._file.send(*buffers)
         self._count += count
-        self._size += len(data)
+        self._size += size
 
     def _full(self, piece: Piece) -> bool:
         return (
-            self._count + piece.count > self._limits.resources
-            or self._size + len(piece.data) > self._limits.size
+            self._count + piece.count > self._limits.resources or self._size + piece.size > self._limits.size
         )
 
     async def finish(self) -> list[SealedFile]:

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Iterable
+import os
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 from urllib.parse import unquote
 
 import obstore
@@ -27,13 +29,18 @@ __all__ = ["ExportObjects", "MissingObjectError", "ObjectStoreError", "Stored", 
 _ROOT = "exports"
 _WINDOW = 2 * 1024 * 1024
 _READ = 512 * 1024
+# How many buffers a system call takes, at the least.
+_VECTORS = 1024
+
+Buffer = bytes | memoryview
+"""Some bytes."""
 
 
 class WritableFile(Protocol):
     """A file on its way into the store."""
 
-    async def send(self, chunk: bytes) -> None:
-        """Add a chunk; waits while the store is behind."""
+    async def send(self, *buffers: Buffer) -> None:
+        """Add what these hold, one behind the other; waits while the store is behind."""
 
     async def finish(self) -> Stored:
         """End the file: it is there, whole."""
@@ -75,7 +82,7 @@ class ExportObjects:
             The store failed; so may every method of the file.
         """
         if self._folder is None:
-            return Upload(self._backend, key)
+            return _Uploaded(self._backend, key)
         with translated():
             return _FolderFile(await asyncio.to_thread(_open_new, self._folder / key))
 
@@ -130,22 +137,42 @@ class ExportObjects:
         return len(keys)
 
 
-class _FolderFile:
-    """A file in a folder. One hop to a thread per chunk, which is written and hashed there."""
+class _Uploaded(Upload):
+    """A file in a cloud."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    async def send(self, *buffers: Buffer) -> None:
+        await super().send(
+            buffers[0] if len(buffers) == 1 and isinstance(buffers[0], bytes) else b"".join(buffers)
+        )
+
+
+class _FolderFile:
+    """A file in a folder. One hop to a thread for all that is sent at once, written and hashed there."""
+
+    def __init__(self, file: FileIO) -> None:
         self._file = file
         self._digest = hashlib.sha256()
         self._size = 0
 
-    async def send(self, chunk: bytes) -> None:
+    async def send(self, *buffers: Buffer) -> None:
         with translated():
-            await asyncio.to_thread(self._write, chunk)
+            await asyncio.to_thread(self._write, buffers)
 
-    def _write(self, chunk: bytes) -> None:
-        self._file.write(chunk)
-        self._digest.update(chunk)
-        self._size += len(chunk)
+    def _write(self, buffers: Sequence[Buffer]) -> None:
+        for at in range(0, len(buffers), _VECTORS):
+            self._write_some(buffers[at : at + _VECTORS])
+        for buffer in buffers:
+            self._digest.update(buffer)
+
+    def _write_some(self, buffers: Sequence[Buffer]) -> None:
+        size = sum(map(len, buffers))
+        written = os.writev(self._file.fileno(), buffers)
+        if written < size:
+            # A disk that is nearly full takes a part, and says with the rest that it is full.
+            rest = memoryview(b"".join(buffers))[written:]
+            while rest:
+                rest = rest[os.write(self._file.fileno(), rest) :]
+        self._size += size
 
     async def finish(self) -> Stored:
         with translated():
@@ -158,7 +185,7 @@ class _FolderFile:
 
     def _drop(self) -> None:
         self._file.close()
-        Path(self._file.name).unlink(missing_ok=True)
+        Path(str(self._file.name)).unlink(missing_ok=True)
 
 
 def key_of(job: str, part: int, n: int, attempt: str) -> str:
@@ -166,9 +193,9 @@ def key_of(job: str, part: int, n: int, attempt: str) -> str:
     return f"{_ROOT}/{job}/{part}/{n}.{attempt}.ndjson"
 
 
-def _open_new(path: Path) -> BinaryIO:
+def _open_new(path: Path) -> FileIO:
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("xb")
+    return path.open("xb", buffering=0)
 
 
 def _remove_folders(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """COPY … TO STDOUT in its binary format, as an asynchronous stream of tuples.
 
-Postgres aggregates lines into chunks of about a megabyte and sends them as they are, so that neither side
+Postgres aggregates lines into chunks and sends them as they are, so that neither side
 handles single resources: this is several times as fast as a cursor, and as COPY's text format, which escapes.
 """
 
@@ -24,7 +24,7 @@ _int32 = struct.Struct("!i").unpack_from
 _int64 = struct.Struct("!q").unpack_from
 
 Fields = list[memoryview | None]
-"""A tuple's values as they were sent, None for NULL: views, so that whoever needs bytes copies once."""
+"""A tuple's values as they were sent, None for NULL: views of the bytes that came, which are not copied."""
 
 
 def number(field: memoryview | None) -> int:
@@ -67,7 +67,8 @@ class TupleParser:
             place = end
             yield fields
         rest = bytes(data[place:])
-        self._pieces, self._held = [rest], len(rest)
+        # Postgres sends whole tuples, so most often there is none, and joining a single piece copies nothing.
+        self._pieces, self._held = [rest] if rest else [], len(rest)
 
     def _tuple(self, data: memoryview, start: int) -> tuple[Fields | None, int]:
         """Give the tuple at `start` and where it ends; None, and up to where it is needed, if it is cut."""

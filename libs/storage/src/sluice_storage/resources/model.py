@@ -71,11 +71,27 @@ class Part(Struct, frozen=True, omit_defaults=True):
     deleted: bool = False
 
 
-class Chunk(Struct, frozen=True, gc=False):
-    """`count` lines of NDJSON, each with its end."""
+Buffer = bytes | memoryview
+"""Some bytes."""
 
-    data: bytes
+
+class Chunk(Struct, frozen=True):
+    """`count` lines of NDJSON, each with its end, `size` bytes together.
+
+    `buffers` are the lines as Postgres sent them, some in each, with line ends in between: whoever passes
+    them on need not join them. `sources` are what these are views of, and hold beside them only what frames
+    them: to look for something that frames cannot hold, look there.
+    """
+
+    buffers: tuple[Buffer, ...]
     count: int
+    size: int
+    sources: tuple[bytes, ...]
+
+    @property
+    def data(self) -> bytes:
+        """The lines in one piece."""
+        return b"".join(self.buffers)
 
 
 class PatientChunk(Struct, frozen=True, gc=False):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
+from typing import cast
 
 import asyncpg
 
 from sluice_storage.resources.copy_stream import Fields, copy_out, number, text
-from sluice_storage.resources.model import Chunk, Deleted, Part, PatientChunk, Window
+from sluice_storage.resources.model import Buffer, Chunk, Deleted, Part, PatientChunk, Window
 from sluice_storage.resources.tables import IN_A_COMPARTMENT, existing, table_of, visible
 
 CHUNK_BYTES = 1024 * 1024
 """Bytes that a chunk is made to have."""
 
+# What Postgres joins to one value: small enough to stay in the processor's caches on its way.
+_VALUE_BYTES = 128 * 1024
 _MOST_BYTES = 8 * CHUNK_BYTES
+_MOST_BUFFERS = 500
 _MOST_ROWS = 2048
 _PAGE = 5000
 _HOURS = 6 * 3600.0
@@ -48,10 +52,15 @@ class Reader:
             query, arguments = _by_patients(part, window)
         else:
             query, arguments = _by_ranges(part, window)
+        held = _Held()
         async with aclosing(self._copy(query, *arguments)) as stream:
             async for found in stream:
-                for lines, count in found:
-                    yield Chunk(_ended(lines), number(count))
+                held.take(found)
+                if held.size >= CHUNK_BYTES or len(held.buffers) >= _MOST_BUFFERS:
+                    yield held.chunk()
+                    held = _Held()
+        if held.count:
+            yield held.chunk()
 
     async def lines(self, part: Part, window: Window) -> AsyncGenerator[list[bytes]]:
         """Give the part's resources one by one, without line ends, some at a time."""
@@ -120,13 +129,37 @@ class Reader:
                 yield found
 
 
+class _Held:
+    """What is gathered for a chunk."""
+
+    def __init__(self) -> None:
+        self.buffers: list[Buffer] = []
+        self.sources: list[bytes] = []
+        self.count = self.size = 0
+
+    def take(self, found: Iterable[Fields]) -> None:
+        """Add tuples of lines and how many they are."""
+        for lines, count in found:
+            if lines is None:
+                continue
+            source = cast("bytes", lines.obj)
+            if not self.sources or self.sources[-1] is not source:
+                self.sources.append(source)
+            self.buffers += (lines, _END)
+            self.count += number(count)
+            self.size += len(lines) + 1
+
+    def chunk(self) -> Chunk:
+        return Chunk(tuple(self.buffers), self.count, self.size, tuple(self.sources))
+
+
 def _ended(lines: memoryview | None) -> bytes:
     return b"".join((lines or b"", _END))
 
 
 def _by_ranges(part: Part, window: Window) -> tuple[str, tuple[object, ...]]:
     average = max(part.bytes // max(part.rows, 1), 1)
-    step = max(1, min(_MOST_ROWS, CHUNK_BYTES // average + 1, _MOST_BYTES // max(part.largest, 1)))
+    step = max(1, min(_MOST_ROWS, _VALUE_BYTES // average + 1, _MOST_BYTES // max(part.largest, 1)))
     condition = visible(window, times=False)
     if part.compartment:
         condition += f" AND {IN_A_COMPARTMENT}"
@@ -164,11 +197,11 @@ def _shared_with(type_: str, patients: str, window: Window) -> str:
 
 
 def _pieces(type_: str, condition: str) -> str:
-    """Give a query for the rows with `condition`, aggregated to pieces of about a megabyte."""
+    """Give a query for the rows with `condition`, aggregated to values of some hundred kilobytes."""
     return f"""
         SELECT string_agg(i.body, '\\x0a'::bytea ORDER BY i.seq) AS lines, count(*) AS count
         FROM (
-            SELECT r.body, r.seq, (sum(r.size) OVER (ORDER BY r.seq) - r.size) / {CHUNK_BYTES} AS piece
+            SELECT r.body, r.seq, (sum(r.size) OVER (ORDER BY r.seq) - r.size) / {_VALUE_BYTES} AS piece
             FROM {table_of(type_)} r WHERE {condition}
         ) AS i GROUP BY i.piece ORDER BY i.piece
     """  # noqa: S608
