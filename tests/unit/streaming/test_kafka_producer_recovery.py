@@ -18,12 +18,34 @@ from hypothesis import strategies as st
 
 from sluice_contracts.topics import DOCUMENT_FETCH
 from sluice_streaming import kafka_producer
-from sluice_streaming.kafka_producer import KafkaProducer, partition_of
+from sluice_streaming.kafka_lot import ALONE_BYTES
+from sluice_streaming.kafka_partition import partition_of
+from sluice_streaming.kafka_producer import KafkaProducer
 from sluice_streaming.messages import Message, Outgoing
 from sluice_streaming.outcomes import Unavailable
 from support.streams import fetch, until
 
 RECORD = Outgoing("topic", b"k", b"v", (("h", b"1"),))
+
+
+OTHER = Outgoing("other topic", b"k", b"v")
+BATCH = 3
+
+
+class Batch:
+    """A batch that takes three records."""
+
+    def __init__(self) -> None:
+        self.values: list[bytes] = []
+
+    def append(self, *, value: bytes, **_options: Any) -> object | None:
+        if len(self.values) == BATCH:
+            return None
+        self.values.append(value)
+        return object()
+
+    def close(self) -> None:
+        """Nothing more is appended."""
 
 
 class Inner:
@@ -35,7 +57,9 @@ class Inner:
     def __init__(self, **options: Any) -> None:
         self.options = options
         self.futures: list[asyncio.Future[None]] = []
+        self.sent: list[tuple[str, list[bytes]]] = []
         self.stopped = False
+        self.refused = b"v"
         self.refusal: Exception | None = None
         self.made.append(self)
 
@@ -46,8 +70,23 @@ class Inner:
     async def stop(self) -> None:
         self.stopped = True
 
-    async def send(self, *_args: Any, **_options: Any) -> asyncio.Future[None]:
-        if self.refusal is not None:
+    async def partitions_for(self, _topic: str) -> set[int]:
+        return {0}
+
+    def create_batch(self) -> Batch:
+        return Batch()
+
+    async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> asyncio.Future[None]:
+        assert partition == 0
+        self.sent.append((topic, batch.values))
+        return await self._sent(*batch.values)
+
+    async def send(self, topic: str, value: bytes, **_options: Any) -> asyncio.Future[None]:
+        self.sent.append((topic, [value]))
+        return await self._sent(value)
+
+    async def _sent(self, *values: bytes) -> asyncio.Future[None]:
+        if self.refusal is not None and self.refused in values:
             raise self.refusal
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.futures.append(future)
@@ -63,13 +102,13 @@ def inners(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Inner]]:
 
 
 def producer(patience: float = 10.0) -> KafkaProducer:
-    return KafkaProducer("broker:9092", patience=patience, linger=0.005)
+    return KafkaProducer("broker:9092", patience=patience, pace=0.005)
 
 
 async def test_it_is_idempotent_and_waits_for_all_replicas(inners: list[Inner]) -> None:
     await producer().start()
     options = inners[0].options
-    assert (options["enable_idempotence"], options["acks"], options["linger_ms"]) == (True, "all", 5)
+    assert (options["enable_idempotence"], options["acks"]) == (True, "all")
 
 
 async def test_starting_waits_for_a_broker(inners: list[Inner]) -> None:
@@ -94,7 +133,7 @@ async def test_it_lives_from_its_first_user_to_its_last(inners: list[Inner]) -> 
 async def test_a_send_ends_when_everything_is_acknowledged(inners: list[Inner]) -> None:
     made = producer()
     await made.start()
-    sending = asyncio.create_task(made.send([RECORD, RECORD]))
+    sending = asyncio.create_task(made.send([RECORD, OTHER]))
     await until(lambda: len(inners[0].futures) == 2)
     inners[0].futures[0].set_result(None)
     await asyncio.sleep(0)
@@ -106,8 +145,8 @@ async def test_a_send_ends_when_everything_is_acknowledged(inners: list[Inner]) 
 async def test_a_broken_producer_is_replaced_and_everyone_told_to_publish_again(inners: list[Inner]) -> None:
     made = producer()
     await made.start()
-    sends = [asyncio.create_task(made.send([RECORD])) for _ in range(3)]
-    await until(lambda: len(inners[0].futures) == 3)
+    sends = [asyncio.create_task(made.send([record])) for record in (RECORD, OTHER, RECORD)]
+    await until(lambda: len(inners[0].futures) == 2)
     inners[0].futures[1].set_exception(OutOfOrderSequenceNumber())
     for outcome in await asyncio.gather(*sends, return_exceptions=True):
         assert isinstance(outcome, Unavailable)
@@ -155,13 +194,72 @@ async def test_a_cancelled_send_leaves_the_others_alone(inners: list[Inner]) -> 
     made = producer()
     await made.start()
     first, second = (asyncio.create_task(made.send([RECORD])) for _ in range(2))
-    await until(lambda: len(inners[0].futures) == 2)
+    await until(lambda: len(inners[0].futures) == 1)
     first.cancel()
     await asyncio.sleep(0)
-    inners[0].futures[1].set_result(None)
+    inners[0].futures[0].set_result(None)
     await second
     with pytest.raises(asyncio.CancelledError):
         await first
+
+
+async def test_concurrent_sends_share_batches_that_follow_one_another_at_a_pace(inners: list[Inner]) -> None:
+    made = KafkaProducer("broker:9092", patience=10.0, pace=0.1)
+    await made.start()
+    loop = asyncio.get_running_loop()
+
+    async def acknowledged(count: int) -> float:
+        await until(lambda: len(inners[0].futures) == count)
+        begun = loop.time()
+        for future in inners[0].futures:
+            if not future.done():
+                future.set_result(None)
+        return begun
+
+    _, begun = await asyncio.gather(made.send([RECORD]), acknowledged(1))
+    *_, then = await asyncio.gather(*(made.send([RECORD]) for _ in range(BATCH + 1)), acknowledged(3))
+    assert inners[0].sent == [("topic", [b"v"]), ("topic", [b"v"] * BATCH), ("topic", [b"v"])]
+    assert then - begun >= 0.09
+
+
+async def test_a_record_that_is_refused_fails_alone(inners: list[Inner]) -> None:
+    made = producer()
+    await made.start()
+    inners[0].refusal, inners[0].refused = MessageSizeTooLargeError(), b"large"
+    good = asyncio.create_task(made.send([RECORD]))
+    bad = asyncio.create_task(made.send([Outgoing("topic", b"k", b"large")]))
+    await until(lambda: len(inners[0].futures) == 1)
+    inners[0].futures[0].set_result(None)
+    await good
+    with pytest.raises(ValueError, match="larger"):
+        await bad
+
+
+async def test_a_large_record_is_not_gathered(inners: list[Inner]) -> None:
+    made = KafkaProducer("broker:9092", patience=10.0, pace=3600.0)
+    await made.start()
+    for value in (b"v", b"x" * ALONE_BYTES):
+        sending = asyncio.create_task(made.send([Outgoing("topic", b"k", value)]))
+        await until(lambda: bool(inners[0].futures))
+        inners[0].futures.pop().set_result(None)
+        await sending
+
+
+async def test_stopping_sends_what_is_gathered(inners: list[Inner]) -> None:
+    made = KafkaProducer("broker:9092", patience=10.0, pace=3600.0)
+    await made.start()
+    sending = asyncio.create_task(made.send([RECORD]))
+    await until(lambda: len(inners[0].futures) == 1)
+    inners[0].futures[0].set_result(None)
+    await sending
+    late = asyncio.create_task(made.send([RECORD]))
+    await asyncio.sleep(0)
+    stopping = asyncio.create_task(made.stop())
+    await until(lambda: len(inners[0].futures) == 2)
+    inners[0].futures[1].set_result(None)
+    await late
+    await stopping
+    assert inners[0].stopped
 
 
 @given(st.binary(), st.integers(1, 64))

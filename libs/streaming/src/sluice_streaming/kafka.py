@@ -24,7 +24,7 @@ class KafkaTuning:
     ----------
     patience
         How long `publish` waits for acknowledgement before it raises Unavailable.
-    linger
+    pace
         The least time from one batch to the next; a message that comes alone is sent at once. At a few
         hundred messages a second this makes a fortieth as many requests, which the broker and every
         consumer notice.
@@ -39,7 +39,7 @@ class KafkaTuning:
     """
 
     patience: float = 10.0
-    linger: float = 0.1
+    pace: float = 0.1
     session: float = 10.0
     rebalance: float = 30.0
     fetch_wait: float = 0.2
@@ -72,7 +72,7 @@ class KafkaBackend:
         """Give the process's producer: one, however often it is asked for and started."""
         if self._producer is None:
             self._producer = KafkaProducer(
-                self._bootstrap, patience=self._tuning.patience, linger=self._tuning.linger
+                self._bootstrap, patience=self._tuning.patience, pace=self._tuning.pace
             )
         return self._producer
 

@@ -92,7 +92,7 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
         await stack.enter_async_context(verifier)
         http = await stack.enter_async_context(GuardedClient(loopback=settings.loopback_sources))
         # A portal waits for this record: it is not held back for company.
-        producer = KafkaBackend(settings.kafka, tuning=KafkaTuning(linger=0.0)).producer()
+        producer = KafkaBackend(settings.kafka, tuning=KafkaTuning(pace=0.0)).producer()
         commands = Commands(producer)
         # Serving does not wait for Kafka: reading works without it, and imports are told to come back.
         connecting = asyncio.create_task(commands.connect(), name="connect to Kafka")
