@@ -114,14 +114,16 @@ class Portal:
         assert isinstance(body, dict)
         return body
 
-    async def finished(self, jobs: Iterable[str], within: float = 120.0) -> list[dict[str, Any]]:
-        """Poll until all jobs have ended; give them as last polled."""
+    async def finished(
+        self, jobs: Iterable[str], within: float = 120.0, every: float = 0.2
+    ) -> list[dict[str, Any]]:
+        """Poll until all jobs have ended, `every` so many seconds; give them as last polled."""
         deadline = time.monotonic() + within
         ended: list[dict[str, Any]] = []
         for job in jobs:
             while (body := await self.job(job))["state"] != "FINISHED":
                 assert time.monotonic() < deadline, f"job {job} has not ended: {body['counts']}"
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(every)
             ended.append(body)
         return ended
 
