@@ -159,12 +159,13 @@ def test_what_is_no_manifest_is_one_clear_error(body: bytes) -> None:
 def test_an_assertion_passes_every_check_of_the_server(algorithm: str, tmp_path: Path) -> None:
     pair = make_key_pair(algorithm)
     path = tmp_path / "key.json"
-    path.write_text(json.dumps(pair.private))
+    private = {name: value for name, value in pair.private.items() if name != "use"}
+    path.write_text(json.dumps({"keys": [{**private, "key_ops": ["sign"]}]}))
     key = ClientKey.read(path)
     assert key.public() == pair.public
     url = "https://auth.example/oauth/token"
-    made = [ClientKey(pair.private, clock=lambda: 1_000.0).assertion("me", url) for _ in range(2)]
-    proofs = [verify(each, pair.public["keys"], client="me", token_url=url, now=1_000.0) for each in made]
+    made = [ClientKey(private, clock=lambda: 1_000.0).assertion("me", url) for _ in range(2)]
+    proofs = [verify(each, key.public()["keys"], client="me", token_url=url, now=1_000.0) for each in made]
     assert proofs[0].jti != proofs[1].jti
 
 

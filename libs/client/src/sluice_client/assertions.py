@@ -87,8 +87,9 @@ class ClientKey:
 
     def public(self) -> dict[str, Any]:
         """Give the JWK Set to register: the public half alone."""
-        public = {**self._key.as_dict(private=False), "kid": self.kid, "use": "sig", "alg": self.algorithm}
-        return {"keys": [public]}
+        known = self._key.as_dict(private=False)
+        known.pop("key_ops", None)  # what the private half may do is not what the public one may
+        return {"keys": [{**known, "kid": self.kid, "use": "sig", "alg": self.algorithm}]}
 
     def assertion(self, client_id: str, token_url: str) -> str:
         """Make a client assertion for one request to `token_url`; servers accept each of them once."""

@@ -39,8 +39,11 @@ def new(
         from sluice_security.keys import make_key_pair
 
         pair = make_key_pair(alg.value)
-        path = to or session.config.path.parent / f"key-{pair.kid[:12]}.json"
-        _write(path, msgspec.json.format(msgspec.json.encode(pair.private), indent=2))
+        path = to or session.config.path.parent / f"key-{pair.kid[:12]}.jwks"
+        # Other clients look for their key in a set, and by what it may do rather than by its use.
+        private = {name: value for name, value in pair.private.items() if name != "use"}
+        own = {"keys": [{**private, "key_ops": ["sign"]}]}
+        _write(path, msgspec.json.format(msgspec.json.encode(own), indent=2))
         return path, pair.public
 
     path, public = session.run(work)
