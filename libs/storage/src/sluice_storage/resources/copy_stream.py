@@ -132,6 +132,10 @@ async def copy_out(
                 yield found
         await task
     finally:
+        if not task.done():
+            # Postgres, busy writing to us, may be deaf to a request to cancel for as long as a command may
+            # take, and the pool would wait for it. A connection that is gone it notices with its next write.
+            connection.terminate()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
