@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from sluice_status import __main__ as status
 from sluice_status.settings import Settings as StatusSettings
 from sluice_storage.pool import open_pool
 from sluice_streaming.backend import Backend
+from sluice_streaming.limits import Limits
 from sluice_streaming.memory import MemoryBroker
 from sluice_streaming.messages import Message
 from sluice_streaming.outcomes import Reject
@@ -207,6 +209,13 @@ class Later(Mortal):
         await super().reach(point)
 
 
+class Impatient(ExporterSettings):
+    """Does not wait at its end for deliveries that will never finish."""
+
+    def limits(self) -> Limits:
+        return replace(super().limits(), stop=0.2)
+
+
 @pytest.mark.parametrize("point", ["publish", "published", "commit"])
 async def test_whoever_dies_in_the_middle_the_job_ends_with_every_line_once(
     database: Database, scratch: Path, rows: asyncpg.Pool, point: str
@@ -216,7 +225,7 @@ async def test_whoever_dies_in_the_middle_the_job_ends_with_every_line_once(
     await broker.publish(Message(JOBS_BULK_EXPORT, command.job, command))
     mortal = Later(broker, point)
     context = Context("exporter")
-    settings = ExporterSettings(
+    settings = Impatient(
         postgres=database.dsn_for("exporter"), objects=scratch.as_uri(), export_part_bytes=4096
     )
     doomed = asyncio.create_task(exporter.serve(context, settings, mortal))

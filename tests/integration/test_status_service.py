@@ -18,7 +18,7 @@ from sluice_contracts.events import Event, JobFinished, JobState
 from sluice_contracts.topics import JOBS_EVENTS, JOBS_STATE, Topic
 from sluice_stack.kafka import Kafka
 from sluice_stack.postgres import Postgres
-from sluice_streaming.kafka import KafkaBackend
+from sluice_streaming.kafka import KafkaBackend, KafkaTuning
 from sluice_streaming.messages import Message, Outgoing
 from sluice_streaming.topics_admin import create
 from support.histories import attached, failed, job_number, planned, whole_job
@@ -30,12 +30,16 @@ ITEMS = 40
 
 
 @contextlib.asynccontextmanager
-async def service(kafka: Kafka, database: Database) -> AsyncIterator[asyncio.subprocess.Process]:
+async def service(
+    kafka: Kafka, database: Database, instance: str | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
     environment = {
         **os.environ,
         "SLUICE_KAFKA": kafka.bootstrap,
         "SLUICE_POSTGRES": database.dsn_for("status"),
         "SLUICE_BATCH": "50",
+        # One with a name takes its share up again at once; without one it waits for its session to end.
+        **({"SLUICE_INSTANCE": instance} if instance else {}),
     }
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "sluice_status", env=environment)
     try:
@@ -47,7 +51,8 @@ async def service(kafka: Kafka, database: Database) -> AsyncIterator[asyncio.sub
 
 
 async def publish(kafka: Kafka, events: Sequence[Event]) -> None:
-    producer = KafkaBackend(kafka.bootstrap).producer()
+    # A broker that was just started may take its time to lead all partitions.
+    producer = KafkaBackend(kafka.bootstrap, tuning=KafkaTuning(patience=60.0)).producer()
     await producer.start()
     await producer.publish([Message(JOBS_EVENTS, event.job, event) for event in events])
     await producer.stop()
@@ -90,11 +95,11 @@ async def test_a_service_killed_again_and_again_ends_every_job_once_and_loses_no
     publishing = asyncio.create_task(publish(module_kafka, events))
     for share in (0.1, 0.4, 0.7):
         enough = int(share * len(events))
-        async with service(module_kafka, database) as process:
+        async with service(module_kafka, database, "one") as process:
             await until(lambda enough=enough: admin.fetchval(FOLDED, enough))
             process.kill()
     await publishing
-    async with service(module_kafka, database) as process:
+    async with service(module_kafka, database, "one") as process:
         await until(all_announced)
         await until(lambda: admin.fetchval("SELECT count(*) = 0 FROM status.outbox"))
     assert process.returncode == 0
