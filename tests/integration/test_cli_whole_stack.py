@@ -1,0 +1,80 @@
+"""The command `sluice` against the whole stack: import, load, grant, export."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sluice_stack.cli_profiles import Profiles
+from sluice_stack.source.server import SAMPLE
+from sluice_stack.stack import Stack
+from support.cli import Cli
+from support.stack_export import load_sample
+
+
+@pytest.fixture
+def cli(stack: Stack, tmp_path: Path) -> Cli:
+    """Give the command line with the operator's login, and none other."""
+    profiles = Profiles(stack.layout.home, stack.addresses)
+    config = tmp_path / "config.json"
+    config.write_bytes(profiles.path.read_bytes())
+    return Cli(tmp_path, config)
+
+
+async def done(cli: Cli, *arguments: str) -> str:
+    finished = await cli(*arguments)
+    assert finished.code == 0, finished.err
+    return finished.out
+
+
+async def test_documents_are_imported_listed_and_downloaded(stack: Stack, cli: Cli) -> None:
+    source = f"{stack.addresses.source}/r4/fhir"
+    known = json.loads(await done(cli, "--profile", "operator", "sources", "list", "--json"))
+    if source not in {each["base_url"] for each in known}:
+        await done(cli, "--profile", "operator", "sources", "add", "R4", source)
+    await done(cli, "login", stack.addresses.gateway, "--auth-url", stack.addresses.auth)
+    project = (await done(cli, "projects", "create", "By command")).strip()
+    references = "".join(f"{source}/DocumentReference/bench-{n:06d}\n" for n in range(901, 1021))
+    (cli.folder / "list.txt").write_text(f"{references}{source}/DocumentReference/none-such\n")
+    finished = await cli("import", "list.txt", "--project", project, "--wait", "--json")
+    assert finished.code == 1, finished.err
+    counts = [job["counts"] for job in finished.json["jobs"]]
+    assert sum(each["attached"] for each in counts) == 120
+    assert [each["error"]["code"] for each in finished.json["failed"]] == ["document_not_found"]
+    files = json.loads(await done(cli, "files", "--project", project, "--json"))
+    assert len(files) == 120
+    await done(cli, "download", files[0]["id"], "--to", "here")
+    assert (cli.folder / "here" / files[0]["name"]).stat().st_size == files[0]["size"]
+
+
+async def test_what_is_loaded_is_exported_by_who_was_granted_it(stack: Stack, cli: Cli) -> None:
+    login = (stack.addresses.gateway, "--auth-url", stack.addresses.auth)
+    await done(cli, "load", str(SAMPLE), "--home", str(stack.layout.home.folder))
+    dsn = stack.dsn("sluice_loader")
+    again = json.loads(await done(cli, "load", str(SAMPLE), "--json", "--postgres", dsn))
+    assert all(each["outcome"]["read"] == each["outcome"]["unchanged"] for each in again)
+    sample = await load_sample(stack)
+
+    await done(cli, "keys", "new", "--to", "key.json")
+    client = (await done(cli, "register", *login, "--key", "key.json")).strip()
+    refused = await cli("export", "--system", "--to", "none")
+    assert (refused.code, refused.err.count("\n")) == (3, 1)
+    await done(cli, "--profile", "operator", "grants", "add", "--client", client, "--all-patients")
+
+    finished = json.loads(await done(cli, "export", "--system", "--to", "all", "--json"))
+    assert (finished["complete"], finished["deleted"]) == (True, True)
+    for type_, count in sample.counts.items():
+        exported = (cli.folder / "all" / f"{type_}.0001.ndjson").read_bytes()
+        assert exported.count(b"\n") == count, type_
+
+    chosen = ("--patients", "--type", "Patient", "--patient", ",".join(sample.patients[:2]))
+    await done(cli, "export", *chosen, "--elements", "gender", "--early", "--no-wait", "--to", "two")
+    await done(cli, "export", "--to", "two", "--gzip")
+    exported = (cli.folder / "two" / "Patient.0001.ndjson").read_bytes()
+    found = [json.loads(line) for line in exported.splitlines()]
+    assert {each["id"] for each in found} == set(sample.patients[:2])
+    assert all("gender" in each and "name" not in each for each in found)
+    unknown = await cli("export", "--system", "--type", "Nonsense", "--to", "bad")
+    assert (unknown.code, unknown.err.count("\n")) == (1, 1)
