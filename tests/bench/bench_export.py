@@ -7,6 +7,8 @@ subject plans a system export and writes all its parts with the exporter's own h
 the cache, and take turns. Run from the project's root:
 
     PYTHONPATH=tests .venv/bin/python -m bench.bench_export
+
+With `--sizes 1 --sizes 5` the store grows in between, and all of it is measured again.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ import asyncio
 import os
 import re
 import shutil
+import statistics
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 from uuid import uuid4
 
 import asyncpg
@@ -28,6 +32,7 @@ import psutil
 import typer
 import uvloop
 
+from bench.cpu import ProcessorTime
 from bench.measure import Figure, report, side_by_side
 from sluice_contracts.commands import StartBulkExport, WritePart
 from sluice_contracts.exports import ExportLevel
@@ -63,12 +68,15 @@ class Bench:
     admin: asyncpg.Pool
     folder: Path
     settings: Settings
+    server: int
     resources: int = 0
     bytes: int = 0
     rss: int = 0
+    processor: dict[str, list[float]] = field(default_factory=dict)
 
     async def bare(self) -> float:
         """Copy every resource to a file; gives resources a second."""
+        processor = ProcessorTime(self.server)
         path = self.folder / "bare"
         tables = [
             row["t"]
@@ -84,39 +92,32 @@ class Bench:
                     timeout=3600,
                 )
         seconds = time.perf_counter() - began
+        self.processor.setdefault("bare", []).append(processor.per(self.resources))
         path.unlink()
         return self.resources / seconds
 
     async def export(self, command: StartBulkExport | None = None) -> float:
-        """Plan a system export and write all its parts; gives resources a second."""
+        """Plan a system export, or another, and write all its parts; gives resources a second."""
         command = command or start(level=ExportLevel.SYSTEM)
-        planning, writing = self._exporter()
-        began = time.perf_counter()
-        messages = await planning.handle(Delivery(command, None))
+        planning, writing = self.exporter()
+        processor, began = ProcessorTime(self.server), time.perf_counter()
         gate = asyncio.Semaphore(self.settings.export_parts)
-
-        async def write(part: WritePart) -> None:
-            async with gate:
-                await writing.handle(Delivery(part, None))
-
-        async with asyncio.TaskGroup() as group, self._watching():
-            tasks = [
-                group.create_task(write(message.body))
-                for message in messages
-                if isinstance(message.body, WritePart)
-            ]
-            await asyncio.gather(*tasks)
+        async with self.watching():
+            await export(command, planning, writing, gate)
         seconds = time.perf_counter() - began
         count = await self.admin.fetchval(
             "SELECT sum(count)::bigint FROM exports.files WHERE job = $1", command.job
         )
+        self.processor.setdefault("export", []).append(processor.per(count))
         shutil.rmtree(self.folder / "exports")
         if command.request.group is None and count != self.resources:
             raise RuntimeError(f"{count} of {self.resources} were exported")
         return float(count / seconds)
 
     @asynccontextmanager
-    async def _watching(self) -> AsyncIterator[None]:
+    async def watching(self) -> AsyncIterator[None]:
+        """Note the most memory that this process takes."""
+
         async def watch() -> None:
             while True:
                 self.rss = max(self.rss, psutil.Process().memory_info().rss)
@@ -128,7 +129,8 @@ class Bench:
         finally:
             task.cancel()
 
-    def _exporter(self) -> tuple[Planning, Writing]:
+    def exporter(self) -> tuple[Planning, Writing]:
+        """Give the handlers of both steps."""
         planner, reader = Planner(self.pool), Reader(self.pool)
         provenance = ProvenanceReader(reader, PostgresTargets(self.pool), partial(open_ranking, self.pool))
         cutting = Cutting(self.settings.export_part_bytes, self.settings.keep)
@@ -145,6 +147,22 @@ class Bench:
         return planning, writing
 
 
+async def export(
+    command: StartBulkExport, planning: Planning, writing: Writing, gate: asyncio.Semaphore
+) -> None:
+    """Plan a job, and write its parts as far as the gate lets them."""
+
+    async def write(part: WritePart) -> None:
+        async with gate:
+            await writing.handle(Delivery(part, None))
+
+    messages = await planning.handle(Delivery(command, None))
+    async with asyncio.TaskGroup() as group:
+        for message in messages:
+            if isinstance(message.body, WritePart):
+                group.create_task(write(message.body))
+
+
 async def renamed(path: Path, mark: bytes) -> AsyncIterator[bytes]:
     """Give a file whose ids, and references to them, all begin with `mark`."""
     change: Callable[[bytes], bytes] = partial(_UUID.sub, lambda found: mark + found[0][len(mark) :])
@@ -157,64 +175,84 @@ async def renamed(path: Path, mark: bytes) -> AsyncIterator[bytes]:
         yield change(rest)
 
 
-async def fill(database: Database, files: Sequence[Path], times: int) -> None:
-    """Load the files, so many times."""
+async def fill(database: Database, files: Sequence[Path], held: int, times: int) -> None:
+    """Load the files until they are there so many times; they are there `held` times."""
     pool = await open_pool(database.dsn_for("loader"), size=4)
-    for number in range(times):
+    for number in range(held, times):
         loader = Loader(pool)
         for path in files:
             if number:
                 await loader.load(renamed(path, b"%02x" % number), path.name)
             else:
                 await loader.load_file(path)
-    await pool.execute("VACUUM ANALYZE fhir.resources")
+    await pool.execute("VACUUM ANALYZE fhir.resources", timeout=600)
     await pool.close()
 
 
 async def measure(
-    files: Sequence[Path], database: Database, folder: Path, *, times: int, repeats: int, parts: int
+    files: Sequence[Path], database: Database, folder: Path, *, sizes: Sequence[int], repeats: int, parts: int
 ) -> None:
-    """Let bare COPY and the exporter take turns."""
+    """Let bare COPY and the exporter take turns, at each size."""
     settings = Settings(postgres=database.dsn_for("exporter"), objects=folder.as_uri(), export_parts=parts)
-    await fill(database, files, times)
-    pool = await open_pool(settings.postgres, size=2 * parts + 8)
+    held = 0
+    for times in sizes:
+        await fill(database, files, held, times)
+        held = times
+        async with opened(database, folder, settings) as bench:
+            await bench.bare()
+            limit, subject = await side_by_side(
+                repeats,
+                ("bare COPY to a file", bench.bare),
+                ("export, kick-off to sealed files", bench.export),
+                "resources/s",
+            )
+            _report(bench, limit, subject)
+
+
+@asynccontextmanager
+async def opened(database: Database, folder: Path, settings: Settings) -> AsyncIterator[Bench]:
+    """Open an exporter over what is loaded."""
+    pool = await open_pool(settings.postgres, size=2 * settings.export_parts + 8)
     admin = await open_pool(database.dsn, size=2)
-    bench = Bench(pool, admin, folder, settings)
+    bench = Bench(pool, admin, folder, settings, database.server.process.pid)
     row = await admin.fetchrow(
-        "SELECT count(*) AS n, sum(size)::bigint AS bytes FROM fhir.resources WHERE superseded_by IS NULL"
+        "SELECT count(*) AS n, sum(size)::bigint AS bytes FROM fhir.resources WHERE superseded_by IS NULL",
+        timeout=600,
     )
     if row is None:
         raise RuntimeError("nothing was loaded")
     bench.resources, bench.bytes = row["n"], row["bytes"]
-    await bench.bare()
-    limit, subject = await side_by_side(
-        repeats,
-        ("bare COPY to a file", bench.bare),
-        ("export, kick-off to sealed files", bench.export),
-        "resources/s",
-    )
-    await pool.close()
-    await admin.close()
-    _report(bench, limit, subject)
+    try:
+        yield bench
+    finally:
+        await pool.close()
+        await admin.close()
 
 
 def _report(bench: Bench, *figures: Figure) -> None:
     rate = figures[1].median * bench.bytes / bench.resources / 1e6
+    processor = {name: statistics.median(values) for name, values in bench.processor.items()}
     notes = (
         f"{bench.resources:,} resources, {bench.bytes / 1e6:,.0f} MB of NDJSON, {rate:,.0f} MB/s exported",
         f"{bench.settings.export_parts} parts at once, sha256 of every file included",
+        f"processor time per resource: bare {processor['bare']:.1f} us, export {processor['export']:.1f} us",
         f"this process at its most: {bench.rss / 2**20:,.0f} MB RSS",
         "asked for: 60% of the limit, 100,000 resources/s, 200 MB",
     )
     report(f"Export ({os.cpu_count()} cores)", figures, notes)
 
 
-def main(patients: int = 70, times: int = 2, repeats: int = 5, parts: int = 4) -> None:
+def main(
+    patients: int = 70,
+    sizes: Annotated[list[int], typer.Option(help="how many times the set is loaded")] = [1],  # noqa: B006
+    repeats: int = 5,
+    parts: int = 4,
+) -> None:
     """Measure and print."""
     files = sorted(generated(patients).glob("*.ndjson"))
     with running_postgres() as server, fresh_database(server) as database, scratch_folder() as folder:
         folder.chmod(0o777)
-        uvloop.run(measure(files, database, folder, times=times, repeats=repeats, parts=parts))
+        uvloop.run(measure(files, database, folder, sizes=sizes, repeats=repeats, parts=parts))
 
 
 if __name__ == "__main__":
