@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -26,6 +27,8 @@ from support.streams import KafkaLog, Log, MemoryLog, Mortal, commands, fetch, r
 
 Handle = Callable[[Delivery[FetchDocument]], Awaitable[Sequence[Message]]]
 QUICK = Limits(commit_every=0.05, drain=2.0, stop=2.0)
+# For handlers that never end: nothing is gained by waiting for them.
+HURRIED = replace(QUICK, stop=0.2)
 
 
 @pytest.fixture(params=["memory", "kafka"])
@@ -47,11 +50,16 @@ class Bed:
         self.dead: list[tuple[object, Failure]] = []
 
     def worker(
-        self, handle: Handle | None = None, *, backend: Backend | None = None, concurrency: int = 8
+        self,
+        handle: Handle | None = None,
+        *,
+        backend: Backend | None = None,
+        concurrency: int = 8,
+        limits: Limits = QUICK,
     ) -> Worker:
         step = Step(topic=self.inbox, handle=handle or self.handle, on_dead=self.on_dead, max_attempts=3)
         backend = backend or self.log.backend()
-        return Worker(backend, self.group, [step], concurrency=concurrency, limits=QUICK)
+        return Worker(backend, self.group, [step], concurrency=concurrency, limits=limits)
 
     async def handle(self, delivery: Delivery[FetchDocument]) -> Sequence[Message]:
         self.effects[delivery.command.item] += 1
@@ -133,7 +141,7 @@ async def test_a_crash_at_any_step_loses_nothing(bed: Bed, point: str) -> None:
         return answer
 
     stop = asyncio.Event()
-    first = asyncio.create_task(bed.worker(handle, backend=mortal).run(stop))
+    first = asyncio.create_task(bed.worker(handle, backend=mortal, limits=HURRIED).run(stop))
     await asyncio.wait_for(mortal.dead.wait(), 30)
     await asyncio.sleep(0.1)
     first.cancel()
@@ -354,7 +362,7 @@ async def test_a_stop_releases_what_does_not_finish(bed: Bed) -> None:
         return ()
 
     await bed.send(10)
-    worker = bed.worker(hang)
+    worker = bed.worker(hang, limits=HURRIED)
     stop = asyncio.Event()
     run = asyncio.create_task(worker.run(stop))
     await until(lambda: len(began) == 8)
