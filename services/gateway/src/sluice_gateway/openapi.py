@@ -28,7 +28,9 @@ _ABOUT = """\
 Imports FHIR documents in bulk into projects and serves the files they became; exports resources in bulk.
 
 Every request carries an access token of the authorization server, as `Authorization: Bearer` or as
-`X-SBG-Auth-Token`. Errors of every kind have one shape: `status`, `code`, `message`, `more_info`.
+`X-SBG-Auth-Token`. [The SMART configuration](/fhir/.well-known/smart-configuration) says where to sign up
+(`registration_endpoint`, RFC 7591) and where tokens come from (`token_endpoint`, grant
+`client_credentials`; ask for the scopes `bulk/import files/read files/write` to import). Errors of every kind have one shape: `status`, `code`, `message`, `more_info`.
 Below `/fhir` the token comes as `Authorization: Bearer` only, and errors are FHIR OperationOutcomes.
 Bulk requests are limited per client; each answer tells what is left.
 """
@@ -250,7 +252,7 @@ def document(routes: Sequence[Route] = ROUTES) -> Json:
         "info": {
             "title": "Sluice",
             "version": "2.0.0",
-            "summary": "Bulk import of FHIR documents.",
+            "summary": "Bulk import of FHIR documents, and bulk export of FHIR data.",
             "description": _ABOUT,
         },
         "servers": [{"url": "/"}],
