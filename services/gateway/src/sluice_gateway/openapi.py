@@ -30,7 +30,9 @@ Imports FHIR documents in bulk into projects and serves the files they became; e
 Every request carries an access token of the authorization server, as `Authorization: Bearer` or as
 `X-SBG-Auth-Token`. [The SMART configuration](/fhir/.well-known/smart-configuration) says where to sign up
 (`registration_endpoint`, RFC 7591) and where tokens come from (`token_endpoint`, grant
-`client_credentials`; ask for the scopes `bulk/import files/read files/write` to import). Errors of every kind have one shape: `status`, `code`, `message`, `more_info`.
+`client_credentials`; ask for the scopes `bulk/import files/read files/write` to import).
+
+Errors of every kind have one shape: `status`, `code`, `message`, `more_info`.
 Below `/fhir` the token comes as `Authorization: Bearer` only, and errors are FHIR OperationOutcomes.
 Bulk requests are limited per client; each answer tells what is left.
 """
