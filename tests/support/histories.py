@@ -12,7 +12,9 @@ from sluice_contracts.events import (
     DocumentFetched,
     DocumentScraped,
     Event,
+    FileLoaded,
     FileOutcome,
+    ImportSettled,
     ItemCancelled,
     ItemEvent,
     ItemFailed,
@@ -53,6 +55,12 @@ def attached(job: str, item: int, at: float = BEGAN + 9, outcome: FileOutcome = 
 def sealed(job: str, item: int, at: float = BEGAN + 9) -> PartSealed:
     """Give the success of an export's part."""
     return PartSealed(job=job, at=at, item=item, resource_type="Patient", files=1, count=9, size=20_480)
+
+
+def loaded(job: str, item: int, at: float = BEGAN + 9, size: int = 20_480) -> FileLoaded:
+    """Give the success of a bulk import's file."""
+    counts = dict.fromkeys(("created", "updated", "unchanged", "stale", "invalid", "deleted"), 1)
+    return FileLoaded(job=job, at=at, item=item, resource_type="Patient", read=5, size=size, **counts)
 
 
 def failed(job: str, item: int, at: float = BEGAN + 9, code: str = "document_not_found") -> ItemFailed:
@@ -117,6 +125,15 @@ def _final(job: str, item: int) -> st.SearchStrategy[ItemEvent]:
             files=st.just(1),
             count=st.just(9),
             size=st.integers(0, 3),
+        ),
+        st.builds(loaded, st.just(job), st.just(item), _times, st.integers(0, 3)),
+        st.builds(
+            ImportSettled,
+            job=st.just(job),
+            item=st.just(item),
+            at=_times,
+            files=st.just(2),
+            failed=st.just(1),
         ),
         st.builds(
             ItemFailed,

@@ -1,8 +1,9 @@
 """Commands: what one service asks of the next.
 
-Commands carry identifiers and positions, never resources or files: what an item is about waits in Postgres
-(`documents.items`, `documents.fetched`, `documents.scraped`, `exports.parts`) under (job, item). The one
-exception is the command that starts a job, which is the acceptance itself and so carries the whole request.
+Commands carry identifiers and positions, never resources or files: what an item is about waits under
+(job, item) in Postgres (`documents.items`, `documents.fetched`, `documents.scraped`, `exports.parts`,
+`pulls.files`). The one exception is the command that starts a job, which is the acceptance itself and so
+carries the whole request.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from sluice_contracts.exports import ExpiryReason, ExportAccess, ExportRequest
+from sluice_contracts.imports import ImportRequest
 
 
 class ConflictResolution(StrEnum):
@@ -119,3 +121,59 @@ class ExpireJob(Command, frozen=True, kw_only=True, tag="ExpireJob"):
 
 BulkExportCommand = StartBulkExport | CancelBulkExport
 PartCommand = WritePart | FailPart
+
+
+class StartBulkImport(Command, frozen=True, kw_only=True, tag="StartBulkImport"):
+    """Kick off an export at a source and import it: this record on Kafka is the job's acceptance.
+
+    `client` is the OAuth client, `subject` whom its token speaks for, `submitted_at` Unix seconds.
+    """
+
+    client: str
+    subject: str
+    submitted_at: float
+    request: ImportRequest
+
+
+class CancelBulkImport(Command, frozen=True, kw_only=True, tag="CancelBulkImport"):
+    """Stop a bulk import. Same topic and key as its start, so it never arrives before it."""
+
+
+class PollExport(Command, frozen=True, kw_only=True, tag="PollExport"):
+    """Take the job's next step at its source, which is due now: kick off, poll, or delete the export there.
+
+    `turn` counts a job's steps; a command whose turn is over asks for nothing any more.
+    """
+
+    turn: int
+
+
+class FailImport(Command, frozen=True, kw_only=True, tag="FailImport"):
+    """End a bulk import that can go no further; `code` is an item's error.
+
+    The rest is what its start said, if that is what failed; else empty.
+    """
+
+    code: str
+    client: str = ""
+    subject: str = ""
+    submitted_at: float = 0.0
+
+
+class LoadFile(ItemCommand, frozen=True, kw_only=True, tag="LoadFile"):
+    """Download one file of the source's export into the resource store; `item` is the file."""
+
+
+class FailFile(ItemCommand, frozen=True, kw_only=True, tag="FailFile"):
+    """Give a file up; `code` is an item's error, `source_status` the HTTP status of the source's answer."""
+
+    code: str
+    source_status: int | None = None
+
+
+class FinishImport(ItemCommand, frozen=True, kw_only=True, tag="FinishImport"):
+    """Do what is left when all files of a bulk import have ended; `item` is the job's last one."""
+
+
+BulkImportCommand = StartBulkImport | CancelBulkImport | PollExport | FailImport
+PulledFileCommand = LoadFile | FailFile | FinishImport

@@ -36,6 +36,15 @@ class ItemError(StrEnum):
     BAD_INLINE_DATA = "bad_inline_data"
     DECOMPRESSION_REFUSED = "decompression_refused"
     DESTINATION_GONE = "destination_gone"
+    EXPORT_NOT_STARTED = "export_not_started"
+    EXPORT_GONE = "export_gone"
+    EXPORT_FAILED = "export_failed"
+    EXPORT_TIMEOUT = "export_timeout"
+    BAD_MANIFEST = "bad_manifest"
+    FILE_NOT_FOUND = "file_not_found"
+    FILE_TOO_LARGE = "file_too_large"
+    FILE_TRUNCATED = "file_truncated"
+    NOT_NDJSON = "not_ndjson"
     CANCELLED = "cancelled"
     INTERNAL = "internal"
 
@@ -58,6 +67,7 @@ class ErrorText:
 
 
 _RETRY_LATER = "Submit the item again later."
+_RETRY_IMPORT = "Begin the import again later."
 _ASK_SOURCE = "Check the document at its source, or ask the source's operator."
 
 ERROR_TEXTS: dict[ItemError, ErrorText] = {
@@ -115,6 +125,31 @@ ERROR_TEXTS: dict[ItemError, ErrorText] = {
         404,
         "The folder or project was deleted before the file arrived.",
         "Submit the item again to another folder.",
+    ),
+    ItemError.EXPORT_NOT_STARTED: ErrorText(
+        502,
+        "The source did not begin the export: it answered without 202 or without a Content-Location.",
+        "Check that the address is that of an export, or ask the source's operator.",
+    ),
+    ItemError.EXPORT_GONE: ErrorText(
+        502, "The source does not know the export any more.", "Begin the import again."
+    ),
+    ItemError.EXPORT_FAILED: ErrorText(
+        502, "The source says that its export has failed.", "Ask the source's operator."
+    ),
+    ItemError.EXPORT_TIMEOUT: ErrorText(
+        504, "The source's export did not end in the time that an import waits.", _RETRY_IMPORT
+    ),
+    ItemError.BAD_MANIFEST: ErrorText(
+        502, "The source's manifest is not one of a bulk export.", "Ask the source's operator."
+    ),
+    ItemError.FILE_NOT_FOUND: ErrorText(404, "The source does not have the file.", _RETRY_IMPORT),
+    ItemError.FILE_TOO_LARGE: ErrorText(
+        413, "The file is over the size limit.", "Have the source write smaller files."
+    ),
+    ItemError.FILE_TRUNCATED: ErrorText(502, "The file ended early, repeatedly.", _RETRY_IMPORT),
+    ItemError.NOT_NDJSON: ErrorText(
+        502, "The source answered with something else than NDJSON.", "Ask the source's operator."
     ),
     ItemError.CANCELLED: ErrorText(
         409, "The job was cancelled before this item ended.", "Submit the item again."

@@ -59,6 +59,8 @@ class Stage(StrEnum):
     SCRAPE = "scrape"
     ATTACH = "attach"
     EXPORT = "export"
+    PULL = "pull"
+    LOAD = "load"
 
 
 class FileOutcome(StrEnum):
@@ -153,6 +155,32 @@ class PartSealed(ItemEvent, frozen=True, kw_only=True, tag="PartSealed"):
     size: Bytes
 
 
+class FileLoaded(ItemEvent, frozen=True, kw_only=True, tag="FileLoaded"):
+    """A file of a source's export is in the resource store, as far as its lines were sound.
+
+    `resource_type` is what its manifest says it holds, empty if it says nothing. Of its `read` lines so many
+    made new resources, new versions, changed nothing, were older than what is there, or could not be kept;
+    `deleted` resources were deleted. `size` is in bytes of lines.
+    """
+
+    resource_type: Word
+    read: Bytes
+    created: Bytes
+    updated: Bytes
+    unchanged: Bytes
+    stale: Bytes
+    invalid: Bytes
+    deleted: Bytes
+    size: Bytes
+
+
+class ImportSettled(ItemEvent, frozen=True, kw_only=True, tag="ImportSettled"):
+    """All files of a bulk import have ended, `failed` of `files` without being loaded."""
+
+    files: Count
+    failed: Count
+
+
 class ItemRetrying(ItemEvent, frozen=True, kw_only=True, tag="ItemRetrying"):
     """A step failed for now and is tried again at `due` (Unix seconds); `attempt` counts from 1."""
 
@@ -186,6 +214,8 @@ JobEvent = (
     | DocumentScraped
     | DocumentAttached
     | PartSealed
+    | FileLoaded
+    | ImportSettled
     | ItemRetrying
     | ItemFailed
     | ItemCancelled

@@ -125,6 +125,23 @@ BULK_EXPORT_PARTS = Topic(
     consumers=("exporter",),
     retries=RETRY_TIERS,
 )
+JOBS_BULK_IMPORT = Topic(
+    name="jobs.bulk-import",
+    messages=commands.BulkImportCommand,
+    key="job",
+    producers=("gateway", "puller"),
+    consumers=("puller",),
+    retries=RETRY_TIERS,
+    ordered=True,
+)
+BULK_IMPORT_FILES = Topic(
+    name="bulk-import.files",
+    messages=commands.PulledFileCommand,
+    key="job and file, so that one job's files spread over processes",
+    producers=("puller",),
+    consumers=("puller",),
+    retries=RETRY_TIERS,
+)
 JOBS_EXPIRE = Topic(
     name="jobs.expire",
     messages=commands.ExpireJob,
@@ -138,7 +155,7 @@ JOBS_EVENTS = Topic(
     name="jobs.events",
     messages=events.JobEvent,
     key="job",
-    producers=("fetcher", "scraper", "attacher", "exporter", "expirer", "status"),
+    producers=("fetcher", "scraper", "attacher", "puller", "exporter", "expirer", "status"),
     consumers=("status", "downstream systems"),
     retention=timedelta(days=30),
 )
@@ -159,6 +176,8 @@ TOPICS = (
     DOCUMENT_ATTACH,
     JOBS_BULK_EXPORT,
     BULK_EXPORT_PARTS,
+    JOBS_BULK_IMPORT,
+    BULK_IMPORT_FILES,
     JOBS_EXPIRE,
     JOBS_EVENTS,
     JOBS_STATE,

@@ -144,6 +144,20 @@ class GuardedClient:
         response = await self._send("POST", target, headers, credentials, data)
         return GuardedResponse(response, target, self.limits)
 
+    async def delete(
+        self, url: str | URL, allowed: Allowlist, *, credentials: Mapping[str, str] = NONE
+    ) -> GuardedResponse:
+        """DELETE. A redirect is an answer like any other: what is deleted is what was named.
+
+        Raises
+        ------
+        SourceFailure
+            As for `get`.
+        """
+        target = allowed.check(url)
+        response = await self._send("DELETE", target, NONE, credentials)
+        return GuardedResponse(response, target, self.limits)
+
     async def _send(
         self,
         method: str,

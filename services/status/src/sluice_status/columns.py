@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sluice_contracts.events import DocumentAttached, DocumentFetched, ItemFailed, ItemRetrying, PartSealed
+from sluice_contracts.events import (
+    DocumentAttached,
+    DocumentFetched,
+    FileLoaded,
+    ItemFailed,
+    ItemRetrying,
+    PartSealed,
+)
 from sluice_status.batch import News
 
 COLUMNS = (
@@ -34,7 +41,7 @@ def table(news: Mapping[str, News]) -> list[Row]:
         for item, (rank, it) in told.items.items():
             if type(it) is DocumentAttached:
                 add((job, item, rank, it.at, it.size, it.file, it.outcome, None, None, None, None))
-            elif type(it) is DocumentFetched or type(it) is PartSealed:
+            elif type(it) is DocumentFetched or type(it) is PartSealed or type(it) is FileLoaded:
                 add((job, item, rank, it.at, it.size, None, None, None, None, None, None))
             elif type(it) is ItemFailed:
                 add((job, item, rank, it.at, None, None, None, it.stage, it.code, None, it.source_status))

@@ -14,7 +14,9 @@ from sluice_contracts.events import (
     DocumentFetched,
     DocumentScraped,
     Event,
+    FileLoaded,
     FileOutcome,
+    ImportSettled,
     ItemCancelled,
     ItemEvent,
     ItemFailed,
@@ -35,6 +37,9 @@ RANKS: dict[type[Event], int] = {
     DocumentAttached: int(ItemRank.ATTACHED),
     # A part of an export has taken effect when it is sealed.
     PartSealed: int(ItemRank.ATTACHED),
+    # So has a file of an import when it is loaded, and the import's last item when all its files have ended.
+    FileLoaded: int(ItemRank.ATTACHED),
+    ImportSettled: int(ItemRank.ATTACHED),
 }
 FINAL = int(ItemRank.CANCELLED)
 
@@ -74,7 +79,7 @@ def row_of(event: ItemEvent) -> ItemRow:
         )
     if isinstance(event, ItemRetrying):
         return ItemRow(rank, event.at, stage=str(event.stage), code=event.code, attempt=event.attempt)
-    if isinstance(event, DocumentFetched | PartSealed):
+    if isinstance(event, DocumentFetched | PartSealed | FileLoaded):
         return ItemRow(rank, event.at, size=event.size)
     return ItemRow(rank, event.at)
 
