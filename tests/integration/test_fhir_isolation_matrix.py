@@ -105,7 +105,7 @@ async def ask(site: RealSite, method: str, path: str, who: dict[str, str]) -> tu
 
 def path_of(route: Route, type_: str, id_: str) -> str:
     """Give an address by a route; a search is for the id."""
-    path = route.path.replace("{type}", type_)
+    path = route.path.replace("{type}", type_).replace("{vid}", "1")
     return path.replace("{id}", id_) if "{id}" in path else f"{path}?_id={id_}"
 
 

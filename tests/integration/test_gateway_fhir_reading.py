@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
+import asyncpg
 import pytest
 from aiohttp import ClientResponse
 
@@ -187,6 +188,88 @@ async def test_a_resource_says_its_version_and_is_sent_once(site: RealSite, stor
     await store.load({**patient("a"), "active": True})
     changed = await get(site, "Patient/a", token(site), **{"If-None-Match": tag})
     assert (changed.status, changed.headers["ETag"]) == (200, 'W/"2"')
+
+
+async def test_asking_about_a_resource_gives_what_reading_gives_without_it(
+    site: RealSite, store: Store
+) -> None:
+    await grant(site, "g")
+    for path in ("Patient/a", "Patient/a/_history/1", "Binary/no", "Patient/b", "Patient/b/_history/1"):
+        told = await site.call("HEAD", f"/fhir/{path}", headers=token(site))
+        read = await get(site, path)
+        assert (told.status, await told.read()) == (read.status, b"")
+        for name in ("ETag", "Last-Modified", "Content-Type", "Content-Length"):
+            assert told.headers.get(name) == read.headers.get(name)
+
+
+async def test_only_the_current_version_is_told(site: RealSite, store: Store) -> None:
+    await grant(site, "g")
+    await Groups(store.readers).create("mine", "Mine", ["a"])
+    await grant(site, "mine")
+    first = await get(site, "Patient/a/_history/1")
+    assert (first.status, first.headers["ETag"]) == (200, 'W/"1"')
+    await store.load({**patient("a"), "active": True})
+    paths = ("Patient/a/_history/2", "Patient/a/_history/1", "Patient/a/_history/x", "Patient/b/_history/1")
+    assert await statuses(site, token(site), *paths) == [200, 404, 404, 404]
+    await store.loader.delete([("Patient", "a")])
+    assert await statuses(site, token(site), "Patient/a/_history/2") == [404]
+    version = (await get(site, "Group/mine")).headers["ETag"].strip('W/"')
+    assert await statuses(site, token(site), f"Group/mine/_history/{version}") == [200]
+
+
+async def test_a_search_by_a_form_is_the_search_by_its_address(site: RealSite, store: Store) -> None:
+    await grant(site, "g")
+
+    async def search(query: str, **form: Any) -> ClientResponse:
+        return await site.post(f"/fhir/Observation/_search{query}", headers=token(site), **form)
+
+    expected = await (await get(site, "Observation?_id=a1,b1&category=laboratory")).json(content_type=None)
+    for query, fields in (
+        ("", {"_id": "a1,b1", "category": "laboratory"}),
+        ("?_id=a1,b1", {"category": "laboratory"}),
+        ("?_id=a1,b1&category=laboratory", None),
+    ):
+        answer = await search(query, data=fields)
+        assert (answer.status, await answer.json(content_type=None)) == (200, expected)
+    page = await (await search("", data={"_count": "1"})).json(content_type=None)
+    (following,) = [link["url"] for link in page["link"] if link["relation"] == "next"]
+    assert (await get(site, following.removeprefix(FHIR + "/"))).status == 200
+    for form, status in (
+        ({"data": {"unheard": "1"}}, 400),
+        ({"data": {"_id": "a\0"}}, 400),
+        ({"data": {"_format": "xml"}}, 406),
+        ({"json": {"_id": "a1"}}, 415),
+        ({"data": {f"f{number}": "x" for number in range(2000)}}, 400),
+    ):
+        answer = await search("", **form)
+        shown = await answer.json(content_type="application/fhir+json")
+        assert (answer.status, shown["resourceType"]) == (status, "OperationOutcome")
+
+
+async def test_who_may_not_see_it_costs_the_same_whether_it_is_there_or_not(
+    site: RealSite, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that took another statement would tell by its time what it does not tell by its words."""
+    await store.load(group("it", "b"), binary("it"))
+    await grant(site, "g")
+    asked: list[str] = []
+    for name in ("fetch", "fetchval", "fetchrow"):
+        monkeypatch.setattr(asyncpg.Pool, name, noting(getattr(asyncpg.Pool, name), asked))
+    for path in ("Patient/b", "Observation/b1", "Organization/o", "Group/it", "Binary/it"):
+        work = []
+        for id_ in (path, f"{path.partition('/')[0]}/no"):
+            asked.clear()
+            assert (await get(site, id_)).status == 404
+            work.append([query for query in asked if "fhir." in query])
+        assert work[0] == work[1] != []
+
+
+def noting(method: Any, asked: list[str]) -> Any:
+    async def noted(pool: asyncpg.Pool, query: str, *arguments: Any, **more: Any) -> Any:
+        asked.append(query)
+        return await method(pool, query, *arguments, **more)
+
+    return noted
 
 
 async def test_what_was_deleted_is_gone_for_who_could_see_it_and_never_was_for_others(

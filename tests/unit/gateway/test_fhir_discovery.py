@@ -10,10 +10,12 @@ import pytest
 
 from sluice_auth.handlers.discovery import smart_configuration
 from sluice_fhir.fhirpath_model import RESOURCE_TYPES
-from sluice_fhir.search import compile_filter
-from sluice_gateway.fhir.capabilities import OAUTH_URIS
+from sluice_fhir.search import SearchError, compile_filter
+from sluice_fhir.search_table import parameters
+from sluice_gateway.fhir.capabilities import NOT_EXPORTED, OAUTH_URIS
 from sluice_gateway.fhir.declared import FHIR_ROUTES
 from sluice_gateway.fhir.discovery import Discovery
+from sluice_gateway.fhir.queries import parse_search
 from sluice_security.authority import HttpAuthority
 from sluice_security.scopes import Scopes
 from support.auth_server import auth_server
@@ -44,7 +46,22 @@ async def test_the_statement_names_the_guide_the_server_and_every_type(site: Sit
     assert "http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data" in shown["instantiates"]
     assert {resource["type"] for resource in rest["resource"]} == RESOURCE_TYPES
     for resource in rest["resource"]:
-        assert [each["code"] for each in resource["interaction"]] == ["read", "search-type"]
+        assert [each["code"] for each in resource["interaction"]] == ["read", "vread", "search-type"]
+
+
+def test_the_statement_says_of_types_what_there_are_routes_for() -> None:
+    served = {(route.method, route.path.removeprefix("/fhir")) for route in FHIR_ROUTES}
+    ways = {way for way in served if way[1].startswith("/{type}") and way[0] != "HEAD"}
+    # read, vread, and search-type in both of its forms: what the statement says of every type.
+    assert ways == {
+        ("GET", "/{type}/{id}"),
+        ("GET", "/{type}/{id}/_history/{vid}"),
+        ("GET", "/{type}"),
+        ("POST", "/{type}/_search"),
+    }
+    operations = {(method, path) for method, path in served if path.endswith("$export")}
+    levels = ("/$export", "/Patient/$export", "/Group/{id}/$export")
+    assert operations == {(method, level) for method in ("GET", "POST") for level in levels}
 
 
 async def test_the_statement_has_the_three_export_operations(site: Site) -> None:
@@ -63,9 +80,16 @@ async def test_every_search_parameter_that_is_told_of_can_be_used(site: Site) ->
     (rest,) = (await capabilities(site))["rest"]
     for resource in rest["resource"]:
         for parameter in resource["searchParam"]:
-            own = (resource["type"], parameter["name"]) == ("Group", "name")
-            if not own and parameter["type"] != "composite":
+            told_not = [each["url"] for each in parameter.get("extension", ())]
+            assert told_not in ([], [NOT_EXPORTED])
+            if told_not:
+                with pytest.raises(SearchError):
+                    compile_filter(resource["type"], f"{parameter['name']}=x")
+                parse_search(resource["type"], [(parameter["name"], "x")])
+            elif parameter["type"] != "composite":
                 compile_filter(resource["type"], f"{parameter['name']}:missing=true")
+            else:
+                assert parameters(resource["type"])[parameter["name"]].components
 
 
 async def test_the_addresses_of_oauth_are_those_that_the_authorization_server_names(site: Site) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ADVANCE_HEADER = "X-SBG-Advance-Access"
 FAMILY_HEADER = "X-SBG-Auth-Token"
 JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
 GATEWAY: web.AppKey[Gateway] = web.AppKey("gateway")
 BODY_SECONDS = 30.0
 """How long a request's body may take to arrive."""
@@ -109,6 +110,8 @@ class Route:
         Types that the request is parsed as.
     reads_body
         The handler parses the body itself, because it lists more problems than types can tell.
+    form
+        The body is a form's fields, not JSON.
     advance
         The advance-access header is required.
     idempotent
@@ -135,6 +138,7 @@ class Route:
     body: Any = None
     query: type[QueryModel] | None = None
     reads_body: bool = False
+    form: bool = False
     advance: bool = False
     idempotent: bool = False
     counted: bool = False
@@ -156,6 +160,8 @@ class Route:
     @property
     def takes(self) -> tuple[str, ...]:
         """Content types that a request's body may have."""
+        if self.form:
+            return (FORM,)
         return (FHIR_JSON, JSON) if self.fhir else (JSON,)
 
 

@@ -11,6 +11,7 @@ from sluice_fhir.search_table import Kind, parameters
 from sluice_gateway.fhir.outcomes import FHIR_JSON
 
 BULK_DATA = "http://hl7.org/fhir/uv/bulkdata"
+NOT_EXPORTED = f"{BULK_DATA}/Extension/operation-not-supported"
 OAUTH_URIS = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
 GROUP_NAME = "name"
 """A search parameter of Group that R5 has and R4 has not."""
@@ -87,13 +88,24 @@ def _resource(type_: str) -> dict[str, Any]:
         search[GROUP_NAME] = Kind.STRING.value
     shown: dict[str, Any] = {
         "type": type_,
-        "interaction": [{"code": "read"}, {"code": "search-type"}],
+        "interaction": [{"code": "read"}, {"code": "vread"}, {"code": "search-type"}],
         "versioning": "versioned",
         "readHistory": False,
-        "searchParam": [{"name": name, "type": kind} for name, kind in sorted(search.items())],
+        "conditionalRead": "full-support",
+        "searchParam": [_parameter(type_, name, kind) for name, kind in sorted(search.items())],
     }
     if type_ in _EXPORTS:
         shown["operation"] = [_operation(_EXPORTS[type_])]
+    return shown
+
+
+def _parameter(type_: str, name: str, kind: str) -> dict[str, Any]:
+    shown: dict[str, Any] = {"name": name, "type": kind}
+    if (type_, name) == ("Group", GROUP_NAME):
+        # A search finds groups by it, a `_typeFilter` does not take it.
+        shown["extension"] = [
+            {"url": NOT_EXPORTED, "valueCanonical": f"{BULK_DATA}/CapabilityStatement/bulk-data"}
+        ]
     return shown
 
 

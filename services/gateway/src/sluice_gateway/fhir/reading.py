@@ -23,6 +23,8 @@ from sluice_storage.resources.lookup import Lookup
 from sluice_storage.resources.model import Stored
 
 _DOCUMENT = "DocumentReference"
+# No id of a resource: nobody has it.
+_NOBODY = ""
 
 
 class _Context(Struct):
@@ -74,12 +76,27 @@ class Reading:
         Problem
             404: it does not exist, or not for this token. 410: it was deleted.
         """
+        return _alive(await self._find(who, type_, id_))
+
+    async def read_version(self, who: Principal, type_: str, id_: str, version: str) -> Stored:
+        """Give a resource if it still is of this version; older ones are not told (R4 section 3.1.0.2).
+
+        Raises
+        ------
+        Problem
+            404: it does not exist, not for this token, or is of another version. 410: that version is its
+            deletion.
+        """
+        found = await self._find(who, type_, id_)
+        if str(found.version) != version:
+            raise not_found()
+        return _alive(found)
+
+    async def _find(self, who: Principal, type_: str, id_: str) -> Stored:
         grants = await self._grants.of(who.client, who.subject)
         found = await self._visible(who, grants, type_, id_)
         if found is None:
             raise not_found()
-        if found.deleted:
-            raise Problem(410, "deleted", "The resource was deleted.", "")
         return found
 
     async def _visible(
@@ -89,24 +106,27 @@ class Reading:
         if view is None:
             return None
         found = await self._lookup.read(type_, id_)
+        # Up to here and no further for who may not see it, whether it is there or not.
+        if not await self._within(view, type_, id_, found) and not await self._attached(
+            who, grants, type_, id_, found
+        ):
+            return None
         if type_ == "Group" and (found is None or found.deleted):
             found = await self._managed_group(id_) or found
-        if found is None:
-            return None
-        if not await self._within(view, found) and not await self._attached(who, grants, found):
-            return None
-        if not view.filters:
+        if found is None or not view.filters:
             return found
         # What was deleted cannot be searched any more.
         return None if found.body is None or not view.satisfied(_decoded(found.body)) else found
 
-    async def _within(self, view: View, found: Stored) -> bool:
+    async def _within(self, view: View, type_: str, id_: str, found: Stored | None) -> bool:
         if view.all_patients:
             return True
-        if found.type == "Group":
+        if type_ == "Group":
             # It is in the compartment of each of its members, and tells who else it has.
-            return found.id in view.groups
-        return bool(found.patients) and await self._groups.any_member(view.groups, found.patients)
+            return id_ in view.groups
+        # What is in nobody's compartment, or not there at all, is looked for as long as anything else.
+        patients = found.patients if found is not None else ()
+        return await self._groups.any_member(view.groups, patients or (_NOBODY,))
 
     async def _managed_group(self, id_: str) -> Stored | None:
         group = await self._groups.get(id_)
@@ -114,11 +134,14 @@ class Reading:
             return None
         return group_resource(group, await self._groups.members(id_))
 
-    async def _attached(self, who: Principal, grants: tuple[Grant, ...], found: Stored) -> bool:
+    async def _attached(
+        self, who: Principal, grants: tuple[Grant, ...], type_: str, id_: str, found: Stored | None
+    ) -> bool:
         """Say whether a Binary is of something that the token may see."""
-        if found.type != "Binary" or found.body is None:
+        if type_ != "Binary":
             return False
-        context = msgspec.json.decode(found.body, type=_Binary).securityContext
+        body = None if found is None else found.body
+        context = None if body is None else msgspec.json.decode(body, type=_Binary).securityContext
         if context is not None:
             owner = self._reference(context.reference)
             if owner is None or owner.type == "Binary":
@@ -128,9 +151,9 @@ class Reading:
         view = view_of(grants, who.scopes, _DOCUMENT, "r")
         if view is None:
             return False
-        documents = await self._lookup.mentioning(_DOCUMENT, f"Binary/{found.id}", groups=view.groups)
-        return any(
-            self._has_attachment(each.body, found.id) and view.satisfied(_decoded(each.body))
+        documents = await self._lookup.mentioning(_DOCUMENT, f"Binary/{id_}", groups=view.groups)
+        return body is not None and any(
+            self._has_attachment(each.body, id_) and view.satisfied(_decoded(each.body))
             for each in documents
             if each.body is not None
         )
@@ -150,6 +173,12 @@ class Reading:
         except InvalidReferenceError:
             return None
         return found if found.base in (None, self._base) else None
+
+
+def _alive(found: Stored) -> Stored:
+    if found.deleted:
+        raise Problem(410, "deleted", "The resource was deleted.", "")
+    return found
 
 
 def _decoded(body: bytes) -> dict[str, Any]:

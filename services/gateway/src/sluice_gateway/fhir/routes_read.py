@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from base64 import b64decode
 from binascii import Error as Base64Error
+from collections.abc import Iterable
 from datetime import datetime
 from email.utils import format_datetime
+from urllib.parse import parse_qsl
 
 import msgspec
 from aiohttp import hdrs, web
@@ -20,6 +22,9 @@ from sluice_gateway.routing import Answer, Call
 from sluice_storage.resources.model import Stored
 
 TAG = "FHIR resources"
+_ITEM = "/{type}/{id}"
+_VERSION = _ITEM + "/_history/{vid}"
+_MOST_FIELDS = 1000
 _JSON = frozenset({"application/fhir+json", "application/json", "application/json+fhir"})
 
 
@@ -34,13 +39,36 @@ async def read_resource(call: Call) -> Answer | web.Response:
     A Binary is given as what it holds, unless FHIR JSON is accepted (R4 section 2.37.4). What the token's
     scopes and grants do not let see does not exist: the answer is 404, as for what never was.
     """
-    type_ = call.path["type"]
+    return await _shown(call)
+
+
+async def read_version(call: Call) -> Answer | web.Response:
+    """Read a resource by its version (vread, R4 section 3.1.0.2): the current one, for no other is told."""
+    return await _shown(call, call.path["vid"])
+
+
+async def head_resource(call: Call) -> Answer | web.Response:
+    """Ask about a resource: the header fields that reading it gives, without the resource."""
+    return await _shown(call)
+
+
+async def head_version(call: Call) -> Answer | web.Response:
+    """Ask about a resource by its version: the header fields that reading it gives, without the resource."""
+    return await _shown(call, call.path["vid"])
+
+
+async def _shown(call: Call, version: str | None = None) -> Answer | web.Response:
+    type_, id_ = call.path["type"], call.path["id"]
     accepted = call.headers.getall(hdrs.ACCEPT, ())
     formats = call.request.query.getall("_format", ())
     as_content = type_ == "Binary" and not formats and not _wants_json(accepted)
     if not as_content:
         check_accept(accepted, formats)
-    stored = await call.gateway.reading.read(call.principal, type_, call.path["id"])
+    reading = call.gateway.reading
+    if version is None:
+        stored = await reading.read(call.principal, type_, id_)
+    else:
+        stored = await reading.read_version(call.principal, type_, id_, version)
     headers: dict[str, str] = {
         hdrs.ETAG: f'W/"{stored.version}"',
         hdrs.LAST_MODIFIED: format_datetime(stored.updated, usegmt=True),
@@ -60,12 +88,29 @@ async def search_resources(call: Call) -> Answer:
     A page may have fewer than were asked for, and still a link to the next one: looking goes on there. How
     many there are (`_summary=count`) is told for searches by `_id` and for those without parameters.
     """
-    check_accept(call.headers.getall(hdrs.ACCEPT, ()), call.request.query.getall("_format", ()))
-    type_ = call.path["type"]
-    view = await call.gateway.searching.permit(call.principal, type_)
-    query = parse_search(
-        type_, call.request.query.items(), lenient=lenient(call.headers.getall("Prefer", ()))
-    )
+    return await _found(call, call.request.query.items())
+
+
+async def search_resources_by_form(call: Call) -> Answer:
+    """Search a type by the fields of a form (R4 section 3.1.1.2), which are in nobody's logs.
+
+    Parameters in the address count as well. Links to further pages are addresses as of a search by GET.
+    """
+    try:
+        fields = parse_qsl(call.raw.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except ValueError:  # no UTF-8, or too many
+        fields = [("\0", "")]
+    if any("\0" in text for pair in fields for text in pair):
+        raise refused(400, "structure", f"The body must be a form in UTF-8 of at most {_MOST_FIELDS} fields.")
+    return await _found(call, [*call.request.query.items(), *fields])
+
+
+async def _found(call: Call, pairs: Iterable[tuple[str, str]]) -> Answer:
+    given = list(pairs)
+    formats = [text for name, text in given if name == "_format"]
+    check_accept(call.headers.getall(hdrs.ACCEPT, ()), formats)
+    view = await call.gateway.searching.permit(call.principal, call.path["type"])
+    query = parse_search(call.path["type"], given, lenient=lenient(call.headers.getall("Prefer", ())))
     return Answer(await call.gateway.searching.search(view, query))
 
 
@@ -111,7 +156,25 @@ def _sound_type(text: str) -> str:
     return text if sound else "application/octet-stream"
 
 
+_READ = (404, 406, 410)
 ROUTES = (
-    fhir_route("GET", "/{type}/{id}", read_resource, "Read a resource", TAG, errors=(404, 406, 410)),
+    fhir_route("GET", _VERSION, read_version, "Read a resource by its version", TAG, errors=_READ),
+    fhir_route(
+        "HEAD", _VERSION, head_version, "Ask about a resource by its version", TAG, {200: None}, errors=_READ
+    ),
+    fhir_route("GET", _ITEM, read_resource, "Read a resource", TAG, errors=_READ),
+    fhir_route("HEAD", _ITEM, head_resource, "Ask about a resource", TAG, {200: None}, errors=_READ),
     fhir_route("GET", "/{type}", search_resources, "Search a type", TAG, errors=(403, 404, 406)),
+    fhir_route(
+        "POST",
+        "/{type}/_search",
+        search_resources_by_form,
+        "Search a type by a form",
+        TAG,
+        body=dict,
+        reads_body=True,
+        form=True,
+        example={"_id": "1,2", "_count": "50"},
+        errors=(403, 404, 406),
+    ),
 )
