@@ -124,7 +124,7 @@ class BundledArtifacts:
             if resource.id is not None:
                 self._found[f"{resource.resource_type}/{resource.id}"] = text
             if resource.url is not None:
-                order = _order(resource.version or "")
+                order = version_order(resource.version or "")
                 if resource.url not in newest or newest[resource.url][0] <= order:
                     newest[resource.url] = (order, text)
                 if resource.version is not None:
@@ -168,7 +168,12 @@ def _identified(body: bytes | Raw) -> _Identified | None:
         return None
 
 
-def _order(version: str) -> tuple[tuple[int, str], ...]:
-    """Make versions comparable: numbers by value, other words by their text, after numbers."""
+def version_order(version: str) -> tuple[tuple[int, str], ...]:
+    """Make business versions comparable: the highest is the newest.
+
+    Numbers count by their value, other words by their text; what ends in a word comes before what ends
+    without it, as drafts do.
+    """
     parts = version.replace("-", ".").split(".")
-    return tuple((int(part), "") if part.isdecimal() and len(part) < 18 else (-1, part) for part in parts)
+    found = ((int(part), "") if part.isdecimal() and len(part) < 18 else (-2, part) for part in parts)
+    return (*found, (-1, ""))

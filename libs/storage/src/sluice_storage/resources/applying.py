@@ -1,0 +1,133 @@
+"""Storing and deleting resources one by one, for whoever has to be told what became of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from sluice_storage.resources.batches import Batch
+from sluice_storage.resources.tables import Connection
+from sluice_storage.resources.writer import Incoming, Key, Writer
+from sluice_storage.resources.writer_rows import (
+    Row,
+    drop_loaded_groups,
+    heads_of,
+    insert,
+    living,
+    put_loaded_group,
+    supersede,
+)
+
+
+class Applied(Struct, frozen=True):
+    """What became of a resource: its version now, and whether there was none (or a deleted one) before."""
+
+    version: int
+    created: bool = False
+
+
+class Applier(Writer):
+    """Stores and deletes resources, each call one batch: all or nothing.
+
+    What is stored replaces what is there, whatever either says of its time. The same content again is no new
+    version.
+    """
+
+    async def apply(self, resources: Sequence[Incoming], deletions: Iterable[Key] = ()) -> dict[Key, Applied]:
+        """Store resources and delete others.
+
+        Parameters
+        ----------
+        resources
+            No two with the same type and id.
+        deletions
+            None of these resources.
+
+        Returns
+        -------
+        dict
+            What became of each; of deletions, only of those that there were.
+        """
+        gone = sorted(set(deletions))
+        types = sorted({resource.type for resource in resources} | {type_ for type_, _ in gone})
+        if not types:
+            return {}
+        await self._ensure(types)
+        return await self._retried(lambda connection: self._apply(connection, types, resources, gone))
+
+    async def _apply(
+        self, connection: Connection, types: Sequence[str], resources: Sequence[Incoming], gone: Sequence[Key]
+    ) -> dict[Key, Applied]:
+        done: dict[Key, Applied] = {}
+        changes: dict[str, list[tuple[Incoming | None, Row]]] = {}
+        for type_ in types:
+            changed = [
+                *await _stored(connection, type_, [each for each in resources if each.type == type_], done),
+                *await _buried(connection, type_, [id_ for kind, id_ in gone if kind == type_]),
+            ]
+            if changed:
+                changes[type_] = changed
+        total = sum(map(len, changes.values()))
+        if total:
+            async with self._batch(connection, total) as opened:
+                await _write(connection, opened, changes)
+        for type_, changed in changes.items():
+            for _, row in changed:
+                created = row.body is not None and (row.head is None or row.head.deleted)
+                done[type_, row.id] = Applied(row.version, created)
+        return done
+
+
+async def _stored(
+    connection: Connection, type_: str, resources: Sequence[Incoming], done: dict[Key, Applied]
+) -> list[tuple[Incoming | None, Row]]:
+    """Give the rows that are to be written; what is there already is noted as done."""
+    if not resources:
+        return []
+    heads = await heads_of(connection, type_, [resource.id for resource in resources])
+    changed: list[tuple[Incoming | None, Row]] = []
+    for resource in resources:
+        head = heads.get(resource.id)
+        if head is not None and not head.deleted and head.digest == resource.digest:
+            done[type_, resource.id] = Applied(head.version)
+            continue
+        version = 1 if head is None else head.version + 1
+        # Its body is made when the batch, and so its time, is known.
+        row = Row(resource.id, version, resource.digest, None, resource.patients, b"", head)
+        changed.append((resource, row))
+    return changed
+
+
+async def _buried(
+    connection: Connection, type_: str, ids: Sequence[str]
+) -> list[tuple[Incoming | None, Row]]:
+    if not ids:
+        return []
+    found = await living(connection, type_, ids)
+    return [
+        (None, Row(id_, head.version + 1, b"", None, patients, None, head))
+        for id_, (head, patients) in found.items()
+    ]
+
+
+async def _write(
+    connection: Connection, opened: Batch, changes: dict[str, list[tuple[Incoming | None, Row]]]
+) -> None:
+    instant = opened.instant.encode()
+    place = opened.first_seq
+    for type_, changed in changes.items():
+        rows = [row if resource is None else _dated(resource, row, instant) for resource, row in changed]
+        await supersede(connection, type_, opened, [row.head for row in rows if row.head is not None])
+        await insert(connection, type_, opened, rows, place)
+        place += len(rows)
+        for resource, _ in changed:
+            if resource is not None and resource.members is not None:
+                await put_loaded_group(connection, opened, resource.id, resource.name, resource.members)
+        if type_ == "Group":
+            await drop_loaded_groups(connection, [row.id for row in rows if row.body is None])
+
+
+def _dated(resource: Incoming, row: Row, instant: bytes) -> Row:
+    body = resource.body(row.version, instant)
+    return Row(row.id, row.version, row.digest, None, row.patients, body, row.head)
