@@ -19,12 +19,14 @@ import re
 import shutil
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import uuid4
 
 import asyncpg
@@ -175,9 +177,19 @@ async def renamed(path: Path, mark: bytes) -> AsyncIterator[bytes]:
         yield change(rest)
 
 
-async def fill(database: Database, files: Sequence[Path], held: int, times: int) -> None:
+async def apart(work: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:
+    """Do the work in a process of its own, whose memory is not the exporter's."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
+        await asyncio.get_running_loop().run_in_executor(processes, _run, work, arguments)
+
+
+def _run(work: Callable[..., Coroutine[Any, Any, None]], arguments: tuple[object, ...]) -> None:
+    uvloop.run(work(*arguments))
+
+
+async def fill(dsn: str, files: Sequence[Path], held: int, times: int) -> None:
     """Load the files until they are there so many times; they are there `held` times."""
-    pool = await open_pool(database.dsn_for("loader"), size=4)
+    pool = await open_pool(dsn, size=4)
     for number in range(held, times):
         loader = Loader(pool)
         for path in files:
@@ -196,7 +208,7 @@ async def measure(
     settings = Settings(postgres=database.dsn_for("exporter"), objects=folder.as_uri(), export_parts=parts)
     held = 0
     for times in sizes:
-        await fill(database, files, held, times)
+        await apart(fill, database.dsn_for("loader"), files, held, times)
         held = times
         async with opened(database, folder, settings) as bench:
             await bench.bare()

@@ -20,7 +20,7 @@ from pathlib import Path
 import typer
 import uvloop
 
-from bench.bench_export import Bench, export, opened
+from bench.bench_export import Bench, apart, export, opened
 from bench.measure import Figure, report
 from sluice_contracts.exports import ExportLevel
 from sluice_exporter.settings import Settings
@@ -50,9 +50,9 @@ async def lines(first: int, last: int) -> AsyncIterator[bytes]:
         ).encode()
 
 
-async def fill(database: Database, held: int, patients: int, groups: int) -> None:
+async def fill(dsn: str, held: int, patients: int, groups: int) -> None:
     """Load patients up to this many, and spread the members of groups over all of them."""
-    pool = await open_pool(database.dsn_for("loader"), size=4)
+    pool = await open_pool(dsn, size=4)
     await Loader(pool).load(lines(held, patients), "made.ndjson")
     await pool.execute("DELETE FROM fhir.groups")
     for group in range(groups):
@@ -110,7 +110,7 @@ async def measure(database: Database, folder: Path, few: int, many: int, jobs: i
     figures: list[Figure] = []
     held = 0
     for patients in (few, many):
-        await fill(database, held, patients, jobs)
+        await apart(fill, database.dsn_for("loader"), held, patients, jobs)
         held = patients
         async with opened(database, folder, settings) as bench:
             await group_time(bench, "g0")
