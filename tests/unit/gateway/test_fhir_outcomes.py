@@ -26,10 +26,26 @@ async def outcome(site: Site, method: str, path: str, **request: Any) -> tuple[i
     return answer.status, body["issue"][0]
 
 
-@pytest.mark.parametrize("path", ["/fhir", "/fhir/nothing/of/the/kind", "/fhir/%00/of/it"])
+@pytest.mark.parametrize(
+    "path", ["/fhir", "/fhir/nothing/of/the/kind", "/fhir/%00/of/it", "/4_0_1", "/4_0_1/nothing/of/the/kind"]
+)
 async def test_an_unknown_address_is_an_outcome(site: Site, path: str) -> None:
     status, issue = await outcome(site, "GET", path)
     assert (status, issue["code"], issue["severity"]) == (404, "not-found", "error")
+
+
+async def test_the_other_base_is_served_by_the_same_handlers(site: Site) -> None:
+    one, other = await site.get("/fhir/metadata"), await site.get("/4_0_1/metadata")
+    assert (other.status, await other.read()) == (200, await one.read())
+    status, issue = await outcome(site, "GET", "/4_0_1/Patient/x")
+    assert (status, issue["code"]) == (401, "login")
+
+
+async def test_the_old_name_of_fhir_json_is_taken(site: Site) -> None:
+    kind = {"Content-Type": "application/json+fhir"}
+    headers = {**site.authority.bearer(scopes="system/*.rs"), **kind}
+    status, issue = await outcome(site, "POST", "/4_0_1/$export", headers=headers, data=b"{}")
+    assert (status, issue["code"]) != (415, "not-supported")
 
 
 async def test_other_addresses_keep_their_own_shape(site: Site) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
+from sluice_gateway.fhir.outcomes import ALIAS, BASE
 from sluice_gateway.middleware import add_fields, serve
 from sluice_gateway.routes import ROUTES
 from sluice_gateway.routing import GATEWAY, Route, endpoint
@@ -22,6 +23,11 @@ def make_app(gateway: Gateway, routes: Sequence[Route] = ROUTES) -> web.Applicat
     app.on_response_prepare.append(add_fields)
     for route in routes:
         app.router.add_route(route.method, route.path, endpoint(route, gateway))
+    for route in routes:
+        if route.fhir:
+            app.router.add_route(
+                route.method, ALIAS + route.path.removeprefix(BASE), endpoint(route, gateway)
+            )
     # The official Seven Bridges client asks for these two with a slash at the end.
     for route in routes:
         if route.method == "GET" and route.path in ("/v2", "/v2/projects"):

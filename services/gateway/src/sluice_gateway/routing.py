@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from sluice_gateway.authentication import authenticate, permit
 from sluice_gateway.bodies import parser
-from sluice_gateway.fhir.outcomes import FHIR_JSON, below_fhir
+from sluice_gateway.fhir.outcomes import FHIR_JSON, JSON_FHIR, below_fhir
 from sluice_gateway.models.base import QueryModel
 from sluice_gateway.problems import FieldProblem, Problem, field_problems, invalid, not_found
 from sluice_security.tokens import Principal
@@ -33,6 +33,8 @@ FORM = "application/x-www-form-urlencoded"
 GATEWAY: web.AppKey[Gateway] = web.AppKey("gateway")
 BODY_SECONDS = 30.0
 """How long a request's body may take to arrive."""
+LARGE_BODY_SECONDS = 120.0
+"""How long a large one may."""
 _WORK_SECONDS = 30.0
 PRINCIPAL = web.RequestKey("principal", Principal)
 STREAMING = web.RequestKey("streaming", bool)
@@ -112,6 +114,8 @@ class Route:
         The handler parses the body itself, because it lists more problems than types can tell.
     form
         The body is a form's fields, not JSON.
+    large
+        The body may be as large as the setting `bundle_limit` says, and takes longer to arrive.
     advance
         The advance-access header is required.
     idempotent
@@ -139,6 +143,7 @@ class Route:
     query: type[QueryModel] | None = None
     reads_body: bool = False
     form: bool = False
+    large: bool = False
     advance: bool = False
     idempotent: bool = False
     counted: bool = False
@@ -162,7 +167,7 @@ class Route:
         """Content types that a request's body may have."""
         if self.form:
             return (FORM,)
-        return (FHIR_JSON, JSON) if self.fhir else (JSON,)
+        return (FHIR_JSON, JSON, JSON_FHIR) if self.fhir else (JSON,)
 
 
 def query_values(model: type[QueryModel], given: MultiMapping[str]) -> dict[str, Any]:
@@ -193,9 +198,10 @@ def _storable(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-async def _read(request: web.Request, limit: int, takes: tuple[str, ...]) -> bytes:
+async def _read(request: web.Request, limit: int, route: Route) -> bytes:
+    takes = route.takes
     if request.content_type not in takes:
-        text = f"The body must be {' or '.join(takes)}."
+        text = f"The body must be {' or '.join(takes[:2])}."
         raise Problem(415, "unsupported_media_type", text, f"Send Content-Type: {takes[0]}.")
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         raise Problem(415, "unsupported_encoding", "The body must not be compressed.", "Send it as it is.")
@@ -204,13 +210,16 @@ async def _read(request: web.Request, limit: int, takes: tuple[str, ...]) -> byt
     )
     if (request.content_length or 0) > limit:
         raise too_large
+    seconds = LARGE_BODY_SECONDS if route.large else BODY_SECONDS
+    if route.large:
+        request = request.clone(client_max_size=limit)
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             return await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise too_large from None
     except TimeoutError:
-        text = f"The body did not arrive within {BODY_SECONDS:.0f} seconds."
+        text = f"The body did not arrive within {seconds:.0f} seconds."
         raise Problem(408, "request_timeout", text, "Send it again.", {"Connection": "close"}) from None
 
 
@@ -248,7 +257,7 @@ def as_response(answer: Answer, media: str = JSON) -> web.Response:
 def endpoint(route: Route, gateway: Gateway) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """Make what the router calls for a route."""
     parse = parser(route.body) if route.body is not None and not route.reads_body else None
-    limit = gateway.settings.body_limit
+    limit = gateway.settings.bundle_limit if route.large else gateway.settings.body_limit
 
     async def serve(request: web.Request) -> web.StreamResponse:
         who = None
@@ -268,7 +277,7 @@ def endpoint(route: Route, gateway: Gateway) -> Callable[[web.Request], Awaitabl
         raw = b""
         # An operation of FHIR's that takes no parameters is invoked without a body (R4, 3.2.0.1.2).
         if route.body is not None and (request.can_read_body or not route.fhir):
-            raw = await _read(request, limit, route.takes)
+            raw = await _read(request, limit, route)
         body = parse(raw) if parse is not None else None
         call = Call(gateway, request, request.match_info, query, body, raw, who)
         # A download takes as long as its client reads; anything else that takes long is not coming.

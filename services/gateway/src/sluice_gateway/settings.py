@@ -34,6 +34,8 @@ class Settings(SecretSettings, TlsSettings):
         Folder of scrape schemas; none: those in the package.
     body_limit
         The most bytes of a request's body. A job is one Kafka record, which has a limit of its own.
+    bundle_limit
+        The most bytes of a Bundle that is stored, or of data that is submitted: it is held in memory.
     bulk_limit
         Bulk requests that a client may make in five minutes.
     pool
@@ -60,6 +62,7 @@ class Settings(SecretSettings, TlsSettings):
     loopback_sources: bool = False
     scrape_schemas: Path | None = None
     body_limit: int = Field(default=2_000_000, ge=1024, le=4_000_000)
+    bundle_limit: int = Field(default=32_000_000, ge=1024, le=256_000_000)
     bulk_limit: int = Field(default=1000, ge=1)
     pool: int = Field(default=8, ge=2, le=100)
     export_running: int = Field(default=10, ge=1)

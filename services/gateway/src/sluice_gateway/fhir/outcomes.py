@@ -19,6 +19,10 @@ from sluice_gateway.problems import Problem
 
 FHIR_JSON = "application/fhir+json"
 BASE = "/fhir"
+ALIAS = "/4_0_1"
+"""Another base, which the same handlers serve: clients made for the Da Vinci test server know it."""
+JSON_FHIR = "application/json+fhir"
+"""What FHIR JSON was called in DSTU2; some clients still send it."""
 Severity = Literal["fatal", "error", "warning", "information"]
 
 # R4 value set issue-type.
@@ -90,7 +94,7 @@ def refused(status: int, code: str, text: str, headers: Mapping[str, str] | None
 
 def below_fhir(path: str) -> bool:
     """Tell whether errors of this path are OperationOutcomes."""
-    return path == BASE or path.startswith(BASE + "/")
+    return any(path == base or path.startswith(base + "/") for base in (BASE, ALIAS))
 
 
 def issues_of(problem: Problem) -> tuple[Issue, ...]:
