@@ -231,6 +231,22 @@ async def test_a_key_among_several_is_selected_by_its_id() -> None:
             assert await server.ask(client.form(client.assertion(server.clock())))
 
 
+async def test_a_program_that_acts_for_itself_is_given_a_short_token_and_none_to_renew_it_with() -> None:
+    async with auth_server(client_scopes="system/*.rs offline_access") as server:
+        client = KeyClient()
+        await client.sign_up(server, scope="system/*.rs offline_access")
+        for scope in ("system/Patient.rs", "system/Patient.rs offline_access"):
+            form = client.form(client.assertion(server.clock()), scope=scope)
+            async with server.http.post("/oauth/token", data=form) as answer:
+                given = await answer.json()
+            if answer.status == 200:
+                assert given["expires_in"] <= 300
+                assert (given["token_type"].lower(), given["scope"]) == ("bearer", "system/Patient.rs")
+            else:
+                assert given["error"] == "invalid_scope"
+            assert "refresh_token" not in given
+
+
 async def test_failed_assertions_are_limited() -> None:
     async with auth_server(client_failures=3) as server:
         client = KeyClient()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sluice_fhir.search import SearchError, SearchProblem, compile_filter, parse_type_filter
 from sluice_fhir.search_match import split, unescaped
+from sluice_fhir.search_table import Kind, parameters
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -218,6 +219,34 @@ PERSON = {
 )
 def test_texts_and_tokens_of_a_person(query: str, found: bool) -> None:
     assert finds(query, PERSON) is found
+
+
+@pytest.mark.parametrize(
+    ("value", "found", "missed"),
+    [
+        # R4's examples: a number is meant to the precision it is written with.
+        ("100", "100 1e2 100.0 gt99 lt101 ge100 le100 ne101 ap95", "99 100.6 gt100 lt100 ne100"),
+        ("0.8", "0.8 8e-1 gt0.7 sa0.75 eb0.85 0.80", "0.81 lt0.8 eb0.8"),
+    ],
+)
+def test_numbers_are_compared_to_the_precision_they_are_written_with(
+    value: str, found: str, missed: str
+) -> None:
+    resource = {"resourceType": "RiskAssessment", "prediction": [{"probabilityDecimal": float(value)}]}
+    assert [text for text in found.split() if not finds(f"probability={text}", resource)] == []
+    assert [text for text in missed.split() if finds(f"probability={text}", resource)] == []
+
+
+def test_a_test_is_here_for_every_kind_of_search_parameter() -> None:
+    """Each kind by one parameter that is tested above; `special` is `near`, which is refused."""
+    tested = {
+        "RiskAssessment": ("probability",),
+        "Observation": ("date", "code", "subject", "code-value-quantity", "value-quantity", "_profile"),
+        "Patient": ("family",),
+        "Location": ("near",),
+    }
+    kinds = {parameters(type_)[name].kind for type_, names in tested.items() for name in names}
+    assert kinds == set(Kind)
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,27 @@ from support.resource_search_table import read_bundle, table
 
 SYNTHEA = Path(__file__).parents[3] / "schemas" / "examples" / "synthea"
 TABLE = Path(model.__file__).with_name("search_parameters.tsv")
+
+
+def lines_of(line: str) -> list[tuple[str, str, str]]:
+    """Give the type, path and name of a line of the table; of a composite for each of its components."""
+    name, kind, definition, types = line.split("\t")
+    base, *components = definition.split(";")
+    type_ = types.split()[0]
+    if kind != Kind.COMPOSITE:
+        return [(type_, base, name)]
+    # An element's component is here the path from the resource to it, as a resource's own is.
+    paths = [
+        each.removeprefix("%") if each.startswith("%") or place == "." else f"{place}.{each}"
+        for place in base.split("|")
+        for component in components
+        for each in component.partition(":")[2].split("|")
+    ]
+    return [(type_, path, f"{name}-{number}") for number, path in enumerate(paths)]
+
+
 # A type and a path for every line of the table, and so for every expression there is.
-LINES = [
-    (line.split("\t")[3].split()[0], line.split("\t")[2].partition(";")[0], line.split("\t")[0])
-    for line in TABLE.read_text().splitlines()
-    if line.split("\t")[1] != Kind.COMPOSITE
-]
+LINES = [found for line in TABLE.read_text().splitlines() for found in lines_of(line)]
 
 WORDS = ["phone", "email", "x", "composed-of", "depends-on", "derived-from", "predecessor", "successor"]
 

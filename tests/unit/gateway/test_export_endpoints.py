@@ -370,6 +370,22 @@ async def test_a_failed_export_is_an_outcome(site: Site) -> None:
     assert (answer.status, (await issue(answer))["code"]) == (500, "exception")
 
 
+async def test_a_poll_that_fails_while_the_export_goes_on_says_that_it_may_be_repeated(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await kick_off(site)
+
+    async def away(_job: str) -> None:
+        raise ConnectionRefusedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(site.bulk.exports, "get", away)
+        answer = await site.get(f"/fhir/exports/{job}", headers=headers(site))
+        assert (answer.status, (await issue(answer))["code"]) == (503, "transient")
+        assert 0 < int(answer.headers["Retry-After"]) < 3600
+    assert (await site.get(f"/fhir/exports/{job}", headers=headers(site))).status == 202
+
+
 async def pages(site: Site, job: str) -> list[tuple[int, Any]]:
     """Follow an export's manifest as far as it is told."""
     found = []
@@ -406,6 +422,10 @@ async def test_pages_of_a_growing_manifest_never_change(site: Site) -> None:
         assert {status for status, _ in told} == {200 if sealed == 120 else 202}
     files = [item["url"] for body in seen for item in body["output"]]
     assert len(files) == len(set(files)) == 120
+    fixed = [
+        {name: body[name] for name in body if name not in ("output", "deleted", "link")} for body in seen
+    ]
+    assert all(each == fixed[0] for each in fixed)
     assert len(seen) == 40
 
 

@@ -255,6 +255,23 @@ def test_what_there_is_one_of_is_given_once(query: str, name: str) -> None:
     assert f"{name} must be given once." in refused_query(query, lenient=True)
 
 
+def test_the_same_value_twice_is_one_and_address_and_body_are_one_request() -> None:
+    instant = "2026-01-01T00:00:00Z"
+    twice = by_get(f"_since={instant}&_since={instant}&allowPartialManifests=true&allowPartialManifests=true")
+    assert (twice.since, twice.allow_partial) == (datetime(2026, 1, 1, tzinfo=UTC), True)
+
+    def both(since: str) -> ExportRequest:
+        posted = [{"name": "_since", "valueInstant": since}, {"name": "_type", "valueString": "Patient"}]
+        body = json.dumps({"resourceType": "Parameters", "parameter": posted}).encode()
+        query = MultiDict({"_since": instant, "_type": "Observation"})
+        return read(KickOff(ExportLevel.SYSTEM, None, ADDRESS, query, body))
+
+    assert both(instant).types == ("Observation", "Patient")
+    with pytest.raises(Refusal) as raised:
+        both("2026-01-02T00:00:00Z")
+    assert [issue.text for issue in raised.value.issues] == ["_since must be given once."]
+
+
 def test_an_unknown_parameter_is_refused_or_leniently_reported() -> None:
     assert refused_query("_tpye=Patient&x=1") == [
         "_tpye: there is no such parameter",

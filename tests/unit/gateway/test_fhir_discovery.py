@@ -120,6 +120,16 @@ async def test_the_smart_configuration_is_the_authorization_servers_also_while_t
         assert (answer.status, await answer.json(content_type="application/json")) == (200, expected)
 
 
+@pytest.mark.parametrize("accept", ["application/fhir+xml", "text/html", "image/png;q=1, */*;q=0"])
+async def test_the_smart_configuration_is_json_whatever_is_accepted(site: Site, accept: str) -> None:
+    answer = await site.get(SMART, headers={"Accept": accept})
+    assert (answer.status, answer.content_type) == (200, "application/json")
+    found = await answer.json()
+    addresses = [value for name, value in found.items() if name.endswith(("_endpoint", "_uri"))]
+    assert addresses
+    assert all(address.startswith("https://") for address in addresses)
+
+
 async def test_a_smart_configuration_that_was_never_to_be_had_is_asked_for_again_soon(site: Site) -> None:
     site.authority.away = True
     assert (await site.get(SMART)).status == 503

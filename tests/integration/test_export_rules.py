@@ -1,0 +1,103 @@
+"""Rules that peers get wrong, on a real store: instants, members who join later, attachments."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from sluice_contracts.exports import ExportLevel
+from sluice_storage.access.grants import Grants
+from sluice_storage.access.model import Grant, GranteeKind
+from support.exports import BASE, Bench, names, observation, open_bench, patient, start
+from support.gateway_real import real_gateway
+from support.stack import Database
+
+
+@pytest.fixture
+async def bench(database: Database, scratch: Path) -> AsyncIterator[Bench]:
+    async with open_bench(database, scratch) as opened:
+        yield opened
+
+
+async def test_since_leaves_out_the_very_instant_and_until_takes_it_in(bench: Bench) -> None:
+    await bench.store.load(patient("a"))
+    (line,) = await bench.export(start())
+    at = datetime.fromisoformat(line["meta"]["lastUpdated"])
+    instant = timedelta(milliseconds=1)
+    asked: tuple[tuple[dict[str, Any], list[str]], ...] = (
+        ({"since": at}, []),
+        ({"since": at - instant}, ["Patient/a"]),
+        ({"until": at}, ["Patient/a"]),
+        ({"until": at - instant}, []),
+        ({"since": at - instant, "until": at}, ["Patient/a"]),
+    )
+    for window, expected in asked:
+        assert names(await bench.export(start(**window))) == expected, window
+
+
+async def test_data_of_who_joined_a_group_later_are_not_older_than_since(bench: Bench) -> None:
+    """The guide lets a server send them; this one does not, and its documentation says so."""
+    await bench.store.load(patient("a"), patient("b"))
+    await bench.store.groups.create("g", "Group", ["a"])
+    before = await bench.store.planner.snapshot()
+    await bench.store.groups.add("g", ["b"])
+    await bench.store.load(observation("1", "a"), observation("2", "b"))
+    command = start(level=ExportLevel.GROUP, group="g", since=before.time)
+    assert names(await bench.export(command)) == ["Observation/1", "Observation/2"]
+    joined = start(level=ExportLevel.GROUP, group="g", patients=("b",))
+    assert names(await bench.export(joined)) == ["Observation/2", "Patient/b"]
+
+
+async def test_an_attachments_address_is_read_with_the_token_of_the_export(
+    bench: Bench, database: Database
+) -> None:
+    content = b"%PDF-1.7"
+    attachment = {"contentType": "application/pdf", "url": "Binary/1"}
+    await bench.store.load(
+        patient("a"),
+        {
+            "resourceType": "Binary",
+            "id": "1",
+            "contentType": "application/pdf",
+            "data": base64.b64encode(content).decode(),
+        },
+        {
+            "resourceType": "DocumentReference",
+            "id": "d",
+            "status": "current",
+            "subject": {"reference": "Patient/a"},
+            "content": [{"attachment": attachment}],
+        },
+    )
+    await bench.store.groups.create("g", "Group", ["a"])
+    (line,) = (
+        line
+        for line in await bench.export(start(level=ExportLevel.GROUP, group="g"))
+        if line["resourceType"] == "DocumentReference"
+    )
+    told = line["content"][0]["attachment"]
+    assert told == {**attachment, "url": f"{BASE}/Binary/1"}
+    async with real_gateway(database, public_url=BASE.removesuffix("/fhir")) as site:
+        await Grants(site.admin).give(
+            Grant(
+                id=str(uuid4()),
+                grantee_kind=GranteeKind.CLIENT,
+                grantee="c",
+                group="g",
+                granted_by="ops",
+                granted_at=datetime.now(UTC),
+            )
+        )
+        path = "/fhir" + told["url"].removeprefix(BASE)
+        for scopes, status in (("system/*.rs", 200), ("system/Patient.rs", 404)):
+            headers = site.authority.bearer(client="c", subject="c", scopes=scopes)
+            answer = await site.get(path, headers=headers)
+            assert answer.status == status
+            if status == 200:
+                assert (answer.content_type, await answer.read()) == ("application/pdf", content)
