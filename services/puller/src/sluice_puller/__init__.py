@@ -1,0 +1,1 @@
+"""Kicks off exports at sources, polls them and loads their files into the resource store."""

@@ -1,0 +1,139 @@
+"""`python -m sluice_puller`: kicks off exports at sources, polls them and loads their files."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+
+import asyncpg
+
+from sluice_contracts.topics import BULK_IMPORT_FILES, JOBS_BULK_IMPORT
+from sluice_fhir.export_calls import ExportCalls
+from sluice_fhir.source_calls import SourceCalls
+from sluice_fhir.source_store import SourceRegistry
+from sluice_fhir.source_tokens import SourceTokens
+from sluice_fhir.sources import Source
+from sluice_fhir.throttle import Throttle
+from sluice_puller.asking import Asking
+from sluice_puller.contents import Contents
+from sluice_puller.loading import Loading
+from sluice_puller.postgres_files import PostgresFiles
+from sluice_puller.postgres_jobs import PostgresJobs, available
+from sluice_puller.pulling import Pulling
+from sluice_puller.settings import Settings
+from sluice_puller.timing import Rounds
+from sluice_security.http import GuardedClient
+from sluice_storage.pool import open_pool
+from sluice_storage.resources.loader import Loader
+from sluice_streaming.backend import Backend
+from sluice_streaming.service import Context, run
+from sluice_streaming.step import Step
+from sluice_streaming.worker import Worker
+
+GROUP = "puller"
+FILES_GROUP = "puller-files"
+_STEPS_AT_ONCE = 16
+# A file of ten gigabytes from a source that is slow but not too slow.
+_FILE_SECONDS = 12 * 3600.0
+
+
+def utc_now() -> datetime:
+    """Give the time."""
+    return datetime.now(UTC)
+
+
+async def main(context: Context) -> None:
+    """Wire the service to Kafka and Postgres and run it until it is asked to stop."""
+    settings = Settings()
+    await serve(context, settings, settings.backend())
+
+
+async def serve(
+    context: Context, settings: Settings, backend: Backend, *, now: Callable[[], datetime] = utc_now
+) -> None:
+    """Run the service over `backend` until `context.stop` is set.
+
+    Steps at sources have a worker of their own, so that cancellations and small jobs do not wait behind large
+    files; rows and resources have a pool each, for whoever holds a connection of one asks for one of the
+    other.
+    """
+    opening = partial(open_pool, settings.postgres, application="sluice-puller")
+    rows = await context.starting(opening(size=4))
+    try:
+        resources = await context.starting(opening(size=2 * settings.pull_files))
+        try:
+            async with GuardedClient(limits=settings.http_limits, loopback=settings.loopback_sources) as http:
+                await _work(context, settings, backend, http, rows, resources, now)
+        finally:
+            await resources.close()
+    finally:
+        await rows.close()
+
+
+async def _work(
+    context: Context,
+    settings: Settings,
+    backend: Backend,
+    http: GuardedClient,
+    rows: asyncpg.Pool,
+    resources: asyncpg.Pool,
+    now: Callable[[], datetime],
+) -> None:
+    jobs = PostgresJobs(rows)
+    sources = SourceRegistry(
+        rows, settings.secret_bytes, loopback=settings.loopback_sources, reading=available
+    )
+    tokens = SourceTokens(http)
+    calls = SourceCalls(http, tokens, clock=time.time, throttle=Throttle)
+    remote = ExportCalls(http, tokens, calls, clock=time.time)
+    asking = Asking(jobs, sources, remote, settings.patience, now, delete=settings.pull_delete)
+    pulling = Pulling(jobs, asking, lease=settings.lease, now=now)
+    contents = Contents(
+        calls,
+        partial(_loader, resources, settings.pull_line_bytes),
+        settings.http_limits,
+        file_bytes=settings.pull_file_bytes,
+        line_bytes=settings.pull_line_bytes,
+    )
+    loading = Loading(PostgresFiles(rows), sources, contents, now)
+    workers = _workers(settings, backend, pulling, loading)
+    producer = backend.producer()
+    rounds = Rounds(jobs, producer, lease=settings.lease, every=settings.pull_every, now=now)
+    try:
+        await context.starting(producer.start())
+        async with asyncio.TaskGroup() as group:
+            for worker in workers:
+                context.watch(worker.ready)
+                group.create_task(worker.run(context.stop))
+            group.create_task(rounds.run(context.stop))
+    finally:
+        await producer.stop()
+
+
+def _workers(
+    settings: Settings, backend: Backend, pulling: Pulling, loading: Loading
+) -> tuple[Worker, Worker]:
+    steps = Step(topic=JOBS_BULK_IMPORT, handle=pulling.handle, on_dead=pulling.on_dead)
+    files = Step(
+        topic=BULK_IMPORT_FILES,
+        handle=loading.handle,
+        on_dead=loading.on_dead,
+        on_retry=loading.on_retry,
+        time_limit=_FILE_SECONDS,
+    )
+    limits = settings.limits()
+    return (
+        Worker(backend, GROUP, (steps,), concurrency=_STEPS_AT_ONCE, limits=limits),
+        Worker(backend, FILES_GROUP, (files,), concurrency=settings.pull_files, limits=limits),
+    )
+
+
+def _loader(pool: asyncpg.Pool, line_bytes: int, job: str, source: Source) -> Loader:
+    return Loader(pool, job=job, source=source.id, base=source.base_url, line_bytes=line_bytes)
+
+
+if __name__ == "__main__":
+    run("puller", main)

@@ -1,0 +1,224 @@
+"""Jobs' rows in Postgres (`pulls.jobs`), and the files they are planned into."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import msgspec
+
+from sluice_contracts.commands import StartBulkImport
+from sluice_contracts.imports import ImportRequest
+from sluice_fhir.export_manifest import ListedFile
+from sluice_puller.store import Due, FilesPlan, Next, Phase, PullJob
+from sluice_storage.pool import TRANSIENT
+from sluice_streaming.outcomes import Unavailable
+
+Connection = asyncpg.pool.PoolConnectionProxy
+
+_AT_ONCE = 10_000
+_COLUMNS = (
+    "job::text, client, subject, submitted_at, request, phase, turn, strikes, begun_at, poll_url, files,"
+    " settled, decided, planned_at, failed, failed_status, finished_at, cancelled_at"
+)
+_LIVE = "cancelled_at IS NULL AND deleted_at IS NULL AND finished_at IS NULL AND failed IS NULL"
+RELEASE = """
+    turn = turn + 1, strikes = 0,
+    phase = CASE WHEN poll_url IS NULL THEN 'done' ELSE 'releasing' END,
+    due = CASE WHEN poll_url IS NULL THEN NULL ELSE $2::timestamptz END,
+    request = CASE WHEN poll_url IS NULL THEN NULL ELSE request END
+"""
+"""What ends a job that is open: all that is left is its export at the source, if it has one. $2 is now."""
+
+
+@contextmanager
+def available() -> Iterator[None]:
+    """Turn the errors of a database that is away into `Unavailable`."""
+    try:
+        yield
+    except TRANSIENT:
+        raise Unavailable("postgres") from None
+
+
+class PostgresJobs:
+    """See `sluice_puller.store.Jobs`."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def begin(self, command: StartBulkImport, now: datetime, lease: timedelta) -> PullJob:
+        """See `Jobs.begin`."""
+        with available():
+            # A row without a client is what a cancellation or a deletion that came first left.
+            await self._pool.execute(
+                """
+                INSERT INTO pulls.jobs AS j (job, client, subject, request, submitted_at, begun_at, due)
+                VALUES ($1, $2, $3, $4, $5, $6, $7)
+                ON CONFLICT (job) DO UPDATE SET client = excluded.client, subject = excluded.subject,
+                    submitted_at = excluded.submitted_at
+                WHERE j.client IS NULL
+                """,
+                command.job,
+                command.client,
+                command.subject,
+                msgspec.json.encode(command.request),
+                datetime.fromtimestamp(command.submitted_at, UTC),
+                now,
+                now + lease,
+            )
+            found = await self.get(command.job)
+        if found is None:
+            raise RuntimeError("a job's row went away")
+        return found
+
+    async def get(self, job: str) -> PullJob | None:
+        """See `Jobs.get`."""
+        with available():
+            row = await self._pool.fetchrow(f"SELECT {_COLUMNS} FROM pulls.jobs WHERE job = $1", job)  # noqa: S608
+        return None if row is None else _job(row)
+
+    async def wait(self, job: str, turn: int, then: Next) -> None:
+        """See `Jobs.wait`."""
+        with available():
+            await self._pool.execute(
+                f"""
+                UPDATE pulls.jobs SET turn = turn + 1, due = $3, strikes = $4,
+                    poll_url = coalesce($5, poll_url), progress = coalesce($6, progress),
+                    phase = CASE WHEN phase = 'starting' AND $5::text IS NOT NULL THEN 'polling'
+                        ELSE phase END
+                WHERE job = $1 AND turn = $2 AND (phase = 'releasing' OR ({_LIVE}))
+                """,  # noqa: S608
+                job,
+                turn,
+                then.due,
+                then.strikes,
+                then.poll_url,
+                then.progress,
+            )
+
+    async def plan(self, job: str, turn: int, plan: FilesPlan, at: datetime) -> None:
+        """See `Jobs.plan`."""
+        with available():
+            async with self._pool.acquire() as connection, connection.transaction():
+                planning = await connection.fetchval(
+                    f"""
+                    UPDATE pulls.jobs SET phase = 'loading', turn = turn + 1, decided = turn, due = NULL,
+                        strikes = 0, files = $3, planned_at = $4, transaction_time = $5, needs_token = $6
+                    WHERE job = $1 AND turn = $2 AND phase IN ('starting', 'polling') AND {_LIVE}
+                    RETURNING true
+                    """,  # noqa: S608
+                    job,
+                    turn,
+                    len(plan.files),
+                    at,
+                    plan.transaction_time,
+                    plan.needs_token,
+                )
+                if planning:
+                    for first in range(0, len(plan.files), _AT_ONCE):
+                        await _insert(connection, job, first, plan.files[first : first + _AT_ONCE])
+
+    async def fail(self, job: str, turn: int | None, code: str, status: int | None, at: datetime) -> None:
+        """See `Jobs.fail`."""
+        with available():
+            await self._pool.execute(
+                f"""
+                UPDATE pulls.jobs SET failed = $3, failed_status = $4, planned_at = $2, decided = turn,
+                    {RELEASE}
+                WHERE job = $1 AND turn = coalesce($5, turn) AND files IS NULL AND {_LIVE}
+                """,  # noqa: S608
+                job,
+                at,
+                code,
+                status,
+                turn,
+            )
+
+    async def cancel(self, job: str, at: datetime) -> None:
+        """See `Jobs.cancel`."""
+        with available():
+            await self._pool.execute(
+                """
+                INSERT INTO pulls.jobs AS j (job, cancelled_at) VALUES ($1, $2)
+                ON CONFLICT (job) DO UPDATE SET cancelled_at = coalesce(j.cancelled_at, excluded.cancelled_at)
+                WHERE j.finished_at IS NULL AND j.failed IS NULL
+                """,
+                job,
+                at,
+            )
+
+    async def retire(self, job: str, at: datetime) -> None:
+        """See `Jobs.retire`."""
+        with available():
+            await self._pool.execute(
+                f"""
+                UPDATE pulls.jobs SET {RELEASE}
+                WHERE job = $1 AND cancelled_at IS NOT NULL AND client IS NOT NULL
+                    AND phase IN ('starting', 'polling', 'loading')
+                """,  # noqa: S608
+                job,
+                at,
+            )
+
+    async def done(self, job: str, turn: int) -> None:
+        """See `Jobs.done`."""
+        with available():
+            await self._pool.execute(
+                """
+                UPDATE pulls.jobs SET phase = 'done', turn = turn + 1, due = NULL, request = NULL,
+                    poll_url = NULL
+                WHERE job = $1 AND turn = $2 AND phase = 'releasing'
+                """,
+                job,
+                turn,
+            )
+
+    async def unsettled(self, job: str) -> list[int]:
+        """See `Jobs.unsettled`."""
+        with available():
+            rows = await self._pool.fetch(
+                "SELECT item FROM pulls.files WHERE job = $1 AND settled_at IS NULL ORDER BY item", job
+            )
+        return [row["item"] for row in rows]
+
+    async def due(self, now: datetime, lease: timedelta, most: int) -> Sequence[Due]:
+        """See `Jobs.due`."""
+        with available():
+            rows = await self._pool.fetch(
+                """
+                UPDATE pulls.jobs SET due = $2 WHERE job IN (
+                    SELECT job FROM pulls.jobs WHERE due <= $1 ORDER BY due LIMIT $3 FOR UPDATE SKIP LOCKED
+                ) RETURNING job::text, turn
+                """,
+                now,
+                now + lease,
+                most,
+            )
+        return [Due(row["job"], row["turn"]) for row in rows]
+
+
+async def _insert(connection: Connection, job: str, first: int, files: Sequence[ListedFile]) -> None:
+    await connection.execute(
+        """
+        INSERT INTO pulls.files (job, item, kind, type, url, expected)
+        SELECT $1, * FROM unnest($2::int[], $3::text[], $4::text[], $5::text[], $6::bigint[])
+        """,
+        job,
+        list(range(first, first + len(files))),
+        [file.kind.value for file in files],
+        [file.type for file in files],
+        [file.url for file in files],
+        [file.count for file in files],
+    )
+
+
+def _job(row: asyncpg.Record) -> PullJob:
+    values = dict(row)
+    request = values.pop("request")
+    return PullJob(
+        request=None if request is None else msgspec.json.decode(request, type=ImportRequest),
+        phase=Phase(values.pop("phase")),
+        **values,
+    )

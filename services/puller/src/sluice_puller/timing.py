@@ -1,0 +1,95 @@
+"""Has steps taken when they are due, round after round; what is due is in Postgres and survives restarts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from sluice_contracts.commands import PollExport
+from sluice_contracts.topics import JOBS_BULK_IMPORT
+from sluice_puller.store import Jobs
+from sluice_streaming.messages import Message
+from sluice_streaming.outcomes import Unavailable
+from sluice_telemetry.logs import describe
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE = 200
+
+
+class Publisher(Protocol):
+    """The part of a producer that is used here."""
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Publish and return when all are acknowledged."""
+
+
+class Rounds:
+    """Asks, round after round, for the steps that are due; any number of processes may do so.
+
+    Parameters
+    ----------
+    jobs
+        Jobs' rows.
+    publisher
+        Where commands go.
+    lease
+        How long a step that was asked for is not asked for again.
+    every
+        Seconds between rounds.
+    now
+        Gives the time.
+    """
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        publisher: Publisher,
+        *,
+        lease: timedelta,
+        every: float,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._jobs = jobs
+        self._publisher = publisher
+        self._lease = lease
+        self._every = every
+        self._now = now
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set."""
+        while not stop.is_set():
+            try:
+                await self.round()
+            except Unavailable as away:
+                log.info("polling waits", what=away.what)
+            except Exception as error:
+                # What is asked for by command goes on without it; the next round tries again.
+                log.error("looking for what is due failed", **describe(error))  # noqa: TRY400
+            try:
+                async with asyncio.timeout(self._every):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    async def round(self) -> None:
+        """Ask for every step that is due.
+
+        Raises
+        ------
+        Unavailable
+            Kafka or the database is away; call again.
+        """
+        while due := await self._jobs.due(self._now(), self._lease, _AT_ONCE):
+            await self._publisher.publish(
+                [
+                    Message(JOBS_BULK_IMPORT, each.job, PollExport(job=each.job, turn=each.turn))
+                    for each in due
+                ]
+            )
+            if len(due) < _AT_ONCE:
+                return
