@@ -234,13 +234,13 @@ async def test_a_part_that_is_being_written_leaves_nothing_behind(expiry: Expiry
     await expiry.bench.plan(command)
     seal = expiry.bench.writing._parts.seal
 
-    async def late(*arguments: Any) -> Any:
+    async def late(*arguments: Any, **more: Any) -> Any:
         # The job goes while the part has written everything and listed nothing.
         assert expiry.bench.objects_of(command.job) != []
         await expiry.expire(command.job)
-        return await seal(*arguments)
+        return await seal(*arguments, **more)
 
-    expiry.bench.writing._parts.seal = late  # type: ignore[method-assign,assignment]
+    expiry.bench.writing._parts.seal = late  # type: ignore[method-assign]
     (told,) = await expiry.bench.write(command.job, 0)
     assert isinstance(told.body, ItemCancelled)
     assert expiry.bench.objects_of(command.job) == []

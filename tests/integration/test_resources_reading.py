@@ -13,6 +13,7 @@ import asyncpg
 import msgspec
 import pytest
 
+from sluice_storage.pool import open_pool
 from sluice_storage.resources.batches import ConflictError, batch
 from sluice_storage.resources.model import Part, Window
 from sluice_storage.resources.upkeep import prune
@@ -241,8 +242,10 @@ class _Resuming:
         return await self._connection.fetchrow("SELECT * FROM fhir.batches WHERE batch = $1", self._number)
 
 
-async def test_readers_may_read_and_not_write(store: Store) -> None:
+async def test_readers_may_read_and_not_write(store: Store, database: Database) -> None:
     await store.load(patient("a"))
+    readers = await open_pool(database.dsn_for("exporter"), size=1)
+    assert await readers.fetchval("SELECT count(*) FROM fhir.resources") == 1
     for statement in (
         "DELETE FROM fhir.resources",
         "UPDATE fhir.resources_patient SET version = 2",
@@ -251,7 +254,8 @@ async def test_readers_may_read_and_not_write(store: Store) -> None:
         "SELECT fhir.ensure_types('{Basic}')",
     ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await store.readers.execute(statement)
+            await readers.execute(statement)
+    await readers.close()
 
 
 async def test_pruning_takes_what_no_snapshot_from_then_on_has(store: Store) -> None:
