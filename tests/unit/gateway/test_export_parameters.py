@@ -371,6 +371,7 @@ def test_what_is_no_search_is_refused_also_leniently(text: str, lenient: bool) -
     ("text", "reason"),
     [
         ("Patiens?name=x", "Patiens: there is no such resource type"),
+        ("Patient/1/Observation?code=x", "Patient/1/Observation: there is no such resource type"),
         ("Patient?nmae=x", "nmae of Patient: there is no such search parameter"),
         ("Patient?_count=5", "_count of Patient: result parameters cannot be used in a filter"),
         ("Patient?_sort=name", "_sort of Patient: result parameters cannot be used in a filter"),
