@@ -134,6 +134,7 @@ async def test_a_foreign_or_second_resource_is_refused(resources: list[str]) -> 
 
 CREDENTIALS = "client_id={id}&client_secret={secret}"
 SAML = "urn:ietf:params:oauth:client-assertion-type:saml2-bearer"
+JWT = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 GRANT = "grant_type=client_credentials"
 REFUSED: dict[str, tuple[str, int, str]] = {
     "no grant type": (CREDENTIALS, 400, "invalid_request"),
@@ -155,6 +156,18 @@ REFUSED: dict[str, tuple[str, int, str]] = {
     "secret and assertion": (f"{GRANT}&{CREDENTIALS}&client_assertion={CANARY}", 400, "invalid_request"),
     "other assertion type": (
         f"{GRANT}&client_assertion_type={SAML}&client_assertion={CANARY}",
+        400,
+        "invalid_request",
+    ),
+    "assertion without its type": (f"{GRANT}&client_assertion={CANARY}", 400, "invalid_request"),
+    "assertion's type without one": (f"{GRANT}&client_assertion_type={JWT}", 400, "invalid_request"),
+    "assertion's type and a secret": (
+        f"{GRANT}&{CREDENTIALS}&client_assertion_type={JWT}",
+        400,
+        "invalid_request",
+    ),
+    "type of an assertion in capitals": (
+        f"{GRANT}&client_assertion_type={JWT.upper()}&client_assertion={CANARY}",
         400,
         "invalid_request",
     ),
