@@ -39,6 +39,7 @@ from sluice_storage.catalogue.model import Destination, Entry, Listing, NotFound
 from sluice_storage.catalogue.projects import Destinations
 from sluice_streaming.memory import MemoryBroker
 from support.exports_memory import MemoryBulk
+from support.pulls_memory import MemoryPulls
 from support.tokens import AUDIENCE, LocalAuthority
 
 SECRET = "5e" * 32
@@ -199,6 +200,7 @@ class Site:
     quotas: MemoryQuotas
     keys: MemoryKeys
     jobs: MemoryJobs
+    pulls: MemoryPulls
     catalogue: MemoryCatalogue
     bulk: MemoryBulk
 
@@ -246,6 +248,7 @@ async def memory_gateway(
     authority = LocalAuthority(now=now)
     broker, quotas, keys, jobs = MemoryBroker(), MemoryQuotas(), MemoryKeys(), MemoryJobs()
     catalogue, bulk = MemoryCatalogue(), MemoryBulk(files or Path("/nonexistent"))
+    pulls = MemoryPulls()
     root, folder = Destination(PROJECT, ROOT), Destination(PROJECT, FOLDER)
     catalogue.projects.writable["ann"] = {PROJECT: root, ROOT: root, FOLDER: folder}
     commands = Commands(broker.producer(), patience=0.5)
@@ -256,6 +259,7 @@ async def memory_gateway(
         quotas=quotas,
         keys=keys,
         jobs=jobs,
+        pulls=pulls,
         registry=MemoryRegistry(Source(id="one", name="One", base_url=BASE)),
         sources=cast("Any", None),
         schemas=SCHEMAS,
@@ -272,7 +276,7 @@ async def memory_gateway(
     chosen = Settings(postgres="postgresql://none", public_url=AUDIENCE, secret=SECRET, **settings)
     gateway = assemble(chosen, ports, DOCUMENT, now=now, nonce=lambda: next(numbers))
     async with TestClient(TestServer(make_app(gateway))) as client:
-        yield Site(client, gateway, authority, now, broker, quotas, keys, jobs, catalogue, bulk)
+        yield Site(client, gateway, authority, now, broker, quotas, keys, jobs, pulls, catalogue, bulk)
     await commands.close()
 
 

@@ -31,6 +31,7 @@ from sluice_gateway.settings import Settings
 from sluice_gateway.stores.exports import PostgresExports
 from sluice_gateway.stores.jobs import PostgresJobs
 from sluice_gateway.stores.keys import PostgresKeys
+from sluice_gateway.stores.pulls import PostgresPulls
 from sluice_gateway.stores.quotas import PostgresQuotas
 from sluice_gateway.wiring import Gateway, Ports, assemble
 from sluice_storage.access.grants import Grants
@@ -166,6 +167,7 @@ async def real_gateway(
             quotas=PostgresQuotas(pool),
             keys=PostgresKeys(pool),
             jobs=PostgresJobs(pool),
+            pulls=PostgresPulls(pool),
             registry=SourceRegistry(pool, chosen.secret_bytes, loopback=True),
             sources=sources,
             schemas=SCHEMAS,

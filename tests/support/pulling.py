@@ -65,9 +65,11 @@ class ExportSource:
         path = f"/fhir/files/{name}"
         headers = {"Content_Type": "application/fhir+ndjson", **more.pop("headers", {})}
         self.http.on(path, body, **headers)
-        self.list(f"{self.http.origin}{path}", kind=kind, type_=type_, **more)
+        self.list_file(f"{self.http.origin}{path}", kind=kind, type_=type_, **more)
 
-    def list(self, url: str, *, kind: str = "output", type_: str | None = "Patient", **more: Any) -> None:
+    def list_file(
+        self, url: str, *, kind: str = "output", type_: str | None = "Patient", **more: Any
+    ) -> None:
         """List an address."""
         item = {"url": url, **({} if type_ is None else {"type": type_}), **more}
         self.manifest.setdefault(kind, []).append(item)

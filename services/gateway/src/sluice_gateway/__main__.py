@@ -29,6 +29,7 @@ from sluice_gateway.settings import Settings
 from sluice_gateway.stores.exports import PostgresExports
 from sluice_gateway.stores.jobs import PostgresJobs
 from sluice_gateway.stores.keys import PostgresKeys
+from sluice_gateway.stores.pulls import PostgresPulls
 from sluice_gateway.stores.quotas import PostgresQuotas
 from sluice_gateway.wiring import Gateway, Ports, assemble
 from sluice_security.authority import HttpAuthority
@@ -107,6 +108,7 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
             quotas=PostgresQuotas(pool),
             keys=upkeep.keys,
             jobs=PostgresJobs(pool),
+            pulls=PostgresPulls(pool),
             registry=SourceRegistry(pool, secret, loopback=settings.loopback_sources),
             sources=SourceStore(pool, secret, loopback=settings.loopback_sources),
             schemas=SchemaSet.load(settings.scrape_schemas),

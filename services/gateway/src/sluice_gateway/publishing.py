@@ -10,13 +10,21 @@ import structlog
 
 from sluice_contracts.commands import (
     CancelBulkExport,
+    CancelBulkImport,
     CancelDocumentImport,
     Command,
     ExpireJob,
     StartBulkExport,
+    StartBulkImport,
     StartDocumentImport,
 )
-from sluice_contracts.topics import JOBS_BULK_EXPORT, JOBS_DOCUMENT_IMPORT, JOBS_EXPIRE, Topic
+from sluice_contracts.topics import (
+    JOBS_BULK_EXPORT,
+    JOBS_BULK_IMPORT,
+    JOBS_DOCUMENT_IMPORT,
+    JOBS_EXPIRE,
+    Topic,
+)
 from sluice_gateway.problems import Problem, unavailable
 from sluice_streaming.backend import Producer
 from sluice_streaming.messages import Message
@@ -25,8 +33,8 @@ from sluice_streaming.outcomes import Unavailable
 log = structlog.get_logger(__name__)
 
 _WITHDRAWALS = 20
-Start = StartDocumentImport | StartBulkExport
-Cancel = CancelDocumentImport | CancelBulkExport
+Start = StartDocumentImport | StartBulkExport | StartBulkImport
+Cancel = CancelDocumentImport | CancelBulkExport | CancelBulkImport
 
 
 class Commands:
@@ -121,6 +129,8 @@ class Commands:
         cancel: Cancel
         if isinstance(start, StartBulkExport):
             cancel = CancelBulkExport(job=job)
+        elif isinstance(start, StartBulkImport):
+            cancel = CancelBulkImport(job=job)
         else:
             cancel = CancelDocumentImport(job=job)
         # Same key, so same partition: whatever became of the start, this comes after it.
@@ -144,5 +154,7 @@ class Commands:
 def _topic(command: Command) -> Topic:
     if isinstance(command, ExpireJob):
         return JOBS_EXPIRE
+    if isinstance(command, StartBulkImport | CancelBulkImport):
+        return JOBS_BULK_IMPORT
     exports = isinstance(command, StartBulkExport | CancelBulkExport)
     return JOBS_BULK_EXPORT if exports else JOBS_DOCUMENT_IMPORT

@@ -49,7 +49,11 @@ class Settings(SecretSettings, TlsSettings):
     export_retry_after_milliseconds
         Write `Retry-After` of a running export in milliseconds, for clients that were made for such servers.
     export_early_polls
-        How many polls in a row that come too early are answered all the same.
+        How many polls in a row that come too early are answered all the same, of an export or bulk import.
+    import_retry_after
+        The most seconds that a client is asked to wait between two polls of a bulk import.
+    import_relative_location
+        Give a bulk import's `Content-Location` without scheme and host, for clients that expect it so.
     """
 
     kafka: str = Field(default="127.0.0.1:9092", min_length=1)
@@ -70,6 +74,8 @@ class Settings(SecretSettings, TlsSettings):
     export_retry_after: int = Field(default=30, ge=1, le=3600)
     export_retry_after_milliseconds: bool = False
     export_early_polls: int = Field(default=10, ge=0)
+    import_retry_after: int = Field(default=120, ge=1, le=3600)
+    import_relative_location: bool = False
 
     @field_validator("public_url", "issuer", "issuer_url")
     @classmethod

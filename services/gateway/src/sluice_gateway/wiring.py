@@ -17,6 +17,9 @@ from sluice_gateway.downloads import Tickets
 from sluice_gateway.fhir.bulk import Bulk, BulkPorts, assemble_bulk
 from sluice_gateway.fhir.discovery import Discovery, SmartSource
 from sluice_gateway.fhir.outcomes import BASE
+from sluice_gateway.fhir.pacing import Pacing
+from sluice_gateway.fhir.pull_store import PullStore
+from sluice_gateway.fhir.pulls import Pulls, pull_key
 from sluice_gateway.fhir.reading import Reading
 from sluice_gateway.fhir.searching import Searching
 from sluice_gateway.fhir.starting import Sight
@@ -51,6 +54,7 @@ class Ports:
     quotas: QuotaStore
     keys: KeyStore
     jobs: JobStore
+    pulls: PullStore
     registry: SourceMatcher
     sources: SourceStore
     schemas: SchemaSet
@@ -76,6 +80,7 @@ class Gateway:
     submissions: Submissions
     forecasts: Forecasts
     jobs: Jobs
+    pulls: Pulls
     projects: Projects
     files: Files
     tickets: Tickets
@@ -136,6 +141,7 @@ def assemble(
         ),
         forecasts=Forecasts(ports.catalogue),
         jobs=Jobs(ports.jobs, files, ports.commands, key=key, hrefs=hrefs, now=now),
+        pulls=_pulls(settings, ports, quotas, hrefs, now=now, nonce=nonce),
         projects=Projects(ports.catalogue, hrefs),
         files=files,
         tickets=Tickets(Seal(settings.secret_bytes, "downloads"), hrefs, now),
@@ -172,5 +178,29 @@ def _bulk(
         hrefs=hrefs,
         now=now,
         monotonic=time.monotonic,
+        nonce=nonce,
+    )
+
+
+def _pulls(
+    settings: Settings,
+    ports: Ports,
+    quotas: Quotas,
+    hrefs: Hrefs,
+    *,
+    now: Callable[[], float],
+    nonce: Callable[[], int],
+) -> Pulls:
+    return Pulls(
+        ports.registry,
+        ports.pulls,
+        ports.keys,
+        quotas,
+        ports.commands,
+        Pacing(settings.import_retry_after, settings.export_early_polls, monotonic=time.monotonic),
+        key=pull_key(settings.secret_bytes),
+        hrefs=hrefs,
+        relative=settings.import_relative_location,
+        now=now,
         nonce=nonce,
     )

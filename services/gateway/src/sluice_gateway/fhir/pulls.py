@@ -1,0 +1,264 @@
+"""Bulk imports from their owner's side: beginning, polling, reading what became of them, deleting.
+
+Whoever is not an import's owner (the client and the subject of the token it was begun with) is told the same,
+and after the same work, as about an import that never was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import AsyncGenerator, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from sluice_contracts.commands import CancelBulkImport, StartBulkImport
+from sluice_contracts.events import JobOutcome
+from sluice_contracts.ids import accepted_at, is_job_id, job_id
+from sluice_contracts.imports import ImportRequest
+from sluice_gateway.fhir.outcomes import Issue, Refusal, refused
+from sluice_gateway.fhir.pacing import Pacing
+from sluice_gateway.fhir.polling import Told, unavailable_export
+from sluice_gateway.fhir.pull_outcomes import error_text, errors, information
+from sluice_gateway.fhir.pull_parameters import URL, Wanted
+from sluice_gateway.fhir.pull_store import PullRow, PullStore
+from sluice_gateway.fhir.v3.manifest import instant
+from sluice_gateway.hrefs import Hrefs
+from sluice_gateway.idempotency import KeyStore, conflict, digest
+from sluice_gateway.import_requests import SourceMatcher
+from sluice_gateway.jobs import owner_of
+from sluice_gateway.problems import Problem
+from sluice_gateway.publishing import Commands
+from sluice_gateway.quotas import Quotas
+from sluice_security.tokens import Principal
+from sluice_storage.pool import TRANSIENT
+
+SCOPE = "bulk/import"
+INFORMATION = "info_file_1.ndjson"
+ERRORS = "errors_file_1.ndjson"
+# How long an import may be known by its id alone. A row that is missing for longer is one that never was.
+_UNSEEN_SECONDS = 3600.0
+_NOBODY = "00000000-0000-0000-0000-000000000000"
+_OUTCOME = "OperationOutcome"
+
+
+def pull_key(secret: bytes) -> bytes:
+    """Give the key that bulk imports' ids are signed with; no other job's id is one of theirs."""
+    return hmac.digest(secret, b"sluice bulk import ids", hashlib.sha256)
+
+
+class Pulls:
+    """Accepts bulk imports, and tells how they stand.
+
+    Parameters
+    ----------
+    sources
+        Where registered sources are looked up.
+    store, keys, quotas
+        What is known of imports, what idempotency keys stand for, what is counted.
+    commands
+        Puts commands on Kafka.
+    pacing
+        How often a client polls.
+    key
+        The key that imports' ids are signed with.
+    relative
+        Give `Content-Location` without scheme and host, as seed clients of the test server expect.
+    now, nonce
+        The wall clock (Unix seconds) and a source of 32 random bits.
+    """
+
+    def __init__(
+        self,
+        sources: SourceMatcher,
+        store: PullStore,
+        keys: KeyStore,
+        quotas: Quotas,
+        commands: Commands,
+        pacing: Pacing,
+        *,
+        key: bytes,
+        hrefs: Hrefs,
+        relative: bool,
+        now: Callable[[], float],
+        nonce: Callable[[], int],
+    ) -> None:
+        self._sources = sources
+        self._store = store
+        self._keys = keys
+        self._quotas = quotas
+        self._commands = commands
+        self._pacing = pacing
+        self._key = key
+        self._hrefs = hrefs
+        self._relative = relative
+        self._now = now
+        self._nonce = nonce
+
+    async def start(
+        self, who: Principal, read: Callable[[], Wanted], idempotency_key: str | None = None
+    ) -> str:
+        """Accept an import and give its id: its first record is acknowledged on Kafka then.
+
+        Parameters
+        ----------
+        read
+            Gives what is wanted, or raises; what is refused counts too, so that a loop is held up.
+
+        Raises
+        ------
+        Problem
+            400 with all that is wrong, 422, 429 or 503; nothing was done then.
+        """
+        await self._quotas.take(who.client)
+        wanted = read()
+        source = await self._sources.match(wanted.url)
+        if source is None:
+            text = f"{URL} must be on a registered source server. Ask the operators to register it."
+            place = (f"Parameters.parameter.where(name='{URL}')",)
+            raise Refusal(400, [Issue(code="not-supported", text=text, expression=place)])
+        request = ImportRequest(source=source.id, url=wanted.url, export_type=wanted.export_type)
+        return await self._begin(who, request, idempotency_key)
+
+    def location(self, base: str, job: str) -> str:
+        """Give the address at which an import is polled, below the base that it was begun at."""
+        path = f"{base}/bulkstatus/{job}"
+        return path.lstrip("/") if self._relative else self._hrefs(path)
+
+    async def poll(self, who: Principal, job: str, base: str) -> Told:
+        """Tell how an import stands; addresses in the answer are below `base`.
+
+        Raises
+        ------
+        Refusal
+            404: they have no such import; 429: they poll too often; 500: it has failed.
+        """
+        pace = (who.client, who.subject, job)
+        self._pacing.check(pace)
+        row = await self._find(who, job)
+        if row.outcome is None or row.finished_at is None:
+            age = 0.0 if row.submitted_at is None else self._now() - row.submitted_at.timestamp()
+            waiting = self._pacing.wait(pace, age)
+            return Told(202, {"X-Progress": _progress(row), "Retry-After": str(waiting)})
+        self._pacing.forget(pace)
+        if row.outcome == JobOutcome.FAILED and row.files is None:
+            status = "" if row.failed_status is None else f" The source answered {row.failed_status}."
+            raise refused(500, "exception", f"The import has failed: {error_text(row.failed)}{status}")
+        return Told(200, manifest=self._manifest(job, base, row, row.finished_at))
+
+    async def outcomes(self, who: Principal, job: str, name: str) -> AsyncGenerator[bytes]:
+        """Give one of an ended import's files of outcomes, in pieces.
+
+        Raises
+        ------
+        Refusal
+            404: they have no such file.
+        """
+        row = await self._find(who, job)
+        if row.outcome is None or row.files is None or (name == ERRORS and not row.problems):
+            raise unavailable_export()
+        return information(self._store, job, row) if name == INFORMATION else errors(self._store, job)
+
+    async def delete(self, who: Principal, job: str) -> None:
+        """Cancel an import, or forget one that has ended; what was loaded stays.
+
+        Raises
+        ------
+        Refusal
+            404: they have no such import.
+        """
+        row = await self._find(who, job)
+        if not await self._store.withdraw(job, datetime.fromtimestamp(self._now(), UTC)):
+            raise unavailable_export()
+        if row.outcome is not None:
+            return
+        try:
+            await self._commands.cancel(job, CancelBulkImport(job=job))
+        except (Problem, *TRANSIENT):
+            # It is marked, and due: the puller finds it without being told.
+            return
+
+    async def _begin(self, who: Principal, request: ImportRequest, idempotency_key: str | None) -> str:
+        now = self._now()
+        job = job_id(self._key, owner_of(who), now, self._nonce())
+        if idempotency_key is not None:
+            wanted = digest("$import", msgspec.json.encode(request))
+            at = datetime.fromtimestamp(now, UTC)
+            kept = await self._keys.keep(who.client, who.subject, idempotency_key, wanted, job, at)
+            if kept.request != wanted:
+                raise conflict()
+            job, now = kept.job, kept.accepted_at.timestamp()
+            if kept.published:
+                return job
+        command = StartBulkImport(
+            job=job, client=who.client, subject=who.subject, submitted_at=now, request=request
+        )
+        # Under a key a repeat publishes the same job again; without one, nobody would ever claim it.
+        await self._commands.start(command, withdraw=idempotency_key is None)
+        if idempotency_key is not None:
+            self._commands.later(self._keys.published(who.client, who.subject, idempotency_key))
+        return job
+
+    async def _find(self, who: Principal, job: str) -> PullRow:
+        row = await self._store.get(job if is_job_id(job) else _NOBODY)
+        at = accepted_at(self._key, owner_of(who), job)
+        if row is None and at is not None and self._now() - at < _UNSEEN_SECONDS:
+            return _accepted(who, at)
+        if (
+            row is None
+            or row.gone
+            or (row.client, row.subject) != (who.client, who.subject)
+            or row.outcome == JobOutcome.CANCELLED
+        ):
+            raise unavailable_export()
+        return row
+
+    def _manifest(self, job: str, base: str, row: PullRow, at: datetime) -> dict[str, Any]:
+        told = self._hrefs(f"{base}/{job}/{INFORMATION}")
+        shown: dict[str, Any] = {
+            "transactionTime": instant(at),
+            "requiresAccessToken": True,
+            "outcome": [{"type": _OUTCOME, "url": told}],
+            # A line for each file, and one for all of them.
+            "output": [{"type": _OUTCOME, "url": told, "count": (row.files or 0) + 1}],
+            "error": [],
+        }
+        if row.problems:
+            url = self._hrefs(f"{base}/{job}/{ERRORS}")
+            shown["error"].append({"type": _OUTCOME, "url": url, "count": row.problems})
+        return shown
+
+
+def _accepted(who: Principal, at: float) -> PullRow:
+    """Give an import of which nothing but its id is known yet."""
+    return PullRow(
+        client=who.client,
+        subject=who.subject,
+        submitted_at=datetime.fromtimestamp(at, UTC),
+        finished_at=None,
+        outcome=None,
+        progress=None,
+        files=None,
+        settled=0,
+        lines=0,
+        expected=None,
+        problems=0,
+        failed=None,
+        failed_status=None,
+        gone=False,
+    )
+
+
+def _progress(row: PullRow) -> str:
+    """Say how far an import is; the first words are those of the server that clients know."""
+    if row.files is None:
+        at_source = "" if row.progress is None else f" ({row.progress}% at the source)"
+        return f'"Retrieving export files"{at_source}'
+    if row.expected:
+        share = min(row.lines, row.expected) * 100 // row.expected
+    else:
+        share = row.settled * 100 // row.files if row.files else 100
+    # All files may be loaded a moment before the job is known to have ended.
+    return f"{min(share, 99)}%"

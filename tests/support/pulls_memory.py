@@ -1,0 +1,76 @@
+"""Bulk imports in memory, for a gateway without servers: what puller and status service would tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from sluice_gateway.fhir.pull_store import BadLine, PulledFile, PullRow
+
+AT = datetime(2026, 1, 2, tzinfo=UTC)
+RUNNING = PullRow(
+    client="portal",
+    subject="ann",
+    submitted_at=AT,
+    finished_at=None,
+    outcome=None,
+    progress=None,
+    files=None,
+    settled=0,
+    lines=0,
+    expected=None,
+    problems=0,
+    failed=None,
+    failed_status=None,
+    gone=False,
+)
+FILE = PulledFile(
+    item=0,
+    kind="output",
+    type="Patient",
+    expected=None,
+    failed=None,
+    failed_status=None,
+    read=3,
+    created=2,
+    updated=0,
+    unchanged=0,
+    stale=0,
+    invalid=1,
+    deleted=0,
+    size=99,
+    listed=1,
+)
+
+
+@dataclass
+class MemoryPulls:
+    """Imports' rows, with files and bad lines of each."""
+
+    rows: dict[str, PullRow] = field(default_factory=dict)
+    listed: dict[str, list[PulledFile]] = field(default_factory=dict)
+    bad: dict[tuple[str, int], list[BadLine]] = field(default_factory=dict)
+    withdrawn: set[str] = field(default_factory=set)
+
+    def add(self, job: str, *files: PulledFile, **fields: object) -> None:
+        """Add an import that runs, with `fields` of its row replaced."""
+        self.rows[job] = replace(RUNNING, **fields)  # type: ignore[arg-type] # the caller names fields
+        self.listed[job] = list(files)
+
+    async def get(self, job: str) -> PullRow | None:
+        row = self.rows.get(job)
+        if job in self.withdrawn:
+            return replace(row or RUNNING, gone=True)
+        return row
+
+    async def files(self, job: str, after: int, limit: int) -> Sequence[PulledFile]:
+        return [each for each in self.listed.get(job, []) if each.item > after][:limit]
+
+    async def lines(self, job: str, item: int, after: int, limit: int) -> Sequence[BadLine]:
+        return [each for each in self.bad.get((job, item), []) if each.line > after][:limit]
+
+    async def withdraw(self, job: str, at: datetime) -> bool:
+        first = job not in self.withdrawn
+        self.withdrawn.add(job)
+        return first
