@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from sluice_contracts.exports import ExportLevel
+from sluice_contracts.exports import Associated, ExportAccess, ExportLevel
 from sluice_storage.access.grants import Grants
 from sluice_storage.access.model import Grant, GranteeKind
 from support.exports import BASE, Bench, names, observation, open_bench, patient, start
@@ -101,3 +101,27 @@ async def test_an_attachments_address_is_read_with_the_token_of_the_export(
             assert answer.status == status
             if status == 200:
                 assert (answer.content_type, await answer.read()) == ("application/pdf", content)
+
+
+async def test_provenance_comes_also_where_types_are_limited_and_only_if_it_is_permitted(
+    bench: Bench,
+) -> None:
+    about = {"agent": [{"who": {"display": "x"}}], "recorded": "2026-01-01T00:00:00Z"}
+    await bench.store.load(
+        patient("a"),
+        observation("1", "a"),
+        *(
+            {"resourceType": "Provenance", "id": id_, "target": [{"reference": target}], **about}
+            for id_, target in (("of-o", "Observation/1"), ("of-a", "Patient/a"))
+        ),
+    )
+    for types, expected in (
+        (("Observation", "Provenance"), ["Observation/1", "Provenance/of-o"]),
+        (("Observation",), ["Observation/1"]),
+    ):
+        command = start(
+            access=ExportAccess(all_patients=True, types=types),
+            types=("Observation",),
+            include_associated=Associated.RELEVANT_PROVENANCE,
+        )
+        assert names(await bench.export(command)) == expected

@@ -157,6 +157,27 @@ async def test_types_beyond_the_scopes_are_refused_by_name(site: Site) -> None:
     assert started(site)[0].access.types == ("Patient",)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "includeAssociatedData=LatestProvenanceResources",
+        "_type=Patient&includeAssociatedData=RelevantProvenanceResources",
+        "_typeFilter=Provenance%3Frecorded%3Dgt2026",
+    ],
+)
+async def test_what_is_named_without_being_a_type_is_asked_for_as_types_are(site: Site, query: str) -> None:
+    answer = await site.get(f"/fhir/$export?{query}", headers=headers(site, "system/Patient.rs"))
+    assert (answer.status, "Provenance" in (await issue(answer))["diagnostics"]) == (403, True)
+    site.bulk.grants.rows.clear()
+    site.bulk.grants.give("ann", types=("Patient",))
+    answer = await site.get(f"/fhir/$export?{query}", headers=headers(site))
+    assert (answer.status, "Provenance" in (await issue(answer))["diagnostics"]) == (403, True)
+    assert started(site) == []
+    site.bulk.grants.give("ann", types=("Provenance",))
+    await kick_off(site, f"/fhir/$export?{query}")
+    assert set(started(site)[0].access.types or ()) == {"Patient", "Provenance"}
+
+
 @pytest.mark.parametrize("scopes", ["bulk/import", "system/Patient.r", "system/Patient.s", "patient/*.rs"])
 async def test_scopes_that_permit_no_type_are_refused(site: Site, scopes: str) -> None:
     answer = await site.get("/fhir/$export", headers=headers(site, scopes))

@@ -130,7 +130,7 @@ class Starting:
         await self._quotas.take(who.client)
         types = exporting(who)
         request = self._dialect.read(kickoff)
-        unpermitted = sorted(set(request.types or ()) - types.keys())
+        unpermitted = sorted(named_types(request) - types.keys())
         if unpermitted:
             text = f"The token's scopes do not permit these types to be exported: {', '.join(unpermitted)}."
             raise lacking(text, " ".join(f"system/{name}.rs" for name in unpermitted))
@@ -140,7 +140,9 @@ class Starting:
 
     async def _access(self, who: Principal, request: ExportRequest) -> ExportAccess:
         grants = await self._sight.grants.of(who.client, who.subject)
-        access = resolve(grants, request.level, request.group, exporting(who), request.types)
+        named = named_types(request)
+        requested = None if request.types is None else named
+        access = resolve(grants, request.level, request.group, exporting(who), requested)
         if request.group is not None and (
             access is None or await self._sight.groups.get(request.group) is None
         ):
@@ -148,7 +150,7 @@ class Starting:
         if access is None:
             raise refused(404, "not-found", "There is no such group. Check its id.")
         granted = {name for reach in access.reaches for name in reach.types or ()}
-        missing = sorted(set(request.types or ()) - granted)
+        missing = sorted(named - granted)
         if missing:
             text = f"You have no access to resources of these types: {', '.join(missing)}."
             raise refused(403, "forbidden", text)
@@ -220,6 +222,12 @@ class Starting:
             raise refused(409, "duplicate", text, {"Content-Location": self._hrefs.export(twin)})
         text = f"You have {self._rules.running} exports running. Wait until one has ended, or delete one."
         raise refused(429, "throttled", text, {"Retry-After": str(_AFTER)})
+
+
+def named_types(request: ExportRequest) -> frozenset[str]:
+    """Give the types that a request names, be it as a type, in a search, or as what goes with others."""
+    associated = ("Provenance",) if request.include_associated is not None else ()
+    return frozenset((*(request.types or ()), *(each.type for each in request.type_filters), *associated))
 
 
 def spelling(request: ExportRequest) -> bytes:
