@@ -117,7 +117,9 @@ async def test_storing_tells_what_is_new_what_is_changed_and_what_is_as_it_was(s
         ),
         [("Library", "gone"), ("Measure", "never")],
     )
-    assert done == {
+    times = {each.updated for each in done.values()} - {None}
+    assert len(times) == 1
+    assert {key: msgspec.structs.replace(each, updated=None) for key, each in done.items()} == {
         ("Library", "same"): Applied(1),
         ("Library", "old"): Applied(2),
         ("Library", "dead"): Applied(3, created=True),
@@ -125,7 +127,9 @@ async def test_storing_tells_what_is_new_what_is_changed_and_what_is_as_it_was(s
         ("Patient", "p"): Applied(1, created=True),
         ("Library", "gone"): Applied(2),
     }
+    assert done["Library", "same"].updated is None
     window = await store.window()
+    assert times < {window.snapshot.time, *times}
     assert set(await store.all_in(window)) == {
         *("Library/same", "Library/old", "Library/dead", "Library/new", "Patient/p")
     }

@@ -22,9 +22,12 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from sluice_contracts.commands import StartDocumentImport
+from sluice_fhir.measures.artifacts import version_order
 from sluice_fhir.source_store import SourceRegistry, SourceStore
 from sluice_gateway.app import make_app, make_runner
 from sluice_gateway.fhir.bulk import BulkPorts
+from sluice_gateway.fhir.measures import MeasurePorts
+from sluice_gateway.fhir.submitting import NoImports
 from sluice_gateway.health import Health
 from sluice_gateway.publishing import Commands
 from sluice_gateway.settings import Settings
@@ -39,6 +42,8 @@ from sluice_storage.catalogue import Catalogue
 from sluice_storage.exports.downloads import Downloads
 from sluice_storage.exports.objects import ExportObjects
 from sluice_storage.pool import open_pool
+from sluice_storage.resources.applying import Applier
+from sluice_storage.resources.artifacts import Artifacts
 from sluice_storage.resources.groups import Groups
 from sluice_storage.resources.lookup import Lookup
 from sluice_streaming.backend import Producer
@@ -180,6 +185,7 @@ async def real_gateway(
             lookup=Lookup(pool),
             smart=authority.smart_configuration,
             bulk=BulkPorts(PostgresExports(pool), exports or ExportObjects.from_url("memory:"), holds),
+            measures=MeasurePorts(Artifacts(pool, version_order), Applier(pool), NoImports()),
         )
         gateway = assemble(chosen, ports, DOCUMENT, now=now, nonce=_nonces())
         client = await stack.enter_async_context(TestClient(TestServer(make_app(gateway))))

@@ -27,11 +27,17 @@ async def outcome(site: Site, method: str, path: str, **request: Any) -> tuple[i
 
 
 @pytest.mark.parametrize(
-    "path", ["/fhir", "/fhir/nothing/of/the/kind", "/fhir/%00/of/it", "/4_0_1", "/4_0_1/nothing/of/the/kind"]
+    "path", ["/fhir/", "/fhir/nothing/of/the/kind", "/fhir/%00/of/it", "/4_0_1/nothing/of/the/kind"]
 )
 async def test_an_unknown_address_is_an_outcome(site: Site, path: str) -> None:
     status, issue = await outcome(site, "GET", path)
     assert (status, issue["code"], issue["severity"]) == (404, "not-found", "error")
+
+
+@pytest.mark.parametrize("path", ["/fhir", "/4_0_1"])
+async def test_a_method_that_an_address_does_not_take_is_an_outcome(site: Site, path: str) -> None:
+    status, issue = await outcome(site, "GET", path)
+    assert (status, issue["code"]) == (405, "not-supported")
 
 
 async def test_the_other_base_is_served_by_the_same_handlers(site: Site) -> None:

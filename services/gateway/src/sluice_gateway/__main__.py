@@ -17,10 +17,13 @@ import structlog
 from aiohttp import web
 
 from sluice_fhir.client import FhirClient
+from sluice_fhir.measures.artifacts import version_order
 from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.source_store import SourceRegistry, SourceStore
 from sluice_gateway.app import make_runner
 from sluice_gateway.fhir.bulk import BulkPorts
+from sluice_gateway.fhir.measures import MeasurePorts
+from sluice_gateway.fhir.submitting import NoImports
 from sluice_gateway.health import Health, listening
 from sluice_gateway.idempotency import LIFETIME
 from sluice_gateway.openapi import written
@@ -41,6 +44,8 @@ from sluice_storage.exports.downloads import Downloads
 from sluice_storage.exports.objects import ExportObjects
 from sluice_storage.objects import ObjectStore
 from sluice_storage.pool import TRANSIENT, open_pool
+from sluice_storage.resources.applying import Applier
+from sluice_storage.resources.artifacts import Artifacts
 from sluice_storage.resources.groups import Groups
 from sluice_storage.resources.lookup import Lookup
 from sluice_streaming.kafka import KafkaBackend, KafkaTuning
@@ -121,6 +126,7 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
             lookup=Lookup(pool),
             smart=authority.smart_configuration,
             bulk=BulkPorts(upkeep.exports, ExportObjects.from_url(settings.objects), holds),
+            measures=MeasurePorts(Artifacts(pool, version_order), Applier(pool), NoImports()),
         )
         yield (
             assemble(

@@ -16,6 +16,7 @@ from sluice_gateway.authentication import Verifier
 from sluice_gateway.downloads import Tickets
 from sluice_gateway.fhir.bulk import Bulk, BulkPorts, assemble_bulk
 from sluice_gateway.fhir.discovery import Discovery, SmartSource
+from sluice_gateway.fhir.measures import MeasurePorts, Measures
 from sluice_gateway.fhir.outcomes import BASE
 from sluice_gateway.fhir.pacing import Pacing
 from sluice_gateway.fhir.pull_store import PullStore
@@ -67,6 +68,7 @@ class Ports:
     lookup: Lookup
     smart: SmartSource
     bulk: BulkPorts
+    measures: MeasurePorts
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Gateway:
     searching: Searching
     discovery: Discovery
     bulk: Bulk
+    measures: Measures
     document: bytes
 
 
@@ -155,6 +158,7 @@ def assemble(
         searching=Searching(ports.grants, ports.groups, ports.lookup, hrefs(BASE)),
         discovery=Discovery(ports.smart, settings, now=now),
         bulk=_bulk(settings, ports, quotas, hrefs, now=now, nonce=nonce),
+        measures=Measures(ports.measures, ports.grants, quotas, hrefs(BASE)),
         document=document,
     )
 

@@ -49,6 +49,7 @@ class MeasureProblem(StrEnum):
     DUPLICATE_ENTRY = "duplicate_entry"
     NOT_SUPPORTED = "not_supported"
     REFERENCE_UNRESOLVED = "reference_unresolved"
+    NOT_PERMITTED = "not_permitted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,9 @@ PROBLEM_TEXTS: dict[MeasureProblem, ProblemText] = {
     ),
     MeasureProblem.REFERENCE_UNRESOLVED: ProblemText(
         400, "not-found", "A reference cannot be resolved within the transaction."
+    ),
+    MeasureProblem.NOT_PERMITTED: ProblemText(
+        403, "forbidden", "The token does not permit this to be stored or deleted."
     ),
 }
 

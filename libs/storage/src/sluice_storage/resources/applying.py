@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from msgspec import Struct
 
@@ -21,10 +22,15 @@ from sluice_storage.resources.writer_rows import (
 
 
 class Applied(Struct, frozen=True):
-    """What became of a resource: its version now, and whether there was none (or a deleted one) before."""
+    """What became of a resource.
+
+    Its version now; whether there was none, or a deleted one, before; since when it is so, None if that is as
+    it was.
+    """
 
     version: int
     created: bool = False
+    updated: datetime | None = None
 
 
 class Applier(Writer):
@@ -72,10 +78,10 @@ class Applier(Writer):
         if total:
             async with self._batch(connection, total) as opened:
                 await _write(connection, opened, changes)
-        for type_, changed in changes.items():
-            for _, row in changed:
-                created = row.body is not None and (row.head is None or row.head.deleted)
-                done[type_, row.id] = Applied(row.version, created)
+            for type_, changed in changes.items():
+                for _, row in changed:
+                    created = row.body is not None and (row.head is None or row.head.deleted)
+                    done[type_, row.id] = Applied(row.version, created, opened.time)
         return done
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from sluice_gateway.fhir import routes_exports, routes_imports, routes_metadata, routes_read
+from sluice_gateway.fhir import (
+    routes_exports,
+    routes_imports,
+    routes_measures,
+    routes_metadata,
+    routes_read,
+)
 from sluice_gateway.routing import Route
 
 # The first that matches is taken: what reads `{type}/{id}` comes after everything that has a name of its own.
@@ -10,5 +16,6 @@ FHIR_ROUTES: tuple[Route, ...] = (
     *routes_metadata.ROUTES,
     *routes_exports.ROUTES,
     *routes_imports.ROUTES,
+    *routes_measures.ROUTES,
     *routes_read.ROUTES,
 )

@@ -1,0 +1,194 @@
+"""`$submit-data`: data for a measure, as they are sent or as they are to be pulled from a source.
+
+Both ways of asking are read and checked by the same rules. Then the data that were sent are stored, all or
+nothing; or an import is begun by `ImportStarter`, with what the measure needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Iterable
+from typing import Any, Protocol
+from uuid import UUID, uuid5
+
+import msgspec
+from msgspec import Struct
+
+from sluice_fhir.measures.datatypes import Measure, Named
+from sluice_fhir.measures.entries import Intake
+from sluice_fhir.measures.intake import parse_resources
+from sluice_fhir.measures.intake_answer import bundle_answer
+from sluice_fhir.measures.problems import MeasureError
+from sluice_fhir.measures.queries import export_query
+from sluice_fhir.measures.submission import ExportType, Submission, check_measure, parse_submission
+from sluice_gateway.authentication import permit
+from sluice_gateway.fhir.measure_problems import outcome_of, refusal_of
+from sluice_gateway.fhir.outcomes import refused
+from sluice_gateway.fhir.requiring import Requiring
+from sluice_gateway.fhir.writing import Writing
+from sluice_security.tokens import Principal
+
+IMPORT_SCOPE = "bulk/import"
+# The namespace of the ids that are made of what is submitted.
+_SUBMITTED = UUID("8d0f0a3e-3c0b-5a55-9a35-0b7f6d1c2e11")
+_ENTRY = re.compile(r"Bundle\.entry\[(\d+)\]\.resource")
+
+
+class WantedImport(Struct, frozen=True):
+    """An import that a measure asks for.
+
+    Parameters
+    ----------
+    url
+        The export's address, or the manifest's if `export_type` is `static`, as the requester gave it.
+    parameters
+        What is to be joined onto it, in order, not encoded yet.
+    measure
+        The Measure, as `Measure/id`.
+    report
+        The MeasureReport's JSON, to be stored when the data are.
+    """
+
+    url: str
+    export_type: ExportType
+    parameters: tuple[tuple[str, str], ...]
+    measure: str
+    report: bytes
+
+
+class ImportStarter(Protocol):
+    """What begins imports."""
+
+    async def start_import(self, who: Principal, wanted: WantedImport) -> str:
+        """Begin an import, and give the address at which it is polled.
+
+        Raises
+        ------
+        Problem
+            The source is not registered, or it cannot be begun now; nothing was done then.
+        """
+
+
+class NoImports:
+    """Stands where nothing begins imports: it says so."""
+
+    async def start_import(self, who: Principal, wanted: WantedImport) -> str:  # noqa: ARG002
+        """Refuse."""
+        text = "This server does not pull data for measures. Send them as resource parameters."
+        raise refused(501, "not-supported", text)
+
+
+class Submitting:
+    """Takes data for measures.
+
+    Parameters
+    ----------
+    requiring
+        Measures and what they need.
+    writing
+        Stores what is sent.
+    imports
+        Begins imports.
+    base
+        The FHIR API's outside URL.
+    """
+
+    def __init__(self, requiring: Requiring, writing: Writing, imports: ImportStarter, base: str) -> None:
+        self._requiring = requiring
+        self._writing = writing
+        self._imports = imports
+        self._base = base
+
+    async def store(self, who: Principal, measure: str | None, body: bytes) -> dict[str, Any]:
+        """Store what is sent, and give the Bundle that says what became of the report and of each resource.
+
+        Parameters
+        ----------
+        measure
+            The Measure's id; None if only the MeasureReport says which it is.
+
+        Raises
+        ------
+        Problem
+            400 with all that is wrong, 403 or 404; nothing was stored then.
+        """
+        try:
+            submission, _ = await self._read(measure, body, asynchronous=False)
+            resources = (submission.report, *submission.resources)
+            intake = await asyncio.to_thread(_taken, resources)
+        except MeasureError as error:
+            raise refusal_of(error, _place) from None
+        intake, done = await self._writing.store(who, intake)
+        return bundle_answer(intake, done, self._base, outcome_of)
+
+    async def pull(self, who: Principal, measure: str | None, body: bytes) -> str:
+        """Begin to import what the measure needs, and give the address at which that is polled.
+
+        Raises
+        ------
+        Problem
+            400 with all that is wrong, 403, 404, 422, or what `ImportStarter` raises; nothing was done then.
+        """
+        permit(who, IMPORT_SCOPE)
+        try:
+            submission, found = await self._read(measure, body, asynchronous=True)
+            reference = f"Measure/{found.id}"
+            needed = await self._requiring.requirements(reference)
+            await self._requiring.require_value_sets(needed)
+        except MeasureError as error:
+            raise refusal_of(error) from None
+        query = export_query(needed, type_filters=bool(submission.type_filters))
+        since = () if submission.since is None else (("_since", submission.since),)
+        wanted = WantedImport(
+            url=submission.export_url or "",
+            export_type=submission.export_type,
+            parameters=(*query.parameters(), *since),
+            measure=reference,
+            report=submission.report,
+        )
+        return await self._imports.start_import(who, wanted)
+
+    async def _read(
+        self, measure: str | None, body: bytes, *, asynchronous: bool
+    ) -> tuple[Submission, Measure]:
+        """Read a submission and find the Measure that it is for."""
+        submission = await asyncio.to_thread(parse_submission, body, asynchronous=asynchronous)
+        reference = submission.measure if measure is None else f"Measure/{measure}"
+        found = await self._requiring.measure(reference)
+        check_measure(submission, found)
+        return submission, found
+
+
+def _taken(resources: Iterable[bytes]) -> Intake:
+    """Make the transaction that stores resources, so that the same sent again changes nothing.
+
+    One without an id gets one that is made of its content.
+    """
+    unique = list(dict.fromkeys(resources))
+    made = iter([_content_id(each) for each in unique if _id(each) is None])
+    return parse_resources(unique, make_id=lambda: next(made))
+
+
+def _id(resource: bytes) -> str | None:
+    try:
+        return msgspec.json.decode(resource, type=Named).id
+    except msgspec.DecodeError:
+        # It has no id that could be used; what is wrong with it is found when it is taken.
+        return None
+
+
+def _content_id(resource: bytes) -> str:
+    return str(uuid5(_SUBMITTED, hashlib.sha256(resource).hexdigest()))
+
+
+def _place(where: str) -> str:
+    """Say where in the Parameters a place in the transaction is."""
+    match = _ENTRY.match(where)
+    if match is None:
+        return where
+    number = int(match[1])
+    name = "Parameters.parameter.where(name='{}')"
+    which = name.format("measureReport") if number == 0 else f"{name.format('resource')}[{number - 1}]"
+    return f"{which}.resource{where[match.end() :]}"
