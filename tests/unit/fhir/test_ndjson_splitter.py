@@ -33,6 +33,11 @@ def test_how_a_file_is_cut_into_pieces_makes_no_difference(text: bytes, cuts: li
     assert split(text, cuts) == expected
 
 
+def test_a_byte_order_mark_does_not_count_towards_the_limit() -> None:
+    assert split(b"\xef\xbb\xbf{}{}{}{}\r\n", []) == [Line(1, b"{}{}{}{}")]
+    assert split(b"\xef\xbb\xbf{}{}{}{}x", []) == [Line(1, None)]
+
+
 def test_a_line_over_the_limit_is_not_held() -> None:
     splitter = Splitter(limit=1000)
     for _ in range(1000):

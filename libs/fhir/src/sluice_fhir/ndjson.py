@@ -74,8 +74,8 @@ class Splitter:
             return
         self._pieces.append(text)
         self.held += len(text)
-        # One byte more for a CR that is part of the line's end.
-        if self.held > self._limit + 1:
+        # More for what may be no part of the line: a CR of its end, and a mark at the file's beginning.
+        if self.held > self._limit + (1 if self._number > 1 else 1 + len(_MARK)):
             self._over, self._pieces = True, []
 
     def _complete(self) -> list[Line]:
