@@ -5,12 +5,16 @@ run says something about the change and not about chance; everywhere else each r
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+# Whoever starts the tests in the background has Ctrl-C ignored, and with it whatever the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["support.stack", "support.stack_whole"]
 

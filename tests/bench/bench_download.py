@@ -27,9 +27,10 @@ import typer
 
 from bench.measure import report, shown, side_by_side
 from sluice_contracts.exports import ExportAccess, ExportLevel, ExportRequest
+from sluice_stack.processes import free_port
 from sluice_storage.exports.objects import key_of
 from sluice_streaming.topics_admin import create
-from support.gateway_process import Running, free_port, gateway_process
+from support.gateway_process import Running, gateway_process
 from support.stack import Database, fresh_database, running_kafka, running_postgres, scratch_folder
 
 SHARE = 0.6

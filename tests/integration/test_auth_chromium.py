@@ -1,7 +1,6 @@
 """The pages in a real browser, with and without scripts: what its policies let through and what they stop."""
 
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import parse_qs, urlsplit
@@ -13,6 +12,7 @@ from playwright.async_api import Page, async_playwright
 
 from sluice_auth.user_accounts import Accounts
 from sluice_auth.wiring import assemble
+from sluice_stack.processes import free_port
 from support.auth_browser import BOTH, PASSWORD, SCOPES, asking
 from support.auth_server import Clock, Web, cheap_passwords, settings
 from support.auth_store import MemoryStore
@@ -30,12 +30,6 @@ FLAGS = [
 ]
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -18,16 +17,11 @@ from aiohttp import ClientSession
 
 from sluice_security.authority import remote_verifier
 from sluice_security.tokens import InvalidToken, TokenVerifier
+from sluice_stack.processes import free_port
 from support.auth_server import OPERATOR, SECRET
 from support.stack import Database
 
 GATEWAY = "https://api.test"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environment(database: Database, port: int, **more: str) -> dict[str, str]:

@@ -124,6 +124,7 @@ def test_a_killed_supervisor_takes_everything_with_it(up: tuple[Path, subprocess
     home, _ = up
     process = _up(home)
     _eventually(lambda: process.poll() is not None or Home(home).running() is not None, 120)
+    assert process.poll() is None, process.communicate()[0]
     family = _family(process.pid)
 
     os.kill(process.pid, signal.SIGKILL)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
+from sluice_stack.processes import free_port
 from support.gateway_memory import SECRET
 from support.stack import Database
 from support.tokens import LocalAuthority
@@ -40,12 +40,6 @@ class Running:
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
         return await asyncio.wait_for(self.process.wait(), 40)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 import psutil
 
 _TETHER = Path(__file__).with_name("tether.py")
+# Below what Linux, macOS and Windows give to connections, above what well-known services use.
+_OURS = (10_240, 32_768)
 _LOG_LIMIT = 20 * 2**20
 
 
@@ -169,11 +172,14 @@ def wait_until(ready: Callable[[], bool], process: Process, seconds: float) -> N
 
 
 def free_port() -> int:
-    """Give a TCP port on the loopback address that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Give a TCP port on the loopback address that nothing listens on now.
+
+    It is none of those that the system gives to connections: one of these would be taken again by the time
+    that whoever asked comes to listen on it.
+    """
+    while port_taken(port := random.randrange(*_OURS)):  # noqa: S311 - spreading, not secrecy
+        continue
+    return port
 
 
 def port_taken(port: int, host: str = "127.0.0.1") -> bool:
