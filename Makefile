@@ -62,5 +62,6 @@ format: install ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Two files at a time: much of the time a test waits for what it has started, or killed, to come back.
 test: install ## run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
