@@ -64,16 +64,25 @@ def test_the_statement_says_of_types_what_there_are_routes_for() -> None:
     assert operations == {(method, level) for method in ("GET", "POST") for level in levels}
 
 
-async def test_the_statement_has_the_three_export_operations(site: Site) -> None:
+async def test_the_statement_has_the_operations_that_there_are_routes_for(site: Site) -> None:
     (rest,) = (await capabilities(site))["rest"]
-    resources = {resource["type"]: resource for resource in rest["resource"]}
-    found = [*rest["operation"], *resources["Patient"]["operation"], *resources["Group"]["operation"]]
+    told = {("", each["name"]): each["definition"] for each in rest["operation"]}
+    for resource in rest["resource"]:
+        told |= {
+            (resource["type"], each["name"]): each["definition"] for each in resource.get("operation", ())
+        }
+    places = [route.path.removeprefix("/fhir/").split("/") for route in FHIR_ROUTES]
+    served = {(place[0] * (len(place) > 1), place[-1][1:]) for place in places if place[-1].startswith("$")}
+    assert set(told) == served
     base = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/"
-    assert [(each["name"], each["definition"].removeprefix(base)) for each in found] == [
-        ("export", "export"),
-        ("export", "patient-export"),
-        ("export", "group-export"),
-    ]
+    assert {key: definition for key, definition in told.items() if key[1] == "export"} == {
+        ("", "export"): f"{base}export",
+        ("Patient", "export"): f"{base}patient-export",
+        ("Group", "export"): f"{base}group-export",
+    }
+    # A Bundle sent to the base is a transaction or a batch.
+    assert ("POST", "/fhir") in {(route.method, route.path) for route in FHIR_ROUTES}
+    assert [each["code"] for each in rest["interaction"]] == ["transaction", "batch"]
 
 
 async def test_every_search_parameter_that_is_told_of_can_be_used(site: Site) -> None:

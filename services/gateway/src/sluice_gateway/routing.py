@@ -110,10 +110,9 @@ class Route:
         What the token must permit; empty: any token will do; None: the route is public.
     body, query
         Types that the request is parsed as.
-    reads_body
-        The handler parses the body itself, because it lists more problems than types can tell.
-    form
-        The body is a form's fields, not JSON.
+    reads_body, form
+        The handler parses the body itself, because it lists more problems than types can tell. The body is a
+        form's fields, not JSON.
     large
         The body may be as large as the setting `bundle_limit` says, and takes longer to arrive.
     advance
@@ -165,9 +164,8 @@ class Route:
     @property
     def takes(self) -> tuple[str, ...]:
         """Content types that a request's body may have."""
-        if self.form:
-            return (FORM,)
-        return (FHIR_JSON, JSON, JSON_FHIR) if self.fhir else (JSON,)
+        kinds = (FHIR_JSON, JSON, JSON_FHIR) if self.fhir else (JSON,)
+        return (FORM,) if self.form else kinds
 
 
 def query_values(model: type[QueryModel], given: MultiMapping[str]) -> dict[str, Any]:

@@ -25,8 +25,21 @@ _ENDPOINTS = {
     "introspect": "introspect",
     "revoke": "revoke",
 }
-# Operations on a type's resources; the one on the system is called `export` as well.
-_EXPORTS = {"Patient": "patient-export", "Group": "group-export"}
+_MEASURE = "http://hl7.org/fhir/OperationDefinition/Measure-"
+# By the type whose operation it is; none: the system's. What HL7 has no definition of names its description.
+_OPERATIONS: dict[str, dict[str, str]] = {
+    "": {
+        "export": f"{BULK_DATA}/OperationDefinition/export",
+        "import": "https://github.com/smart-on-fhir/bulk-import/blob/master/import-pnp.md",
+    },
+    "Patient": {"export": f"{BULK_DATA}/OperationDefinition/patient-export"},
+    "Group": {"export": f"{BULK_DATA}/OperationDefinition/group-export"},
+    "Measure": {
+        "data-requirements": f"{_MEASURE}data-requirements",
+        "submit-data": f"{_MEASURE}submit-data",
+        "bulk-submit-data": "http://hl7.org/fhir/us/davinci-deqm/OperationDefinition/bulk-submit-data",
+    },
+}
 
 
 def capability_statement(base: str, issuer: str, at: datetime) -> dict[str, Any]:
@@ -57,7 +70,8 @@ def capability_statement(base: str, issuer: str, at: datetime) -> dict[str, Any]
                 "mode": "server",
                 "security": _security(issuer),
                 "resource": [_resource(type_) for type_ in sorted(RESOURCE_TYPES)],
-                "operation": [_operation("export")],
+                "interaction": [{"code": "transaction"}, {"code": "batch"}],
+                "operation": _operations(""),
             }
         ],
     }
@@ -94,8 +108,8 @@ def _resource(type_: str) -> dict[str, Any]:
         "conditionalRead": "full-support",
         "searchParam": [_parameter(type_, name, kind) for name, kind in sorted(search.items())],
     }
-    if type_ in _EXPORTS:
-        shown["operation"] = [_operation(_EXPORTS[type_])]
+    if type_ in _OPERATIONS:
+        shown["operation"] = _operations(type_)
     return shown
 
 
@@ -109,5 +123,5 @@ def _parameter(type_: str, name: str, kind: str) -> dict[str, Any]:
     return shown
 
 
-def _operation(name: str) -> dict[str, str]:
-    return {"name": "export", "definition": f"{BULK_DATA}/OperationDefinition/{name}"}
+def _operations(type_: str) -> list[dict[str, str]]:
+    return [{"name": name, "definition": definition} for name, definition in _OPERATIONS[type_].items()]
