@@ -12,7 +12,7 @@ from sluice_stack.home import Home, Secrets
 from sluice_stack.processes import StackError, free_port, port_taken
 
 HTTP_SERVICES = ("auth", "gateway")
-WORKERS = ("fetcher", "scraper", "attacher", "status", "exporter", "expirer")
+WORKERS = ("fetcher", "scraper", "attacher", "status", "exporter", "expirer", "puller")
 SERVICES = (*WORKERS, *HTTP_SERVICES)
 _PORTS_END = 65536
 _SCHEMAS = Path(__file__).resolve().parents[4] / "schemas" / "scrape"
