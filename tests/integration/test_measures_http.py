@@ -7,25 +7,19 @@ import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sluice_storage.access.grants import Grants
 from sluice_storage.access.model import Grant, GranteeKind
-from sluice_storage.resources.model import Window
-from sluice_storage.resources.planner import Planner
-from sluice_storage.resources.reader import Reader
 from support import measure_library as made
 from support.gateway_real import RealSite, real_gateway
+from support.measure_http import VISITS, bundle, codes_of, delete, everything, example, put, send, statuses_of
+from support.resource_store import Json
 from support.stack import Database
 from support.tokens import AUDIENCE
 
-EXAMPLES = Path(__file__).parents[2] / "schemas" / "examples" / "measures"
-VISITS = "emergency-visits"
-OPS = "ops/resources"
-Json = dict[str, Any]
 numbers = count()
 
 
@@ -35,37 +29,8 @@ async def site(database: Database) -> AsyncIterator[RealSite]:
         yield found
 
 
-def example(name: str) -> bytes:
-    return (EXAMPLES / f"{name}-bundle.json").read_bytes()
-
-
-def put(resource: Json) -> Json:
-    url = f"{resource['resourceType']}/{resource['id']}"
-    return {"resource": resource, "request": {"method": "PUT", "url": url}}
-
-
-def delete(key: str) -> Json:
-    return {"request": {"method": "DELETE", "url": key}}
-
-
 def post(resource: Json) -> Json:
     return {"resource": resource, "request": {"method": "POST", "url": resource["resourceType"]}}
-
-
-def bundle(*entries: Json, type_: str = "transaction") -> bytes:
-    return json.dumps({"resourceType": "Bundle", "type": type_, "entry": entries}).encode()
-
-
-async def send(
-    site: RealSite, path: str, body: bytes | None = None, scopes: str = OPS, method: str = "POST", **more: Any
-) -> tuple[int, Json]:
-    headers = {**site.authority.bearer(client="portal", scopes=scopes), **more.pop("headers", {})}
-    if body is not None:
-        headers.setdefault("Content-Type", "application/fhir+json")
-    answer = await site.call(method, path, data=body, headers=headers, **more)
-    text = await answer.read()
-    assert answer.content_type == "application/fhir+json" or not text
-    return answer.status, json.loads(text) if text else {"location": answer.headers["Content-Location"]}
 
 
 async def needs(site: RealSite, measure: str, **more: Any) -> tuple[int, Json]:
@@ -74,27 +39,6 @@ async def needs(site: RealSite, measure: str, **more: Any) -> tuple[int, Json]:
 
 def types_of(library: Json) -> set[str]:
     return {each["type"] for each in library["dataRequirement"]}
-
-
-def codes_of(outcome: Json) -> list[str]:
-    assert outcome["resourceType"] == "OperationOutcome"
-    return [issue["code"] for issue in outcome["issue"]]
-
-
-def statuses_of(answer: Json) -> list[str]:
-    return [entry["response"]["status"][:3] for entry in answer["entry"]]
-
-
-async def everything(site: RealSite) -> set[str]:
-    """Read what an export would hold now."""
-    planner, reader = Planner(site.admin), Reader(site.admin)
-    window = Window(await planner.snapshot())
-    found = set()
-    for part in await planner.parts(list(await planner.types(window)), window):
-        async for some in reader.lines(part, window):
-            resources = [json.loads(line) for line in some]
-            found |= {f"{each['resourceType']}/{each['id']}" for each in resources}
-    return found
 
 
 async def grant(site: RealSite, *types: str, group: str | None = None) -> None:
@@ -127,7 +71,7 @@ async def test_a_published_transaction_is_stored_as_it_is_and_again_changes_noth
 
 
 async def test_a_measure_needs_what_its_logic_reads_across_libraries(site: RealSite) -> None:
-    await send(site, "/fhir", example(VISITS), scopes=OPS)
+    await send(site, "/fhir", example(VISITS))
     status, library = await needs(site, VISITS)
     assert (status, library["resourceType"]) == (200, "Library")
     assert library["type"]["coding"][0]["code"] == "module-definition"

@@ -25,7 +25,6 @@ from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.sources import Source, best_match
 from sluice_gateway.app import make_app
 from sluice_gateway.fhir.measures import MeasurePorts
-from sluice_gateway.fhir.submitting import NoImports
 from sluice_gateway.health import Health
 from sluice_gateway.idempotency import Kept
 from sluice_gateway.jobs import ItemRow, JobRow, Rerun
@@ -274,7 +273,7 @@ async def memory_gateway(
         lookup=cast("Any", bulk.lookup),
         smart=authority.smart_configuration,
         bulk=bulk.ports,
-        measures=MeasurePorts(cast("Any", None), cast("Any", None), NoImports()),
+        measures=MeasurePorts(cast("Any", None), cast("Any", None)),
     )
     chosen = Settings(postgres="postgresql://none", public_url=AUDIENCE, secret=SECRET, **settings)
     gateway = assemble(chosen, ports, DOCUMENT, now=now, nonce=lambda: next(numbers))

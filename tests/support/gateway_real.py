@@ -27,7 +27,6 @@ from sluice_fhir.source_store import SourceRegistry, SourceStore
 from sluice_gateway.app import make_app, make_runner
 from sluice_gateway.fhir.bulk import BulkPorts
 from sluice_gateway.fhir.measures import MeasurePorts
-from sluice_gateway.fhir.submitting import NoImports
 from sluice_gateway.health import Health
 from sluice_gateway.publishing import Commands
 from sluice_gateway.settings import Settings
@@ -185,7 +184,7 @@ async def real_gateway(
             lookup=Lookup(pool),
             smart=authority.smart_configuration,
             bulk=BulkPorts(PostgresExports(pool), exports or ExportObjects.from_url("memory:"), holds),
-            measures=MeasurePorts(Artifacts(pool, version_order), Applier(pool), NoImports()),
+            measures=MeasurePorts(Artifacts(pool, version_order), Applier(pool)),
         )
         gateway = assemble(chosen, ports, DOCUMENT, now=now, nonce=_nonces())
         client = await stack.enter_async_context(TestClient(TestServer(make_app(gateway))))

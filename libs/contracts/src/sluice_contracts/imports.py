@@ -37,8 +37,11 @@ class ImportRequest(Struct, frozen=True, kw_only=True):
         What is asked there, with all parameters: the kick-off's address, or the manifest's.
     export_type
         Which of the two it is.
+    report
+        The MeasureReport that the data are submitted with, as JSON: it is stored when they are.
     """
 
     source: str
     url: str
     export_type: ExportType = ExportType.DYNAMIC
+    report: str | None = None

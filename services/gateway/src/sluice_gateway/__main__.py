@@ -23,7 +23,6 @@ from sluice_fhir.source_store import SourceRegistry, SourceStore
 from sluice_gateway.app import make_runner
 from sluice_gateway.fhir.bulk import BulkPorts
 from sluice_gateway.fhir.measures import MeasurePorts
-from sluice_gateway.fhir.submitting import NoImports
 from sluice_gateway.health import Health, listening
 from sluice_gateway.idempotency import LIFETIME
 from sluice_gateway.openapi import written
@@ -126,7 +125,7 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
             lookup=Lookup(pool),
             smart=authority.smart_configuration,
             bulk=BulkPorts(upkeep.exports, ExportObjects.from_url(settings.objects), holds),
-            measures=MeasurePorts(Artifacts(pool, version_order), Applier(pool), NoImports()),
+            measures=MeasurePorts(Artifacts(pool, version_order), Applier(pool)),
         )
         yield (
             assemble(

@@ -126,6 +126,7 @@ def assemble(
     quotas = Quotas(ports.quotas, Policy(most=settings.bulk_limit), now=now)
     files = Files(ports.catalogue, hrefs)
     key = job_key(settings.secret_bytes)
+    pulls = _pulls(settings, ports, quotas, hrefs, now=now, nonce=nonce)
     return Gateway(
         settings=settings,
         verifier=ports.verifier,
@@ -144,7 +145,7 @@ def assemble(
         ),
         forecasts=Forecasts(ports.catalogue),
         jobs=Jobs(ports.jobs, files, ports.commands, key=key, hrefs=hrefs, now=now),
-        pulls=_pulls(settings, ports, quotas, hrefs, now=now, nonce=nonce),
+        pulls=pulls,
         projects=Projects(ports.catalogue, hrefs),
         files=files,
         tickets=Tickets(Seal(settings.secret_bytes, "downloads"), hrefs, now),
@@ -158,7 +159,7 @@ def assemble(
         searching=Searching(ports.grants, ports.groups, ports.lookup, hrefs(BASE)),
         discovery=Discovery(ports.smart, settings, now=now),
         bulk=_bulk(settings, ports, quotas, hrefs, now=now, nonce=nonce),
-        measures=Measures(ports.measures, ports.grants, quotas, hrefs(BASE)),
+        measures=Measures(ports.measures, ports.grants, quotas, pulls, hrefs(BASE)),
         document=document,
     )
 

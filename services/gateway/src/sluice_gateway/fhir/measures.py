@@ -25,11 +25,10 @@ _DATE = re.compile(r"\d{4}(?:-(?:0[1-9]|1[0-2])(?:-(?:0[1-9]|[12]\d|3[01]))?)?")
 
 @dataclass(frozen=True, slots=True)
 class MeasurePorts:
-    """What measures reach outside: artifacts, what stores resources, what begins imports."""
+    """What measures reach outside: artifacts, and what stores resources."""
 
     artifacts: ArtifactStore
     writer: ResourceWriter
-    imports: ImportStarter
 
 
 class Measures:
@@ -43,16 +42,20 @@ class Measures:
         What is granted to whom.
     quotas
         Counts bulk requests.
+    imports
+        Begins imports.
     base
         The FHIR API's outside URL.
     """
 
-    def __init__(self, ports: MeasurePorts, grants: GrantReader, quotas: Quotas, base: str) -> None:
+    def __init__(
+        self, ports: MeasurePorts, grants: GrantReader, quotas: Quotas, imports: ImportStarter, base: str
+    ) -> None:
         self._requiring = Requiring(ports.artifacts)
         self._writing = Writing(grants, ports.writer, base)
         self._quotas = quotas
         self._base = base
-        self.submitting = Submitting(self._requiring, self._writing, ports.imports, base)
+        self.submitting = Submitting(self._requiring, self._writing, imports, base)
 
     async def take(self, who: Principal, body: bytes) -> dict[str, Any]:
         """Do what a transaction or batch Bundle asks for, and give the Bundle that answers.

@@ -28,7 +28,7 @@ _SINGLE = ("_since",)
 _JOINED = (*_LISTED, *_REPEATED, *_SINGLE)
 _KNOWN = frozenset({URL, TYPE, *_JOINED})
 # R4, 2.24.0.1: an instant is to the second at least, with a zone.
-_INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-]\d{2}:\d{2})")
+INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-]\d{2}:\d{2})")
 _FILTER = re.compile(r"([A-Z][A-Za-z]*)\?[\x21-\x7e]+")
 _ELEMENT = re.compile(r"(?:[A-Z][A-Za-z]*\.)?[a-z][A-Za-z0-9]*")
 _LONGEST = 8192
@@ -82,7 +82,7 @@ def read_import(body: bytes) -> Wanted:
         reading.wrong(TYPE, text, "not-supported")
     if reading.issues:
         raise Refusal(400, reading.issues)
-    return Wanted(_within(joined_url(url, joined)), export_type)
+    return Wanted(within(joined_url(url, joined)), export_type)
 
 
 def joined_url(url: str, parameters: Mapping[str, Iterable[str]]) -> str:
@@ -167,7 +167,7 @@ def _checked(reading: _Reading) -> dict[str, list[str]]:
         reading.wrong("_elements", "_elements must be root elements, as element or Type.element.")
     if not all(_sound_filter(text) for text in filters):
         reading.wrong("_typeFilter", "_typeFilter must be a type, a question mark and a search.")
-    if len(since) > 1 or not all(map(_INSTANT.fullmatch, since)):
+    if len(since) > 1 or not all(map(INSTANT.fullmatch, since)):
         reading.wrong("_since", "_since must be one FHIR instant, as 2026-01-31T12:00:00Z.")
     found = {
         "_type": [",".join(types)] if types else [],
@@ -183,7 +183,14 @@ def _sound_filter(text: str) -> bool:
     return match is not None and match[1] in RESOURCE_TYPES
 
 
-def _within(url: str) -> str:
+def within(url: str) -> str:
+    """Give an address that is not too long to be asked.
+
+    Raises
+    ------
+    Refusal
+        400: it is.
+    """
     if len(url) > _LONGEST:
         text = f"{URL} with all parameters must be at most {_LONGEST} characters long."
         raise Refusal(400, [Issue(code="too-long", text=text)])

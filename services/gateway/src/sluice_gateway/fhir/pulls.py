@@ -113,13 +113,39 @@ class Pulls:
             400 with all that is wrong, 422, 429 or 503; nothing was done then.
         """
         await self._quotas.take(who.client)
-        wanted = read()
+        return await self.begin(who, read(), idempotency_key)
+
+    async def begin(
+        self,
+        who: Principal,
+        wanted: Wanted,
+        idempotency_key: str | None = None,
+        *,
+        report: bytes | None = None,
+    ) -> str:
+        """Accept an import that has been read and counted, and give its id.
+
+        Parameters
+        ----------
+        report
+            The MeasureReport that the data are submitted with.
+
+        Raises
+        ------
+        Problem
+            400: its source is not registered; 422, 429 or 503; nothing was done then.
+        """
         source = await self._sources.match(wanted.url)
         if source is None:
             text = f"{URL} must be on a registered source server. Ask the operators to register it."
             place = (f"Parameters.parameter.where(name='{URL}')",)
             raise Refusal(400, [Issue(code="not-supported", text=text, expression=place)])
-        request = ImportRequest(source=source.id, url=wanted.url, export_type=wanted.export_type)
+        request = ImportRequest(
+            source=source.id,
+            url=wanted.url,
+            export_type=wanted.export_type,
+            report=None if report is None else report.decode(),
+        )
         return await self._begin(who, request, idempotency_key)
 
     def location(self, base: str, job: str) -> str:

@@ -13,9 +13,11 @@ from pydantic import Field
 from sluice_fhir.references import is_id
 from sluice_gateway.fhir.outcomes import Issue, Refusal, refused
 from sluice_gateway.fhir.preferences import check_accept, listed
+from sluice_gateway.fhir.pulls import SCOPE
+from sluice_gateway.fhir.routes_imports import base_of
 from sluice_gateway.fhir.routing import fhir_route
-from sluice_gateway.fhir.submitting import IMPORT_SCOPE
 from sluice_gateway.fhir.writing import OPS_ALL, OPS_ARTIFACTS
+from sluice_gateway.idempotency import checked_key
 from sluice_gateway.models.base import QueryModel
 from sluice_gateway.problems import not_found
 from sluice_gateway.routing import Answer, Call, as_json
@@ -125,7 +127,9 @@ async def _submit(call: Call, measure: str | None, *, bulk: bool = False) -> Ans
         raise not_found()
     await call.gateway.quotas.take(call.principal.client)
     if _asynchronous(call.headers.getall("Prefer", ()), by_default=bulk):
-        location = await call.gateway.measures.submitting.pull(call.principal, measure, call.raw)
+        key = checked_key(call.headers.get("Idempotency-Key"))
+        job = await call.gateway.measures.submitting.pull(call.principal, measure, call.raw, key)
+        location = call.gateway.pulls.location(base_of(call.request), job)
         return Answer(None, 202, {hdrs.CONTENT_LOCATION: location})
     return Answer(as_json(await call.gateway.measures.submitting.store(call.principal, measure, call.raw)))
 
@@ -146,7 +150,7 @@ async def _data_requirements(call: Call, start: str | None, end: str | None) -> 
     who, id_ = call.principal, call.path["id"]
     if not is_id(id_):
         raise not_found()
-    if not any(scope in who.scopes for scope in (IMPORT_SCOPE, OPS_ALL, OPS_ARTIFACTS)):
+    if not any(scope in who.scopes for scope in (SCOPE, OPS_ALL, OPS_ARTIFACTS)):
         # Who may read the Measure may know what it needs; to others it is not there.
         await call.gateway.reading.read(who, "Measure", id_)
     return Answer(as_json(await call.gateway.measures.requirements(id_, start, end)))
@@ -180,7 +184,7 @@ ROUTES = (
         store_bundle,
         "Store a Bundle",
         TAG,
-        errors=(403, 406),
+        errors=(403, 406, 501),
         example=BUNDLE_EXAMPLE,
         **_TAKES,
     ),
@@ -211,7 +215,8 @@ ROUTES = (
             summary,
             TAG,
             {200: dict, 202: None},
-            errors=(*_ERRORS, 501),
+            errors=_ERRORS,
+            idempotent=True,
             example=SUBMIT_EXAMPLE,
             **_TAKES,
         )

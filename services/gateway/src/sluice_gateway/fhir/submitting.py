@@ -1,7 +1,7 @@
 """`$submit-data`: data for a measure, as they are sent or as they are to be pulled from a source.
 
 Both ways of asking are read and checked by the same rules. Then the data that were sent are stored, all or
-nothing; or an import is begun by `ImportStarter`, with what the measure needs.
+nothing; or an import of what the measure needs is begun, like any other.
 """
 
 from __future__ import annotations
@@ -14,70 +14,42 @@ from typing import Any, Protocol
 from uuid import UUID, uuid5
 
 import msgspec
-from msgspec import Struct
 
+from sluice_contracts.imports import ExportType
 from sluice_fhir.measures.datatypes import Measure, Named
 from sluice_fhir.measures.entries import Intake
 from sluice_fhir.measures.intake import parse_resources
 from sluice_fhir.measures.intake_answer import bundle_answer
 from sluice_fhir.measures.problems import MeasureError
 from sluice_fhir.measures.queries import export_query
-from sluice_fhir.measures.submission import ExportType, Submission, check_measure, parse_submission
+from sluice_fhir.measures.requirements import Requirements
+from sluice_fhir.measures.submission import Submission, check_measure, parse_submission
 from sluice_gateway.authentication import permit
 from sluice_gateway.fhir.measure_problems import outcome_of, refusal_of
-from sluice_gateway.fhir.outcomes import refused
+from sluice_gateway.fhir.outcomes import Issue, Refusal
+from sluice_gateway.fhir.pull_parameters import INSTANT, Wanted, joined_url, within
+from sluice_gateway.fhir.pulls import SCOPE
 from sluice_gateway.fhir.requiring import Requiring
 from sluice_gateway.fhir.writing import Writing
 from sluice_security.tokens import Principal
 
-IMPORT_SCOPE = "bulk/import"
 # The namespace of the ids that are made of what is submitted.
 _SUBMITTED = UUID("8d0f0a3e-3c0b-5a55-9a35-0b7f6d1c2e11")
 _ENTRY = re.compile(r"Bundle\.entry\[(\d+)\]\.resource")
 
 
-class WantedImport(Struct, frozen=True):
-    """An import that a measure asks for.
-
-    Parameters
-    ----------
-    url
-        The export's address, or the manifest's if `export_type` is `static`, as the requester gave it.
-    parameters
-        What is to be joined onto it, in order, not encoded yet.
-    measure
-        The Measure, as `Measure/id`.
-    report
-        The MeasureReport's JSON, to be stored when the data are.
-    """
-
-    url: str
-    export_type: ExportType
-    parameters: tuple[tuple[str, str], ...]
-    measure: str
-    report: bytes
-
-
 class ImportStarter(Protocol):
-    """What begins imports."""
+    """What begins imports; see `sluice_gateway.fhir.pulls.Pulls`."""
 
-    async def start_import(self, who: Principal, wanted: WantedImport) -> str:
-        """Begin an import, and give the address at which it is polled.
-
-        Raises
-        ------
-        Problem
-            The source is not registered, or it cannot be begun now; nothing was done then.
-        """
-
-
-class NoImports:
-    """Stands where nothing begins imports: it says so."""
-
-    async def start_import(self, who: Principal, wanted: WantedImport) -> str:  # noqa: ARG002
-        """Refuse."""
-        text = "This server does not pull data for measures. Send them as resource parameters."
-        raise refused(501, "not-supported", text)
+    async def begin(
+        self,
+        who: Principal,
+        wanted: Wanted,
+        idempotency_key: str | None = None,
+        *,
+        report: bytes | None = None,
+    ) -> str:
+        """Begin an import, whose MeasureReport is stored when the data are, and give its id."""
 
 
 class Submitting:
@@ -123,32 +95,25 @@ class Submitting:
         intake, done = await self._writing.store(who, intake)
         return bundle_answer(intake, done, self._base, outcome_of)
 
-    async def pull(self, who: Principal, measure: str | None, body: bytes) -> str:
-        """Begin to import what the measure needs, and give the address at which that is polled.
+    async def pull(
+        self, who: Principal, measure: str | None, body: bytes, idempotency_key: str | None = None
+    ) -> str:
+        """Begin to import what the measure needs, and give the import's id.
 
         Raises
         ------
         Problem
-            400 with all that is wrong, 403, 404, 422, or what `ImportStarter` raises; nothing was done then.
+            400 with all that is wrong, 403, 404, 422 or 503; nothing was done then.
         """
-        permit(who, IMPORT_SCOPE)
+        permit(who, SCOPE)
         try:
             submission, found = await self._read(measure, body, asynchronous=True)
-            reference = f"Measure/{found.id}"
-            needed = await self._requiring.requirements(reference)
+            needed = await self._requiring.requirements(f"Measure/{found.id}")
             await self._requiring.require_value_sets(needed)
         except MeasureError as error:
             raise refusal_of(error) from None
-        query = export_query(needed, type_filters=bool(submission.type_filters))
-        since = () if submission.since is None else (("_since", submission.since),)
-        wanted = WantedImport(
-            url=submission.export_url or "",
-            export_type=submission.export_type,
-            parameters=(*query.parameters(), *since),
-            measure=reference,
-            report=submission.report,
-        )
-        return await self._imports.start_import(who, wanted)
+        wanted = _wanted(submission, needed)
+        return await self._imports.begin(who, wanted, idempotency_key, report=submission.report)
 
     async def _read(
         self, measure: str | None, body: bytes, *, asynchronous: bool
@@ -159,6 +124,32 @@ class Submitting:
         found = await self._requiring.measure(reference)
         check_measure(submission, found)
         return submission, found
+
+
+def _wanted(submission: Submission, needed: Requirements) -> Wanted:
+    """Say what is to be pulled: what the measure needs, or a manifest, which is what it is.
+
+    Raises
+    ------
+    Refusal
+        400: `_since` is no instant, or cannot be asked for.
+    """
+    url, since = submission.export_url or "", submission.since
+    place = "Parameters.parameter.where(name='_since')"
+    if submission.export_type == "static":
+        if since is not None:
+            text = "A static export is what it is: _since cannot be asked of it."
+            raise Refusal(400, [Issue(code="not-supported", text=text, expression=(place,))])
+        return Wanted(url, ExportType.STATIC)
+    if since is not None and not INSTANT.fullmatch(since):
+        text = "_since must be a FHIR instant, as 2026-01-31T12:00:00Z."
+        raise Refusal(400, [Issue(code="value", text=text, expression=(place,))])
+    parameters: dict[str, list[str]] = {}
+    for name, value in export_query(needed, type_filters=bool(submission.type_filters)).parameters():
+        parameters.setdefault(name, []).append(value)
+    if since is not None:
+        parameters["_since"] = [since]
+    return Wanted(within(joined_url(url, parameters)), ExportType.DYNAMIC)
 
 
 def _taken(resources: Iterable[bytes]) -> Intake:
