@@ -113,4 +113,4 @@ async def test_rows_that_come_while_a_batch_is_written_follow_it() -> None:
     second = asyncio.create_task(join(2))
     await asyncio.sleep(0.01)
     release.set()
-    assert await asyncio.gather(first, second) == [1, 2]
+    assert [await first, await second] == [1, 2]
