@@ -157,9 +157,13 @@ class PullSite:
         """Run a job to its end."""
         command = command or self.start()
         await self.publish(command)
+
+        def ends() -> list[JobFinished]:
+            return [each for each in self.told(JobFinished) if each.job == command.job]
+
         async with self.running(**settings):
-            await until(lambda: bool(self.told(JobFinished)))
-        (finished,) = self.told(JobFinished)
+            await until(lambda: bool(ends()))
+        (finished,) = ends()
         return finished
 
     async def stored(self) -> dict[str, Json]:

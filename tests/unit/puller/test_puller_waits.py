@@ -1,0 +1,135 @@
+"""How long a source is waited for, what a line of deletions says, and what a dead command leaves."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluice_contracts.commands import (
+    FailFile,
+    FailImport,
+    FinishImport,
+    LoadFile,
+    PollExport,
+    StartBulkImport,
+)
+from sluice_contracts.events import ItemFailed, JobCancelled, JobPlanned
+from sluice_contracts.imports import ImportRequest
+from sluice_puller.__main__ import utc_now
+from sluice_puller.asking import Patience
+from sluice_puller.contents import deletions
+from sluice_puller.loading import Loading
+from sluice_puller.pulling import Pulling
+from sluice_streaming.messages import Delivery, Record
+from sluice_streaming.outcomes import Failure
+
+PATIENCE = Patience(timedelta(seconds=1), timedelta(seconds=300), timedelta(hours=24), 8)
+JOB = str(uuid4())
+FAILURE = Failure("internal", 8)
+
+
+@given(st.none() | st.floats(0, 1e300), st.integers(0, 10_000), st.integers(0, 10_000))
+def test_a_wait_is_never_shorter_or_longer_than_its_bounds(
+    after: float | None, strikes: int, turn: int
+) -> None:
+    assert PATIENCE.least <= PATIENCE.wait(after, strikes, turn) <= PATIENCE.most
+
+
+def test_a_wait_is_what_the_source_asks_for_else_it_grows() -> None:
+    assert PATIENCE.wait(120.0, 0, 50) == timedelta(seconds=120)
+    waits = [PATIENCE.wait(None, 0, turn) for turn in range(6)]
+    assert waits == sorted(set(waits))
+    assert PATIENCE.wait(None, 3, 0) == timedelta(seconds=8)
+
+
+def bundle(*entries: Any, **fields: Any) -> bytes:
+    return json.dumps(
+        {"resourceType": "Bundle", "type": "transaction", "entry": list(entries), **fields}
+    ).encode()
+
+
+def entry(url: Any, method: Any = "DELETE") -> dict[str, Any]:
+    return {"request": {"method": method, "url": url}}
+
+
+def test_a_line_of_deletions_names_what_is_deleted() -> None:
+    line = bundle(entry("Patient/1"), entry("https://x.example/r4/Observation/a-b"))
+    assert deletions(line) == [("Patient", "1"), ("Observation", "a-b")]
+    assert deletions(bundle()) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"resourceType":"Patient"}',
+        bundle(entry("Patient/1", "PUT")),
+        bundle(entry("Patient/1"), entry("Patient?name=x")),
+        bundle(entry("Patient/..")),
+        bundle(entry(None)),
+        bundle({}),
+        bundle("x"),
+        bundle(entry=3),
+    ],
+)
+def test_a_line_that_says_anything_else_deletes_nothing(line: bytes) -> None:
+    assert deletions(line) is None
+
+
+def dead(handler: Any, command: Any) -> list[Any]:
+    delivery: Delivery[Any] = Delivery(command, None, 8)
+    return [message.body for message in handler.on_dead(delivery, FAILURE)]
+
+
+def handlers() -> tuple[Pulling, Loading]:
+    nothing = cast("Any", None)
+    return (
+        Pulling(nothing, nothing, lease=timedelta(seconds=1), now=utc_now),
+        Loading(nothing, nothing, nothing, utc_now),
+    )
+
+
+def test_a_command_that_is_given_up_has_its_job_or_file_ended() -> None:
+    pulling, loading = handlers()
+    request = ImportRequest(source="s", url="u")
+    start = StartBulkImport(job=JOB, client="c", subject="s", submitted_at=1.0, request=request)
+    (fail,) = dead(pulling, start)
+    assert (fail.job, fail.code, fail.client) == (JOB, "internal", "c")
+    assert [type(each) for each in dead(pulling, fail)] == [JobPlanned, ItemFailed]
+    assert dead(pulling, PollExport(job=JOB, turn=1)) == [FailImport(job=JOB, code="internal")]
+    assert dead(loading, LoadFile(job=JOB, item=3)) == [FailFile(job=JOB, item=3, code="internal")]
+    for command in (FailFile(job=JOB, item=3, code="x"), FinishImport(job=JOB, item=4)):
+        assert [type(each) for each in dead(loading, command)] == [ItemFailed]
+
+
+class Raw:
+    """A record that nobody can decode."""
+
+    topic, partition, offset, headers, timestamp = "t", 0, 0, (), 0
+
+    def __init__(self, key: bytes, value: bytes) -> None:
+        self.key = key
+        self.value = value
+
+
+def test_a_command_that_cannot_be_decoded_ends_what_its_record_still_names() -> None:
+    pulling, loading = handlers()
+    start = json.dumps(
+        {"type": "StartBulkImport", "job": JOB, "client": "c", "subject": "s", "submitted_at": 1}
+    )
+    record: Record = Raw(JOB.encode(), start.encode())
+    told = [message.body for message in pulling.on_dead(record, FAILURE)]
+    assert [type(each) for each in told] == [JobPlanned, ItemFailed]
+    assert pulling.on_dead(Raw(b"x", b"{}"), FAILURE) == ()
+    (message,) = loading.on_dead(Raw(f"{JOB}/7".encode(), b"\xff"), FAILURE)
+    assert message.body == FailFile(job=JOB, item=7, code="internal")
+    assert loading.on_dead(Raw(b"x", b""), FAILURE) == ()
+    assert JobCancelled not in {type(each) for each in told}
