@@ -59,14 +59,15 @@ class Artifacts:
         Of several with the same canonical URL and version, the one that was stored last is meant.
         """
         by_id = await self._by_id({(name.kind, name.id) for name in names if name.id is not None})
-        by_url = await self._by_url({(name.kind, name.url) for name in names if name.url is not None})
-        found: list[Stamp | None] = []
-        for name in names:
-            if name.id is not None:
-                found.append(by_id.get((name.kind, name.id)))
-            else:
-                found.append(self._chosen(by_url.get((name.kind, name.url or ""), []), name.version))
-        return found
+        by_url: dict[Name, Stamp] = {}
+        for kind in KINDS:
+            wanted = sorted(
+                {name for name in names if name.kind == kind and name.url is not None},
+                key=lambda name: (name.url, name.version or ""),
+            )
+            if wanted:
+                by_url |= await self._by_url(kind, wanted)
+        return [by_url.get(name) if name.id is None else by_id.get((name.kind, name.id)) for name in names]
 
     async def body(self, stamp: Stamp) -> bytes | None:
         """Give the JSON of that state; None if it is not there any more."""
@@ -95,36 +96,38 @@ class Artifacts:
         )
         return {(row["type"], row["id"]): Stamp(row["type"], row["id"], row["version"]) for row in rows}
 
-    async def _by_url(
-        self, names: set[tuple[str, str]]
-    ) -> dict[tuple[str, str], list[tuple[str, int, Stamp]]]:
-        found: dict[tuple[str, str], list[tuple[str, int, Stamp]]] = {}
-        for kind in KINDS:
-            urls = sorted(url for type_, url in names if type_ == kind)
-            if not urls:
-                continue
-            rows = await self._pool.fetch(
-                f"""
-                SELECT n.url, r.id, r.version, r.seq,
-                    convert_from(r.body, 'UTF8')::json -> 'version' AS business
-                FROM unnest($1::text[]) AS n (url) CROSS JOIN LATERAL (
-                    SELECT id, version, seq, body FROM {table_of(kind)}
-                    WHERE fhir.canonical_url(body) = n.url AND superseded_by IS NULL AND NOT deleted
-                ) r
-                """,  # noqa: S608
-                urls,
-            )
-            for row in rows:
-                stamp = Stamp(kind, row["id"], row["version"])
-                known = found.setdefault((kind, row["url"]), [])
-                known.append((_text(row["business"]), row["seq"], stamp))
-        return found
+    async def _by_url(self, kind: str, names: Sequence[Name]) -> dict[Name, Stamp]:
+        # From a URL's digest to before what follows it: with any version, or with none.
+        rows = await self._pool.fetch(
+            f"""
+            SELECT n.place, r.id, r.version, r.seq
+            FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS n (url, version, place)
+            CROSS JOIN LATERAL (SELECT md5(n.url) || coalesce(md5(n.version), '') AS key) k
+            JOIN {table_of(kind)} r ON fhir.canonical_key(r.body) COLLATE "C" >= k.key
+                AND fhir.canonical_key(r.body) COLLATE "C" < k.key || 'g'
+                AND r.superseded_by IS NULL AND NOT r.deleted
+            """,  # noqa: S608
+            [name.url for name in names],
+            [name.version for name in names],
+        )
+        known: dict[Name, list[tuple[int, Stamp]]] = {}
+        for row in rows:
+            stamp = Stamp(kind, row["id"], row["version"])
+            known.setdefault(names[row["place"] - 1], []).append((row["seq"], stamp))
+        return {name: await self._newest(kind, several) for name, several in known.items()}
 
-    def _chosen(self, known: list[tuple[str, int, Stamp]], version: str | None) -> Stamp | None:
-        meant = [each for each in known if version is None or each[0] == version]
-        if not meant:
-            return None
-        return max(meant, key=lambda each: (self._order(each[0]), each[1]))[2]
+    async def _newest(self, kind: str, several: list[tuple[int, Stamp]]) -> Stamp:
+        if len(several) == 1:
+            return several[0][1]
+        rows = await self._pool.fetch(
+            f"""
+            SELECT seq, convert_from(body, 'UTF8')::json -> 'version' AS version FROM {table_of(kind)}
+            WHERE seq = ANY($1::bigint[])
+            """,  # noqa: S608
+            [seq for seq, _ in several],
+        )
+        versions = {row["seq"]: self._order(_text(row["version"])) for row in rows}
+        return max(several, key=lambda each: (versions.get(each[0], ()), each[0]))[1]
 
 
 def _text(raw: str | None) -> str:
