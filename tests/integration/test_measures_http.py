@@ -308,6 +308,15 @@ async def test_who_may_not_read_a_measure_is_not_told_what_it_needs(
     assert (await needs(site, VISITS, scopes=scopes))[0] == status
 
 
+async def test_operators_see_what_measures_consist_of_and_nothing_of_patients(site: RealSite) -> None:
+    await send(site, "/fhir", example(VISITS))
+    seen = {}
+    for path in (f"Measure/{VISITS}", "Library/common", "ValueSet/asthma", "Patient/emergency-visits-1"):
+        seen[path], _ = await send(site, f"/fhir/{path}", scopes="ops/measures", method="GET")
+    assert list(seen.values()) == [200, 200, 200, 404]
+    assert (await send(site, "/fhir/Patient", scopes="ops/*", method="GET"))[0] == 403
+
+
 @pytest.mark.parametrize(
     "query",
     ["periodStart=2026-01-01", "periodStart=x&periodEnd=2026", "periodStart=2026-13&periodEnd=2027"],

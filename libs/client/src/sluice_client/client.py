@@ -12,6 +12,7 @@ from sluice_client.api import step
 from sluice_client.exporting import ExportingCalls
 from sluice_client.files import FileCalls
 from sluice_client.imports import ImportCalls
+from sluice_client.measures import MeasureCalls
 from sluice_client.models import Credentials, Page, RateLimit, Registration, Source
 from sluice_client.oauth import EXPORT_SCOPES, IMPORT_SCOPES
 
@@ -20,7 +21,7 @@ class _Rate(msgspec.Struct):
     rate: RateLimit
 
 
-class SluiceClient(ImportCalls, FileCalls, ExportingCalls, AccessCalls):
+class SluiceClient(ImportCalls, FileCalls, ExportingCalls, AccessCalls, MeasureCalls):
     """Talks to one Sluice service; an asynchronous context manager.
 
     Requests that may pass are repeated with growing pauses, as long as the service asks for (`Retry-After`).

@@ -21,6 +21,7 @@ from sluice_client.cli.groups import groups
 from sluice_client.cli.importing import import_, job, jobs
 from sluice_client.cli.keys import keys
 from sluice_client.cli.login import login, register
+from sluice_client.cli.measures import measures
 from sluice_client.cli.places import projects, sources
 from sluice_client.cli.session import Session
 
@@ -76,6 +77,7 @@ app.add_typer(sources, name="sources")
 app.add_typer(keys, name="keys")
 app.add_typer(grants, name="grants")
 app.add_typer(groups, name="groups")
+app.add_typer(measures, name="measures")
 
 
 def main() -> None:

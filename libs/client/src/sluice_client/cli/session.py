@@ -31,6 +31,7 @@ from sluice_client.errors import (
     sentences,
 )
 from sluice_client.importing import ImportFileError
+from sluice_client.measures import MeasureFileError
 
 T = TypeVar("T")
 
@@ -40,6 +41,7 @@ _CODES: tuple[tuple[type[SluiceError], int], ...] = (
     (ImportFileError, 2),
     (ExportFolderError, 2),
     (KeyFileError, 2),
+    (MeasureFileError, 2),
     (ConfigError, 3),
     (AuthenticationError, 3),
     (NotFoundError, 4),

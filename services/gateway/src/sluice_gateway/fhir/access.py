@@ -13,10 +13,14 @@ from typing import Any
 
 from sluice_contracts.exports import ExportAccess, ExportLevel, Reach, TypeFilter
 from sluice_fhir.fhirpath_model import RESOURCE_TYPES
+from sluice_fhir.measures.intake import ARTIFACTS
 from sluice_fhir.search import Filter, SearchError, compile_filter
 from sluice_security.export_scopes import Permission, permission
 from sluice_security.scopes import Scopes
 from sluice_storage.access.model import Grant
+
+OPS_READING = ("ops/measures", "ops/resources")
+"""Operators' scopes that let see Measures, Libraries, ValueSets and CodeSystems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +46,23 @@ class View:
         return not self.filters or any(each(resource) for each in self.filters)
 
 
+def sees_artifacts(scopes: Scopes, name: str) -> bool:
+    """Say whether a token is an operator's that may see all of a type, because measures consist of it."""
+    return name in ARTIFACTS and any(scope in scopes for scope in OPS_READING)
+
+
 def view_of(grants: Iterable[Grant], scopes: Scopes, name: str, letter: str) -> View | None:
     """Give what a token may see of a type by one interaction; None: nothing of it.
+
+    What measures consist of is about no patient: operators who store it see it.
 
     Parameters
     ----------
     letter
         Of SMART's scopes: `r` for reading by id, `s` for searching.
     """
+    if sees_artifacts(scopes, name):
+        return View(all_patients=True, groups=(), filters=())
     found = permission(scopes, name, letter) if name in RESOURCE_TYPES else None
     permitted = usable({} if found is None else {name: found})
     patients = _patients(tuple(grants), name) if permitted else None

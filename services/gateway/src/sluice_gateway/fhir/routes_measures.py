@@ -11,12 +11,12 @@ from msgspec import Struct
 from pydantic import Field
 
 from sluice_fhir.references import is_id
+from sluice_gateway.fhir.access import sees_artifacts
 from sluice_gateway.fhir.outcomes import Issue, Refusal, refused
 from sluice_gateway.fhir.preferences import check_accept, listed
 from sluice_gateway.fhir.pulls import SCOPE
 from sluice_gateway.fhir.routes_imports import base_of
 from sluice_gateway.fhir.routing import fhir_route
-from sluice_gateway.fhir.writing import OPS_ALL, OPS_ARTIFACTS
 from sluice_gateway.idempotency import checked_key
 from sluice_gateway.models.base import QueryModel
 from sluice_gateway.problems import not_found
@@ -150,7 +150,7 @@ async def _data_requirements(call: Call, start: str | None, end: str | None) -> 
     who, id_ = call.principal, call.path["id"]
     if not is_id(id_):
         raise not_found()
-    if not any(scope in who.scopes for scope in (SCOPE, OPS_ALL, OPS_ARTIFACTS)):
+    if SCOPE not in who.scopes and not sees_artifacts(who.scopes, "Measure"):
         # Who may read the Measure may know what it needs; to others it is not there.
         await call.gateway.reading.read(who, "Measure", id_)
     return Answer(as_json(await call.gateway.measures.requirements(id_, start, end)))

@@ -1,0 +1,70 @@
+"""`sluice measures` as operators use it, against a gateway on a real Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from support.cli import Cli
+from support.gateway_real import listening_gateway
+from support.measure_http import EXAMPLES, VISITS
+from support.stack import Database
+
+
+@pytest.fixture
+async def variables(database: Database) -> AsyncIterator[dict[str, Any]]:
+    async with listening_gateway(database) as (site, url):
+
+        async def discover(request: web.Request) -> web.Response:
+            base = f"http://{request.host}"
+            return web.json_response({"issuer": base, "token_endpoint": f"{base}/oauth/token"})
+
+        async def token(_request: web.Request) -> web.Response:
+            minted = site.authority.mint(client="ops", subject="ops", scopes="ops/measures")
+            return web.json_response({"access_token": minted, "token_type": "Bearer", "expires_in": 300})
+
+        app = web.Application()
+        app.router.add_get("/.well-known/oauth-authorization-server", discover)
+        app.router.add_post("/oauth/token", token)
+        async with TestServer(app) as server:
+            auth = str(server.make_url("")).rstrip("/")
+            given = {"SLUICE_URL": url, "SLUICE_AUTH_URL": auth}
+            yield {**given, "SLUICE_CLIENT_ID": "ops", "SLUICE_CLIENT_SECRET": "s"}
+
+
+async def test_measures_are_loaded_listed_and_say_what_they_need(
+    variables: dict[str, Any], tmp_path: Path
+) -> None:
+    sluice = Cli(tmp_path)
+    files = [str(path) for path in sorted(EXAMPLES.glob("*.json"))]
+    assert (await sluice("measures", "list", **variables)).out.strip() == "No measures yet."
+    done = await sluice("measures", "load", *files, **variables)
+    assert (done.code, done.out) == (0, "stored 2 Library, 2 Measure, 3 ValueSet; 7 of them new\n"), done.err
+    again = await sluice("measures", "load", *files, **variables)
+    assert again.out.endswith("0 of them new\n")
+    listed = await sluice("--json", "measures", "list", **variables)
+    assert {each["id"] for each in listed.json} == {VISITS, "stated-needs"}
+    shown = await sluice("measures", "list", **variables)
+    assert VISITS in shown.out
+    needed = await sluice("measures", "requirements", VISITS, **variables)
+    assert "http://example.org/sluice/ValueSet/asthma" in needed.out
+    as_json = await sluice("--json", "measures", "requirements", VISITS, **variables)
+    types = {each["type"] for each in as_json.json}
+    assert types == {"Condition", "Coverage", "Encounter", "Observation", "Patient"}
+
+
+async def test_what_goes_wrong_is_told_in_a_line_with_a_code(
+    variables: dict[str, Any], tmp_path: Path
+) -> None:
+    sluice = Cli(tmp_path)
+    (tmp_path / "not.json").write_text("hello")
+    wrong = await sluice("measures", "load", str(tmp_path / "not.json"), **variables)
+    assert (wrong.code, wrong.err.count("\n")) == (2, 1)
+    missing = await sluice("measures", "requirements", "none", **variables)
+    assert missing.code == 4
+    assert "There is no such" in missing.err
