@@ -244,6 +244,7 @@ async def test_a_large_record_is_not_gathered(inners: list[Inner]) -> None:
         await until(lambda: bool(inners[0].futures))
         inners[0].futures.pop().set_result(None)
         await sending
+    assert [len(values[0]) for _, values in inners[0].sent] == [1, ALONE_BYTES], "the pace would hold it back"
 
 
 async def test_stopping_sends_what_is_gathered(inners: list[Inner]) -> None:
