@@ -13,7 +13,7 @@ export UV_SYSTEM_CERTS ?= 1
 
 ARGS ?=
 
-.PHONY: help install demo up test lint format bench synthea lock lock-java clean
+.PHONY: help install demo up test test-pulls lint format bench synthea lock lock-java clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,10 @@ format: install ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Two files at a time: much of the time a test waits for what it has started, or killed, to come back.
+# Two files at a time: much of the time a test waits for what it has started. What kills things runs by itself.
 test: install ## run the tests
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/faults $(ARGS)
+	$(BIN)/pytest --ignore=tests/faults/test_pull_kill_nine.py tests/faults
+
+test-pulls: install ## kill whatever takes part in a pull, 20 times; takes some minutes more
+	$(BIN)/pytest tests/faults/test_pull_kill_nine.py

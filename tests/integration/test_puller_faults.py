@@ -217,7 +217,8 @@ async def test_duplicates_resolve_to_the_latest_and_references_may_go_anywhere(s
     stored = await site.stored()
     assert stored["Patient/p"]["gender"] == "male"
     assert set(stored) == {f"Patient/{name}" for name in ("p", "p2", "x", "y", "z")}
-    assert sum(each.stale for each in site.told(FileLoaded)) >= 2
+    # How many depends on which file is first: of the two in one file one is stale at least.
+    assert sum(each.stale for each in site.told(FileLoaded)) >= 1
 
 
 async def test_what_is_deleted_at_the_source_is_deleted_and_its_own_errors_are_counted(

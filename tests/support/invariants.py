@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from psycopg.rows import dict_row
 from sluice_stack.stack import Stack
 
 Rows = list[dict[str, Any]]
+_LOOKS = 120
 
 
 def rows(stack: Stack, query: str, *values: Any) -> Rows:
@@ -23,7 +25,12 @@ def rows(stack: Stack, query: str, *values: Any) -> Rows:
 
 def check_jobs_ended_once(stack: Stack, jobs: Sequence[str], items: int) -> None:
     """Every job has ended, once, with a state for each of its items, and was announced."""
-    found = rows(stack, "SELECT * FROM status.jobs WHERE job = ANY(%s::uuid[])", list(jobs))
+    # What has ended is announced after that, and a broker that was killed takes its time to take it.
+    for _ in range(_LOOKS):
+        found = rows(stack, "SELECT * FROM status.jobs WHERE job = ANY(%s::uuid[])", list(jobs))
+        if all(row["announced_at"] is not None for row in found):
+            break
+        time.sleep(0.5)
     assert {str(row["job"]) for row in found} == set(jobs)
     for row in found:
         assert row["state"] == "FINISHED", row["job"]
