@@ -16,7 +16,7 @@ from sluice_expirer.store import Jobs
 from sluice_storage.exports.objects import ObjectStoreError
 from sluice_streaming.messages import Message
 from sluice_streaming.outcomes import Unavailable
-from sluice_telemetry.logs import describe
+from sluice_streaming.rounds import repeat
 
 log = structlog.get_logger(__name__)
 
@@ -69,19 +69,13 @@ class Rounds:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set."""
-        while not stop.is_set():
-            try:
-                await self.round()
-            except Unavailable as away:
-                log.info("expiry waits", what=away.what)
-            except Exception as error:
-                # What is asked for by command goes on without it; the next round tries again.
-                log.error("looking for expired exports failed", **describe(error))  # noqa: TRY400
-            try:
-                async with asyncio.timeout(self._every):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+        await repeat(
+            stop,
+            self._every,
+            self.round,
+            waits="expiry waits",
+            fails="looking for expired exports failed",
+        )
 
     async def round(self) -> None:
         """Ask for everything that is due, and sweep after what went.

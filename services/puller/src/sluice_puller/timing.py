@@ -7,16 +7,11 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-import structlog
-
 from sluice_contracts.commands import PollExport
 from sluice_contracts.topics import JOBS_BULK_IMPORT
 from sluice_puller.store import Jobs
 from sluice_streaming.messages import Message
-from sluice_streaming.outcomes import Unavailable
-from sluice_telemetry.logs import describe
-
-log = structlog.get_logger(__name__)
+from sluice_streaming.rounds import repeat
 
 _AT_ONCE = 200
 
@@ -62,19 +57,13 @@ class Rounds:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set."""
-        while not stop.is_set():
-            try:
-                await self.round()
-            except Unavailable as away:
-                log.info("polling waits", what=away.what)
-            except Exception as error:
-                # What is asked for by command goes on without it; the next round tries again.
-                log.error("looking for what is due failed", **describe(error))  # noqa: TRY400
-            try:
-                async with asyncio.timeout(self._every):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+        await repeat(
+            stop,
+            self._every,
+            self.round,
+            waits="polling waits",
+            fails="looking for what is due failed",
+        )
 
     async def round(self) -> None:
         """Ask for every step that is due.
