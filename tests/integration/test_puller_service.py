@@ -46,6 +46,7 @@ async def test_an_export_is_kicked_off_polled_loaded_and_deleted_at_its_source(s
         1: (50, 50),
     }
     assert site.told(ImportSettled)[0].files == 2
+    assert site.told(JobPlanned)[0].sources == (site.source_id,)
     row = await site.job()
     assert (row["request"], row["poll_url"], row["progress"]) == (None, None, 45)
 

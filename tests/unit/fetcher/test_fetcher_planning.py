@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from sluice_contracts import wire
 from sluice_contracts.commands import (
@@ -54,6 +55,24 @@ async def test_a_start_becomes_items_one_command_each_and_the_event(
         Message(DOCUMENT_FETCH, item_key(JOB, number), FetchDocument(job=JOB, item=number))
         for number in range(3)
     ]
+
+
+@pytest.mark.parametrize(
+    ("sources", "told"),
+    [
+        (["a", "a"], (("a",), ())),
+        (["a", "b", "a", "c"], (("a", "b", "c"), (0, 1, 0, 2))),
+    ],
+)
+async def test_the_plan_says_which_servers_the_items_are_on(
+    planner: Planner, sources: list[str], told: tuple[tuple[str, ...], tuple[int, ...]]
+) -> None:
+    items = tuple(
+        replace(item, source=source) for item, source in zip(start(len(sources)).items, sources, strict=True)
+    )
+    planned = (await planner.handle(delivery(replace(start(), items=items))))[0].body
+    assert isinstance(planned, JobPlanned)
+    assert (planned.sources, planned.item_sources) == told
 
 
 async def test_a_second_delivery_changes_nothing_and_says_the_same(

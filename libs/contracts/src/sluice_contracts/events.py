@@ -80,13 +80,19 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="ty
 
 
 class JobPlanned(Event, frozen=True, kw_only=True, tag="JobPlanned"):
-    """The job is split into `items` items; `submitted_at` is when the portal heard 202."""
+    """The job is split into `items` items; `submitted_at` is when the portal heard 202.
+
+    `sources` are the ids of the registered servers that its items come from; none if they come from none.
+    `item_sources` says, for each item, which of them (0 is the first); empty if all come from the first.
+    """
 
     kind: JobKind
     client: Name
     subject: Name
     submitted_at: Seconds
     items: Count
+    sources: Annotated[tuple[Word, ...], Meta(max_length=MOST_ITEMS)] = ()
+    item_sources: Annotated[tuple[Position, ...], Meta(max_length=MOST_ITEMS)] = ()
 
 
 class JobCancelled(Event, frozen=True, kw_only=True, tag="JobCancelled"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -92,7 +93,18 @@ class Planner:
             subject=command.subject,
             submitted_at=command.submitted_at,
             items=len(command.items),
+            **_sources(command),
         )
+
+
+def _sources(command: StartDocumentImport | _Salvaged) -> dict[str, tuple[Any, ...]]:
+    """Say which servers the items are on; of a start that cannot be decoded nobody knows."""
+    if not isinstance(command, StartDocumentImport):
+        return {}
+    known = tuple(dict.fromkeys(item.source for item in command.items))
+    if len(known) <= 1:
+        return {"sources": known}
+    return {"sources": known, "item_sources": tuple(known.index(item.source) for item in command.items)}
 
 
 class _Salvaged(Struct):

@@ -208,6 +208,7 @@ def _planned(job: PullJob, items: int, at: datetime) -> Message:
             subject=job.subject or "",
             submitted_at=submitted.timestamp(),
             items=items,
+            sources=() if job.request is None else (job.request.source,),
         )
     )
 
