@@ -104,10 +104,12 @@ def test_a_command_that_is_given_up_has_its_job_or_file_ended() -> None:
     (fail,) = dead(pulling, start)
     assert (fail.job, fail.code, fail.client) == (JOB, "internal", "c")
     assert [type(each) for each in dead(pulling, fail)] == [JobPlanned, ItemFailed]
+    ending = FailImport(job=JOB, code="internal")
+    assert dead(pulling, ending) == [ending]
     assert dead(pulling, PollExport(job=JOB, turn=1)) == [FailImport(job=JOB, code="internal")]
     assert dead(loading, LoadFile(job=JOB, item=3)) == [FailFile(job=JOB, item=3, code="internal")]
-    for command in (FailFile(job=JOB, item=3, code="x"), FinishImport(job=JOB, item=4)):
-        assert [type(each) for each in dead(loading, command)] == [ItemFailed]
+    for command in (FailFile(job=JOB, item=3, code="internal"), FinishImport(job=JOB, item=4)):
+        assert dead(loading, command) == [ending]
 
 
 class Raw:

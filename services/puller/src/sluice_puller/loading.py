@@ -15,7 +15,7 @@ from sluice_contracts.imports import PulledKind
 from sluice_contracts.topics import BULK_IMPORT_FILES
 from sluice_fhir.sources import Source, SourceLookup
 from sluice_puller.contents import Taken, Wanted
-from sluice_puller.pulling import finish_of
+from sluice_puller.pulling import fail_of, finish_of
 from sluice_puller.store import Files, Loaded, Settled, WaitingFile
 from sluice_security.failure import SourceFailure
 from sluice_storage.pool import TRANSIENT
@@ -90,6 +90,8 @@ class Loading:
             return await self._finish(command)
         waiting = await self._files.find(command.job, command.item)
         if waiting is None:
+            if isinstance(command, FailFile):
+                return ()  # of what is not there nothing has to end
             raise Reject(ItemError.INTERNAL)
         if waiting.stopped:
             return (self._reports.cancelled(command),)
@@ -107,11 +109,13 @@ class Loading:
     def on_dead(self, subject: Delivery[PulledFileCommand] | Record, failure: Failure) -> Sequence[Message]:
         """Have the file of a command that is given up settled as failed.
 
-        That is a command of its own, which waits for whatever is away; if that is given up too, all that is
-        left is to say that the file failed.
+        That is a command of its own, which waits for whatever is away; if that is given up too, or the job's
+        end is, the job as a whole is ended in another way.
         """
         if isinstance(subject, Delivery) and not isinstance(subject.command, LoadFile):
-            return self._reports.on_dead(subject, failure)
+            given_up = subject.command
+            code = given_up.code if isinstance(given_up, FailFile) else failure.code
+            return (fail_of(given_up.job, code),) if is_item(given_up) else ()
         if isinstance(subject, Delivery):
             job, item = subject.command.job, subject.command.item
         elif (named := item_of_key(subject.key)) is not None:
@@ -159,7 +163,7 @@ class Loading:
             stopped = await self._files.stopped(command.job)
             return (self._reports.cancelled(command),) if stopped else ()
         at = done.at.timestamp()
-        if done.files and done.failed == done.files:
+        if done.abandoned or (done.files and done.failed == done.files):
             # A job of which nothing came has failed, whichever way it ended.
             code = item_error(done.code or ItemError.INTERNAL)
             failed = ItemFailed(

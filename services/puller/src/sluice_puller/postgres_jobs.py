@@ -136,6 +136,41 @@ class PostgresJobs:
                 turn,
             )
 
+    async def abandon(self, job: str, code: str, at: datetime) -> None:
+        """See `Jobs.abandon`."""
+        with available():
+            async with self._pool.acquire() as connection, connection.transaction():
+                planned = await connection.fetchval(
+                    f"""
+                    UPDATE pulls.jobs SET failed = $3, planned_at = coalesce(planned_at, $2),
+                        decided = coalesce(decided, turn), settled = coalesce(files, 0),
+                        finished_at = CASE WHEN files IS NOT NULL THEN $2::timestamptz END, {RELEASE}
+                    WHERE job = $1 AND client IS NOT NULL AND {_LIVE} RETURNING files IS NOT NULL
+                    """,  # noqa: S608
+                    job,
+                    at,
+                    code,
+                )
+                if planned:
+                    await connection.execute(
+                        "UPDATE pulls.files SET settled_at = $2, failed = $3, url = NULL"
+                        " WHERE job = $1 AND settled_at IS NULL",
+                        job,
+                        at,
+                        code,
+                    )
+
+    async def lost(self, job: str) -> list[int]:
+        """See `Jobs.lost`."""
+        with available():
+            rows = await self._pool.fetch(
+                "SELECT f.item FROM pulls.files f JOIN pulls.jobs j USING (job) WHERE f.job = $1"
+                " AND j.failed IS NOT NULL AND f.failed IS NOT NULL AND f.settled_at = j.finished_at"
+                " ORDER BY f.item",
+                job,
+            )
+        return [row["item"] for row in rows]
+
     async def cancel(self, job: str, at: datetime) -> None:
         """See `Jobs.cancel`."""
         with available():

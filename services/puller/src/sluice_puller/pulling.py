@@ -85,15 +85,18 @@ class Pulling:
         return await self._look(command.job, command.turn)
 
     def on_dead(self, subject: Delivery[BulkImportCommand] | Record, failure: Failure) -> Sequence[Message]:
-        """Have a job ended whose command is given up; by a command of its own, as far as there is one."""
+        """Have a job ended whose command is given up, by a command of its own.
+
+        That one is never given up: each of its dead letters comes with another one, so that a job whose end
+        cannot be kept ends when it can, and operators hear of it meanwhile.
+        """
         command = subject.command if isinstance(subject, Delivery) else _salvaged(subject)
         if command is None or not is_job_id(command.job):
             return ()
         if isinstance(command, CancelBulkImport):
             return (event(JobCancelled(job=command.job, at=self._now().timestamp())),)
         if isinstance(command, PollExport):
-            fail = FailImport(job=command.job, code=item_error(failure.code))
-            return (Message(JOBS_BULK_IMPORT, command.job, fail),)
+            return (fail_of(command.job, failure.code),)
         if isinstance(command, StartBulkImport):
             fail = FailImport(
                 job=command.job,
@@ -103,6 +106,8 @@ class Pulling:
                 submitted_at=command.submitted_at,
             )
             return (Message(JOBS_BULK_IMPORT, command.job, fail),)
+        if isinstance(command, FailImport) and not command.client:
+            return (Message(JOBS_BULK_IMPORT, command.job, command),)
         code = command.code if isinstance(command, FailImport) else failure.code
         return self._failed_start(command, code) if command.client else ()
 
@@ -139,7 +144,7 @@ class Pulling:
         return (_planned(job, _items(job), job.planned_at), cancelled)
 
     async def _fail(self, command: FailImport) -> Sequence[Message]:
-        await self._jobs.fail(command.job, None, item_error(command.code), None, self._now())
+        await self._jobs.abandon(command.job, item_error(command.code), self._now())
         found = await self._jobs.get(command.job)
         if found is None or found.client is None:
             return self._failed_start(command, command.code) if command.client else ()
@@ -152,15 +157,10 @@ class Pulling:
             return ()
         planned = _planned(job, _items(job), job.planned_at)
         if job.files is None:
-            failed = ItemFailed(
-                job=job.job,
-                at=job.planned_at.timestamp(),
-                item=0,
-                stage=Stage.PULL,
-                code=item_error(job.failed or ItemError.INTERNAL),
-                source_status=job.failed_status,
-            )
-            return (planned, event(failed))
+            return (planned, _failed(job, 0, job.planned_at))
+        if job.failed is not None and job.finished_at is not None:
+            lost = (*await self._jobs.lost(job.job), job.files)
+            return (planned, *(_failed(job, item, job.finished_at) for item in lost))
         items = await self._jobs.unsettled(job.job)
         if not items:
             return (planned, finish_of(job.job, job.files))
@@ -187,6 +187,11 @@ class Pulling:
         return (event(planned), event(failed))
 
 
+def fail_of(job: str, code: str) -> Message:
+    """Ask for the end of a job that cannot be brought to it."""
+    return Message(JOBS_BULK_IMPORT, job, FailImport(job=job, code=item_error(code)))
+
+
 def finish_of(job: str, files: int) -> Message:
     """Ask for the end of a job all of whose files have ended."""
     return Message(BULK_IMPORT_FILES, item_key(job, files), FinishImport(job=job, item=files))
@@ -195,6 +200,18 @@ def finish_of(job: str, files: int) -> Message:
 def _items(job: PullJob) -> int:
     """Give how many items a job that was planned or failed has: its files and its end, or its failure."""
     return 1 if job.files is None else job.files + 1
+
+
+def _failed(job: PullJob, item: int, at: datetime) -> Message:
+    failed = ItemFailed(
+        job=job.job,
+        at=at.timestamp(),
+        item=item,
+        stage=Stage.PULL,
+        code=item_error(job.failed or ItemError.INTERNAL),
+        source_status=job.failed_status,
+    )
+    return event(failed)
 
 
 def _planned(job: PullJob, items: int, at: datetime) -> Message:

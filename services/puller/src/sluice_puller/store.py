@@ -49,7 +49,7 @@ class PullJob:
     decided, planned_at
         In which turn, and when, it was planned or failed.
     failed, failed_status
-        Why it could not be planned, and the HTTP status of the source's answer.
+        Why it could not be planned, or not be brought to its end, and the HTTP status of the source's answer.
     finished_at, cancelled_at
         When all its files had ended, or when it was cancelled.
     """
@@ -135,6 +135,12 @@ class Jobs(Protocol):
     async def fail(self, job: str, turn: int | None, code: str, status: int | None, at: datetime) -> None:
         """End a turn, or whichever it is, with a failure."""
 
+    async def abandon(self, job: str, code: str, at: datetime) -> None:
+        """End a job that cannot be brought to its end, however far it is; files that have not ended fail."""
+
+    async def lost(self, job: str) -> list[int]:
+        """Give the files that failed because their job was abandoned."""
+
     async def cancel(self, job: str, at: datetime) -> None:
         """Mark a job cancelled unless it has ended, also one that is not here yet."""
 
@@ -218,13 +224,17 @@ class WaitingFile:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """All files of a job have ended: when, how many there are, how many failed, and why the first did."""
+    """All files of a job have ended: when, how many there are, how many failed, and why the first did.
+
+    `abandoned`: the job was ended before, because it could not be brought to its end; `code` says why.
+    """
 
     at: datetime
     files: int
     failed: int
     code: str | None
     status: int | None
+    abandoned: bool = False
 
 
 class Files(Protocol):
@@ -255,5 +265,6 @@ class Files(Protocol):
     async def finish(self, job: str, at: datetime) -> Finished | None:
         """End a job whose files have all ended, and give how it ended first.
 
-        None: it was cancelled or deleted, or some file has not ended.
+        The MeasureReport that its data were submitted with is stored in the same transaction, unless none of
+        its files could be loaded. None: it was cancelled or deleted, or some file has not ended.
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -19,6 +19,9 @@ from sluice_storage.resources.writer_rows import (
     put_loaded_group,
     supersede,
 )
+
+Also = Callable[[Connection], Awaitable[None]]
+"""What else is to be done in the transaction that stores."""
 
 
 class Applied(Struct, frozen=True):
@@ -40,7 +43,9 @@ class Applier(Writer):
     version.
     """
 
-    async def apply(self, resources: Sequence[Incoming], deletions: Iterable[Key] = ()) -> dict[Key, Applied]:
+    async def apply(
+        self, resources: Sequence[Incoming], deletions: Iterable[Key] = (), *, also: Also | None = None
+    ) -> dict[Key, Applied]:
         """Store resources and delete others.
 
         Parameters
@@ -49,6 +54,9 @@ class Applier(Writer):
             No two with the same type and id.
         deletions
             None of these resources.
+        also
+            Done last in the same transaction, which it undoes if it raises; it may be called again, in
+            another one, if somebody else writes the same.
 
         Returns
         -------
@@ -60,10 +68,15 @@ class Applier(Writer):
         if not types:
             return {}
         await self._ensure(types)
-        return await self._retried(lambda connection: self._apply(connection, types, resources, gone))
+        return await self._retried(lambda connection: self._apply(connection, types, resources, gone, also))
 
     async def _apply(
-        self, connection: Connection, types: Sequence[str], resources: Sequence[Incoming], gone: Sequence[Key]
+        self,
+        connection: Connection,
+        types: Sequence[str],
+        resources: Sequence[Incoming],
+        gone: Sequence[Key],
+        also: Also | None,
     ) -> dict[Key, Applied]:
         done: dict[Key, Applied] = {}
         changes: dict[str, list[tuple[Incoming | None, Row]]] = {}
@@ -78,10 +91,15 @@ class Applier(Writer):
         if total:
             async with self._batch(connection, total) as opened:
                 await _write(connection, opened, changes)
+                if also is not None:
+                    await also(connection)
             for type_, changed in changes.items():
                 for _, row in changed:
                     created = row.body is not None and (row.head is None or row.head.deleted)
                     done[type_, row.id] = Applied(row.version, created, opened.time)
+        elif also is not None:
+            async with connection.transaction():
+                await also(connection)
         return done
 
 

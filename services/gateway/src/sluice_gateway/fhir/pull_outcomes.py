@@ -51,8 +51,10 @@ async def information(store: PullStore, job: str, row: PullRow) -> AsyncGenerato
     yield _line("warning" if failed or invalid else "information", "informational", text)
 
 
-async def errors(store: PullStore, job: str) -> AsyncGenerator[bytes]:
+async def errors(store: PullStore, job: str, row: PullRow) -> AsyncGenerator[bytes]:
     """Write an outcome for each thing that went wrong: as many as `PullRow.problems` says."""
+    if row.failed is not None:
+        yield _line("error", "incomplete", f"The import was not brought to its end. {error_text(row.failed)}")
     after = -1
     while files := await store.files(job, after, _AT_ONCE):
         after = files[-1].item

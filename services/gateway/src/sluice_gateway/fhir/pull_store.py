@@ -29,7 +29,8 @@ class PullRow:
     problems
         How many lines the file of errors has.
     failed, failed_status
-        Why there are no files: an item's error, and the HTTP status of the source's answer.
+        Why there are no files, or why the import was given up with them: an item's error, and the HTTP status
+        of the source's answer.
     gone
         It was deleted or cancelled.
     """

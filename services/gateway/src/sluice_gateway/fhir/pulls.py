@@ -185,7 +185,7 @@ class Pulls:
         row = await self._find(who, job)
         if row.outcome is None or row.files is None or (name == ERRORS and not row.problems):
             raise unavailable_export()
-        return information(self._store, job, row) if name == INFORMATION else errors(self._store, job)
+        return information(self._store, job, row) if name == INFORMATION else errors(self._store, job, row)
 
     async def delete(self, who: Principal, job: str) -> None:
         """Cancel an import, or forget one that has ended; what was loaded stays.

@@ -110,10 +110,12 @@ class Submitting:
             submission, found = await self._read(measure, body, asynchronous=True)
             needed = await self._requiring.requirements(f"Measure/{found.id}")
             await self._requiring.require_value_sets(needed)
+            # Taken as if it were stored now, so that nothing is wrong with it when the data are there.
+            intake = await asyncio.to_thread(_taken, (submission.report,))
         except MeasureError as error:
-            raise refusal_of(error) from None
+            raise refusal_of(error, _place) from None
         wanted = _wanted(submission, needed)
-        return await self._imports.begin(who, wanted, idempotency_key, report=submission.report)
+        return await self._imports.begin(who, wanted, idempotency_key, report=intake.entries[0].body)
 
     async def _read(
         self, measure: str | None, body: bytes, *, asynchronous: bool

@@ -21,7 +21,7 @@ SELECT k.job::text AS asked, coalesce(s.client, j.client) AS client,
     coalesce(s.subject, j.subject) AS subject,
     coalesce(s.submitted_at, j.submitted_at) AS submitted_at, s.finished_at, s.outcome, j.progress, j.files,
     coalesce(j.settled, 0) AS settled, coalesce(t.lines, 0)::bigint AS lines, t.expected::bigint AS expected,
-    coalesce(t.problems, 0)::bigint AS problems,
+    (coalesce(t.problems, 0) + (j.failed IS NOT NULL AND j.files IS NOT NULL)::int)::bigint AS problems,
     coalesce(j.failed, CASE WHEN s.outcome = 'failed' AND j.files IS NULL THEN 'internal' END) AS failed,
     j.failed_status,
     (j.deleted_at IS NOT NULL OR j.cancelled_at IS NOT NULL OR s.cancelled_at IS NOT NULL) AS gone
