@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,16 +24,20 @@ class Done:
 
 
 class Cli:
-    """Runs `sluice` with a configuration of the test's own, in `folder`."""
+    """Runs `sluice` in `folder`, with the test's own configuration; `environment` is for all commands."""
 
-    def __init__(self, folder: Path, config: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, config: Path | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.environment = environment or {}
         self.config = config or folder / "config.json"
         self.folder = folder
 
     async def start(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
         """Start a command and leave it running."""
         variables = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
-        variables |= {"SLUICE_CONFIG": str(self.config), "COLUMNS": "200", **environment}
+        variables |= {"SLUICE_CONFIG": str(self.config), "COLUMNS": "200"}
+        variables |= {**self.environment, **environment}
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",

@@ -20,6 +20,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from support.fake_exports import FakeExports
+from support.fake_pulls import FakePulls
 
 Fault = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -96,6 +97,7 @@ class FakeSluice:
         self.registrations: dict[str, dict[str, Any]] = {}
         self.assertions: list[str] = []
         self.exports = FakeExports(self.tokens)
+        self.pulls = FakePulls(self.tokens)
         self._polls = polls
         self._runner: web.AppRunner | None = None
 
@@ -121,11 +123,12 @@ class FakeSluice:
         route.add_post("/v2/fhir/sources", self._add_source)
         route.add_delete("/v2/fhir/sources/{id}", self._remove_source)
         app.add_routes(self.exports.routes())
+        app.add_routes(self.pulls.routes())
         self._runner = web.AppRunner(app)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         host, port = self._runner.addresses[0][:2]
-        self.url = self.exports.url = f"http://{host}:{port}"
+        self.url = self.exports.url = self.pulls.url = f"http://{host}:{port}"
         return self
 
     async def __aexit__(

@@ -14,12 +14,16 @@
         request = ExportRequest(level=ExportLevel.GROUP, group="ward-3", types=("Patient", "Condition"))
         done = await sluice.export(Path("ward-3"), request)  # call it again to go on after a break
 
+    request = PullRequest(export_url="https://fhir.example/r4/$export", types=("Patient",))
+    done = await sluice.pull(request)                        # into the service, from a registered source
+
 `sluice_client.sync` has the same for programs without asyncio.
 """
 
 from sluice_client.access import Grant, Group, GroupMember, MembersChanged
 from sluice_client.assertions import ClientKey
 from sluice_client.client import SluiceClient
+from sluice_client.data_submissions import DataFileError
 from sluice_client.errors import (
     ApiError,
     AuthenticationError,
@@ -35,6 +39,7 @@ from sluice_client.errors import (
 from sluice_client.export_requests import ExportLevel, ExportRequest
 from sluice_client.export_run import Exported, ExportProgress
 from sluice_client.manifests import ExportFile, ExportFileKind, ExportStatus, Manifest
+from sluice_client.measures import MeasureFileError, StoredArtifact
 from sluice_client.models import (
     ConflictResolution,
     Credentials,
@@ -53,6 +58,7 @@ from sluice_client.models import (
     Source,
 )
 from sluice_client.oauth import EXPORT_SCOPES, IMPORT_SCOPES, KeyCredentials
+from sluice_client.pull_requests import Pulled, PullOutcome, PullRequest, PullStatus
 from sluice_client.transport import Patience
 
 __all__ = [
@@ -63,6 +69,7 @@ __all__ = [
     "ClientKey",
     "ConflictResolution",
     "Credentials",
+    "DataFileError",
     "DownloadError",
     "Downloaded",
     "ExportFile",
@@ -87,15 +94,21 @@ __all__ = [
     "KeyCredentials",
     "KeyFileError",
     "Manifest",
+    "MeasureFileError",
     "MembersChanged",
     "NotFoundError",
     "Patience",
     "Project",
+    "PullOutcome",
+    "PullRequest",
+    "PullStatus",
+    "Pulled",
     "RateLimit",
     "Registration",
     "SluiceClient",
     "SluiceError",
     "Source",
+    "StoredArtifact",
     "ThrottledError",
     "UnreachableError",
     "WaitTimeoutError",

@@ -115,13 +115,7 @@ class Api:
 
     async def call(self, method: str, path: str, kind: type[T], **more: Any) -> T:
         """Send a request and read its answer as `kind`; `more` are the arguments of `send`."""
-        answer = await self.send(method, path, **more)
-        try:
-            return msgspec.json.decode(answer.body, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise SluiceError(
-                "The service's answer is not as expected.", "Check the address, or update this client."
-            ) from None
+        return decoded((await self.send(method, path, **more)).body, kind)
 
     async def send(
         self,
@@ -181,6 +175,22 @@ class Api:
                 "Log in at the address that it calls itself by.",
             )
         return address
+
+
+def decoded(body: bytes, kind: type[T]) -> T:
+    """Read what the service answered.
+
+    Raises
+    ------
+    SluiceError
+        It is something else.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise SluiceError(
+            "The service's answer is not as expected.", "Check the address, or update this client."
+        ) from None
 
 
 def _origin(address: str) -> tuple[str, str | None, int | None]:

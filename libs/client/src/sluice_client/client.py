@@ -9,6 +9,7 @@ import msgspec
 
 from sluice_client.access import AccessCalls
 from sluice_client.api import step
+from sluice_client.data_submissions import DataSubmissionCalls
 from sluice_client.exporting import ExportingCalls
 from sluice_client.files import FileCalls
 from sluice_client.imports import ImportCalls
@@ -21,7 +22,7 @@ class _Rate(msgspec.Struct):
     rate: RateLimit
 
 
-class SluiceClient(ImportCalls, FileCalls, ExportingCalls, AccessCalls, MeasureCalls):
+class SluiceClient(ImportCalls, FileCalls, ExportingCalls, AccessCalls, MeasureCalls, DataSubmissionCalls):
     """Talks to one Sluice service; an asynchronous context manager.
 
     Requests that may pass are repeated with growing pauses, as long as the service asks for (`Retry-After`).

@@ -140,8 +140,8 @@ def _plain(request: ExportRequest) -> list[tuple[str, str, str]]:
     """Give the parameters that are said alike in both ways, with their type in Parameters."""
     found: list[tuple[str, str, str | None]] = [
         ("_outputFormat", "valueString", request.output_format),
-        ("_since", "valueInstant", _instant(request.since)),
-        ("_until", "valueInstant", _instant(request.until)),
+        ("_since", "valueInstant", None if request.since is None else instant(request.since)),
+        ("_until", "valueInstant", None if request.until is None else instant(request.until)),
         ("organizeOutputBy", "valueString", request.organize_output_by),
         ("allowPartialManifests", "valueBoolean", "true" if request.allow_partial_manifests else None),
         *(("includeAssociatedData", "valueString", value) for value in request.include_associated_data),
@@ -154,18 +154,20 @@ def _parameters(request: ExportRequest) -> dict[str, Any]:
         {"name": name, kind: value == "true" if kind == "valueBoolean" else value}
         for name, kind, value in _plain(request)
     ]
-    given += _strings("_type", request.types)
-    given += _strings("_elements", request.elements)
-    given += _strings("_typeFilter", request.type_filters)
+    given += strings("_type", request.types)
+    given += strings("_elements", request.elements)
+    given += strings("_typeFilter", request.type_filters)
     for patient in request.patients:
         reference = patient if "/" in patient else f"Patient/{patient}"
         given.append({"name": "patient", "valueReference": {"reference": reference}})
     return {"resourceType": "Parameters", "parameter": given}
 
 
-def _strings(name: str, values: Sequence[str]) -> list[dict[str, Any]]:
+def strings(name: str, values: Sequence[str]) -> list[dict[str, Any]]:
+    """Say texts as parameters of one name."""
     return [{"name": name, "valueString": value} for value in values]
 
 
-def _instant(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat().replace("+00:00", "Z")
+def instant(time: datetime) -> str:
+    """Say a time as FHIR does: to the second at least, in its zone."""
+    return time.isoformat().replace("+00:00", "Z")

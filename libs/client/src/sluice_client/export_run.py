@@ -172,7 +172,7 @@ class ExportRun:
                     download(kept)
             # The next page has times of its own.
             if not status.finished and (manifest is None or manifest.next is None):
-                await pause.take(status)
+                await pause.take(status.retry_after)
 
     def _note(self, manifest: Manifest) -> list[KeptFile]:
         state = self._state

@@ -97,7 +97,7 @@ class ExportCalls(Api):
                             files=tuple(files.values()),
                         )
                     else:
-                        await pause.take(status)
+                        await pause.take(status.retry_after)
         except TimeoutError:
             raise WaitTimeoutError(
                 "The export has not ended in time.", "It goes on; look again later."
@@ -114,8 +114,7 @@ class Pause:
     def __init__(self) -> None:
         self._next = _FIRST_PAUSE
 
-    async def take(self, status: ExportStatus) -> None:
-        """Wait."""
-        asked = status.retry_after
+    async def take(self, asked: float | None) -> None:
+        """Wait for the seconds that the service asks for, if it does."""
         await asyncio.sleep(self._next if asked is None else asked)
         self._next = min(_LONGEST_PAUSE, self._next * 1.5)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from sluice_client.api import Api, step
+from sluice_client.api import Api, decoded, step
 from sluice_client.errors import SluiceError
 
 ARTIFACTS = frozenset({"Measure", "Library", "ValueSet", "CodeSystem"})
@@ -132,8 +132,8 @@ class MeasureCalls(Api):
         """
         body = artifacts_of(source if isinstance(source, bytes) else content_of(source))
         # Storing the same again changes nothing, if all of it has an id.
-        answer = await self.call("POST", "/fhir", _Answer, body=body, repeatable=b'"POST"' not in bytes(body))
-        return [_stored(each.response) for each in answer.entry]
+        answer = await self.send("POST", "/fhir", body=body, repeatable=b'"POST"' not in bytes(body))
+        return stored_of(answer.body)
 
     async def measures(self) -> AsyncIterator[Measure]:
         """Go through the measures that are stored."""
@@ -216,6 +216,17 @@ def content_of(source: Path) -> bytes:
     if len(content) > _MOST_BYTES:
         raise MeasureFileError(f"{source} is too large.", "Divide it into several.")
     return content
+
+
+def stored_of(answer: bytes) -> list[StoredArtifact]:
+    """Read the Bundle that says what became of each resource that was sent.
+
+    Raises
+    ------
+    SluiceError
+        It is none.
+    """
+    return [_stored(each.response) for each in decoded(answer, _Answer).entry]
 
 
 def _stored(response: _Response) -> StoredArtifact:

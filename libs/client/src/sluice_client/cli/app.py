@@ -23,14 +23,16 @@ from sluice_client.cli.keys import keys
 from sluice_client.cli.login import login, register
 from sluice_client.cli.measures import measures
 from sluice_client.cli.places import projects, sources
+from sluice_client.cli.pulling import pull
 from sluice_client.cli.session import Session
+from sluice_client.cli.submitting import submit_data
 
 EXTENSIONS = "sluice.commands"
 """The entry-point group of further commands; each names a typer application or a function."""
 
 app = typer.Typer(
     name="sluice",
-    help="Imports documents from FHIR servers into projects, and exports FHIR data in bulk.",
+    help="Imports documents and bulk data from FHIR servers, and exports FHIR data in bulk.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -71,6 +73,8 @@ app.command()(job)
 app.command()(files)
 app.command()(download)
 app.command()(export)
+app.command()(pull)
+app.command("submit-data")(submit_data)
 app.add_typer(exports, name="exports")
 app.add_typer(projects, name="projects")
 app.add_typer(sources, name="sources")

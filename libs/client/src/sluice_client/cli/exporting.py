@@ -58,12 +58,12 @@ def export(
     """
     session = session_of(context)
     wish = {
-        "types": _members(type_),
-        "since": _time(since, "--since"),
-        "until": _time(until, "--until"),
+        "types": members_of(type_),
+        "since": instant_of(since, "--since"),
+        "until": instant_of(until, "--until"),
         "type_filters": tuple(type_filter or ()),
-        "elements": _members(elements),
-        "patients": _members(patient),
+        "elements": members_of(elements),
+        "patients": members_of(patient),
         "include_associated_data": tuple(include or ()),
         "organize_output_by": "Patient" if by_patient else None,
         "allow_partial_manifests": early,
@@ -107,11 +107,19 @@ def _request(
     return ExportRequest(level=level, group=group, **wish)
 
 
-def _members(values: Sequence[str] | None) -> tuple[str, ...]:
+def members_of(values: Sequence[str] | None) -> tuple[str, ...]:
+    """Give the members of an option that may be repeated, or a list with commas."""
     return tuple(member.strip() for value in values or () for member in value.split(",") if member.strip())
 
 
-def _time(text: str | None, option: str) -> datetime | None:
+def instant_of(text: str | None, option: str) -> datetime | None:
+    """Read a date or a time; without a zone it is UTC.
+
+    Raises
+    ------
+    typer.BadParameter
+        It is neither.
+    """
     if text is None:
         return None
     try:

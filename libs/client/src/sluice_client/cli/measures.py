@@ -27,7 +27,7 @@ def load_measures(
         return [each for file in files for each in await client.load_measures(file)]
 
     done = session.call(work, "load the files again: nothing is stored twice")
-    session.show(done, lambda: _counted(done))
+    session.show(done, lambda: counted(done))
 
 
 @measures.command("list")
@@ -54,7 +54,8 @@ def show_requirements(
     session.show(found, lambda: table(("type", "element", "codes"), rows, "It needs nothing."))
 
 
-def _counted(done: list[StoredArtifact]) -> str:
+def counted(done: list[StoredArtifact]) -> str:
+    """Say how many resources of each type are stored."""
     kinds = Counter(each.type for each in done)
     listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     return f"stored {listed}; {sum(each.created for each in done)} of them new"

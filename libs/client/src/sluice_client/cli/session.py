@@ -1,8 +1,8 @@
 """What every command shares: the options before it, how it calls the service, and how it ends.
 
-Exit codes: 0 all went well; 1 an import had items without a file, an export has errors to report, or an error
-of the service; 2 wrong usage; 3 not logged in, or not allowed; 4 there is no such thing; 5 the service cannot
-be reached; 130 interrupted.
+Exit codes: 0 all went well; 1 an import had items without a file, an export or a bulk import has errors to
+report, or an error of the service; 2 wrong usage; 3 not logged in, or not allowed; 4 there is no such thing;
+5 the service cannot be reached; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from rich.table import Table
 
 from sluice_client.cli.config import Config, ConfigError
 from sluice_client.client import SluiceClient
+from sluice_client.data_submissions import DataFileError
 from sluice_client.errors import (
     AuthenticationError,
     ExportFolderError,
@@ -42,6 +43,7 @@ _CODES: tuple[tuple[type[SluiceError], int], ...] = (
     (ExportFolderError, 2),
     (KeyFileError, 2),
     (MeasureFileError, 2),
+    (DataFileError, 2),
     (ConfigError, 3),
     (AuthenticationError, 3),
     (NotFoundError, 4),
@@ -70,7 +72,9 @@ class Session:
     err: Console
     ca: Path | None = None
 
-    def call(self, work: Callable[[SluiceClient], Awaitable[T]], interrupted: str = "") -> T:
+    def call(
+        self, work: Callable[[SluiceClient], Awaitable[T]], interrupted: str | Callable[[], str] = ""
+    ) -> T:
         """Do `work` with a client of the profile, and end the process clearly if it fails.
 
         `interrupted` says what happens, or what to do, after Ctrl-C.
@@ -82,7 +86,7 @@ class Session:
 
         return self.run(run, interrupted)
 
-    def run(self, work: Callable[[], Awaitable[T]], interrupted: str = "") -> T:
+    def run(self, work: Callable[[], Awaitable[T]], interrupted: str | Callable[[], str] = "") -> T:
         """Do `work`; a failure becomes one line on stderr and an exit code."""
 
         async def run() -> T:
@@ -94,7 +98,8 @@ class Session:
             self.err.print(f"[red]sluice:[/] {escape(one_line(error))}", soft_wrap=True)
             raise typer.Exit(exit_code(error)) from None
         except KeyboardInterrupt:
-            what_now = interrupted or "a submitted job goes on"
+            told = interrupted() if callable(interrupted) else interrupted
+            what_now = told or "a submitted job goes on"
             self.err.print(f"sluice: interrupted; {escape(what_now)}", soft_wrap=True)
             raise typer.Exit(130) from None
 
