@@ -16,6 +16,7 @@ from sluice_security.guard import (
     is_loopback_host,
     is_public,
     permitting,
+    read_networks,
 )
 
 REFUSED = [
@@ -136,3 +137,10 @@ def test_an_operators_own_network_is_allowed_and_nothing_beside_it() -> None:
     assert not permits(ip_address("10.21.0.1"))
     assert not permits(ip_address("::ffff:10.20.3.4"))
     assert permits(ip_address("8.8.8.8"))
+
+
+def test_networks_are_read_from_a_setting_and_a_host_within_one_is_refused() -> None:
+    assert read_networks("10.20.0.0/16  fd00::/8") == (ip_network("10.20.0.0/16"), ip_network("fd00::/8"))
+    assert read_networks("") == ()
+    with pytest.raises(ValueError, match="host bits"):
+        read_networks("10.20.0.1/16")

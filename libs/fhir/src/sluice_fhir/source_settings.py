@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from sluice_security.guard import Network, read_networks
 from sluice_security.http_limits import HttpLimits
 from sluice_security.settings import SecretSettings
 
@@ -15,6 +16,9 @@ class SourceSettings(SecretSettings):
     ----------
     loopback_sources
         Let registered sources be http and on this machine (development).
+    source_networks
+        Networks that are not public and that sources may be in all the same, such as a hospital's own:
+        `10.20.0.0/16`, several separated by spaces. Nothing else of a source's rules is eased.
     source_connect, source_answer, source_idle
         Seconds to a connection, to an answer's headers, and of silence within a body.
     source_rate, source_rate_window
@@ -24,12 +28,24 @@ class SourceSettings(SecretSettings):
     """
 
     loopback_sources: bool = False
+    source_networks: str = ""
     source_connect: float = Field(default=10.0, gt=0)
     source_answer: float = Field(default=60.0, gt=0)
     source_idle: float = Field(default=60.0, gt=0)
     source_rate: float = Field(default=1000.0, ge=0)
     source_rate_window: float = Field(default=60.0, gt=0)
     source_ratio: float = Field(default=100.0, ge=1)
+
+    @field_validator("source_networks")
+    @classmethod
+    def _readable_networks(cls, value: str) -> str:
+        read_networks(value)
+        return value
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The networks that sources may be in although they are not public."""
+        return read_networks(self.source_networks)
 
     @property
     def http_limits(self) -> HttpLimits:

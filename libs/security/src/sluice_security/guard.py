@@ -104,3 +104,14 @@ def permitting(networks: tuple[Network, ...]) -> Callable[[Address], bool]:
         return any(address in network for network in networks if network.version == address.version)
 
     return permits
+
+
+def read_networks(text: str) -> tuple[Network, ...]:
+    """Read networks that are separated by spaces, as settings give them.
+
+    Raises
+    ------
+    ValueError
+        One of them is none, or names a single address within it.
+    """
+    return tuple(ip_network(each) for each in text.split())

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sluice_security.sealing import read_secret
 from sluice_security.serving import tls_context
+from sluice_settings import Settings
 
 
-class SecretSettings(BaseSettings):
+class SecretSettings(Settings):
     """What a service is told that shares the deployment's secret (prefix `SLUICE_`).
 
     Parameters
@@ -21,8 +21,6 @@ class SecretSettings(BaseSettings):
     secret
         Hex or base64 of at least 32 bytes, the same for all services.
     """
-
-    model_config = SettingsConfigDict(env_prefix="SLUICE_")
 
     secret: SecretStr
 
@@ -38,7 +36,7 @@ class SecretSettings(BaseSettings):
         return read_secret(self.secret.get_secret_value())
 
 
-class TlsSettings(BaseSettings):
+class TlsSettings(Settings):
     """What a service is told that serves HTTP (prefix `SLUICE_`).
 
     Parameters
@@ -47,8 +45,6 @@ class TlsSettings(BaseSettings):
         Files with its certificate and private key, in PEM: it serves TLS 1.2 or newer itself. Without them
         it serves plain HTTP, for a proxy where TLS ends.
     """
-
-    model_config = SettingsConfigDict(env_prefix="SLUICE_")
 
     tls_cert: Path | None = None
     tls_key: Path | None = None

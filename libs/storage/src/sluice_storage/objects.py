@@ -18,13 +18,13 @@ from contextlib import aclosing, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 from uuid import uuid4
 
 import obstore
-from obstore.store import LocalStore, MemoryStore, from_url
+from obstore.store import LocalStore, MemoryStore
 from obstore.store import ObjectStore as Backend
 
+from sluice_storage.objects_address import open_backend
 from sluice_storage.objects_upload import (
     PART,
     PARTS_AT_ONCE,
@@ -78,15 +78,10 @@ class ObjectStore:
     def from_url(cls, url: str) -> ObjectStore:
         """Open the store that `url` names: `file:///folder`, `s3://bucket/prefix` and the like.
 
-        A folder is made if it is not there. Credentials of a cloud come from its usual environment variables.
+        See `sluice_storage.objects_address` for what else an address may say.
         """
-        if url.startswith("file://"):
-            folder = Path(unquote(url.removeprefix("file://")))
-            folder.mkdir(parents=True, exist_ok=True)
-            return cls(LocalStore(folder), folder=folder)
-        if url.startswith("memory:"):
-            return cls(MemoryStore())
-        return cls(from_url(url))
+        backend, folder = open_backend(url)
+        return cls(backend, folder=folder)
 
     async def put(self, data: bytes | bytearray) -> Stored:
         """Store a content that is in memory; again, if it is already there."""

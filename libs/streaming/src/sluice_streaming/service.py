@@ -21,6 +21,7 @@ import structlog
 import uvloop
 from pydantic import ValidationError
 
+from sluice_settings import explain
 from sluice_streaming.settings import ProcessSettings
 from sluice_streaming.starting import StoppedError, unless_stopped
 from sluice_streaming.watchdog import Stuck
@@ -90,16 +91,6 @@ def run(service: str, main: Main) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(_supervise(Context(service), main, settings))
     raise SystemExit(code)
-
-
-def explain(error: ValidationError) -> str:
-    """Say in one line which environment variables are wrong and why, without their values."""
-    prefix = "SLUICE_"
-    problems = []
-    for item in error.errors(include_url=False, include_input=False, include_context=False):
-        name = "_".join(str(part) for part in item["loc"]).upper() or "settings"
-        problems.append(f"{prefix}{name}: {item['msg']}")
-    return "wrong settings: " + "; ".join(problems)
 
 
 async def _supervise(context: Context, main: Main, settings: ProcessSettings) -> int:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from sluice_settings import Settings
 from sluice_streaming.kafka import KafkaBackend
 from sluice_streaming.limits import Limits
 
 
-class StreamSettings(BaseSettings):
+class StreamSettings(Settings):
     """What every streaming service is told (prefix `SLUICE_`).
 
     Parameters
@@ -28,8 +28,6 @@ class StreamSettings(BaseSettings):
         a pod's; see `KafkaBackend`. Without it a killed process's share waits for its session to end.
     """
 
-    model_config = SettingsConfigDict(env_prefix="SLUICE_")
-
     kafka: str = Field(default="127.0.0.1:9092", min_length=1)
     concurrency: int = Field(default=64, ge=1, le=4096)
     stuck: float = Field(default=300.0, ge=0)
@@ -45,7 +43,7 @@ class StreamSettings(BaseSettings):
         return Limits(stuck=self.stuck, attempts=self.attempts)
 
 
-class ProcessSettings(BaseSettings):
+class ProcessSettings(Settings):
     """What every process is told, whatever it does.
 
     Parameters
@@ -55,8 +53,6 @@ class ProcessSettings(BaseSettings):
     log_level
         The least severity that is logged.
     """
-
-    model_config = SettingsConfigDict(env_prefix="SLUICE_")
 
     health: str = Field(default="", pattern=r"^$|^.*:\d{1,5}$")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

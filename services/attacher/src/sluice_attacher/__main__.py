@@ -44,7 +44,9 @@ async def serve(context: Context, settings: Settings, backend: Backend, limits: 
         janitor = Janitor(catalogue.blobs, objects, every=settings.sweep_seconds, clock=time.time)
         sweeping = asyncio.create_task(janitor.run(context.stop))
         try:
-            async with GuardedClient(limits=settings.http_limits, loopback=settings.loopback_sources) as http:
+            async with GuardedClient(
+                limits=settings.http_limits, loopback=settings.loopback_sources, networks=settings.networks
+            ) as http:
                 step = _step(settings, pool, catalogue, objects, http)
                 worker = Worker(
                     backend,

@@ -1,6 +1,7 @@
 """`python -m sluice_auth.operators`: what operators do to the authorization server itself.
 
-Reads SLUICE_POSTGRES and, for keys, SLUICE_SECRET, as the service does.
+Reads SLUICE_POSTGRES and, for keys, SLUICE_SECRET, or the files that these with `_FILE` name, as the service
+does.
 """
 
 from __future__ import annotations
@@ -21,12 +22,18 @@ from sluice_auth.postgres import PostgresStore
 from sluice_auth.settings import KeySettings
 from sluice_auth.user_accounts import AccountError, Accounts
 from sluice_auth.wiring import make_keyring
+from sluice_settings import from_file
 from sluice_storage.pool import open_pool
 
 app = typer.Typer(help="Manage operators' clients, users and signing keys.", no_args_is_help=True)
 T = TypeVar("T")
 
-_DSN = typer.Option(..., "--postgres", envvar="SLUICE_POSTGRES", help="postgresql:// URL of role sluice_auth")
+_DSN = typer.Option(
+    "",
+    "--postgres",
+    envvar="SLUICE_POSTGRES",
+    help="postgresql:// URL of role sluice_auth; or SLUICE_POSTGRES_FILE",
+)
 _NAME = typer.Argument(help="what the user types to sign in")
 _GIVEN = typer.Option(
     False, "--password-stdin", help="read the password from standard input; otherwise one is drawn and shown"
@@ -36,8 +43,12 @@ _LIFETIME = 300.0
 
 
 def _run(dsn: str, act: Callable[[PostgresStore], Awaitable[T]]) -> T:
+    address = dsn or from_file("SLUICE_POSTGRES")
+    if not address:
+        raise typer.BadParameter("SLUICE_POSTGRES is not set")
+
     async def main() -> T:
-        async with await open_pool(dsn, size=1, wait=5.0, application="sluice auth operators") as pool:
+        async with await open_pool(address, size=1, wait=5.0, application="sluice auth operators") as pool:
             return await act(PostgresStore(pool))
 
     return asyncio.run(main())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from pydantic import Field
-from pydantic_settings import SettingsConfigDict
 
 from sluice_streaming.settings import StreamSettings
 
@@ -26,8 +25,6 @@ class Settings(StreamSettings):
     expire_settle_hours
         How long after an export went what late writers left of it is looked for.
     """
-
-    model_config = SettingsConfigDict(env_prefix="SLUICE_")
 
     postgres: str = Field(min_length=1)
     objects: str = Field(min_length=1)

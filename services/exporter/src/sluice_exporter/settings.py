@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from pydantic import Field
-from pydantic_settings import SettingsConfigDict
 
 from sluice_exporter.sink import FileLimits
 from sluice_streaming.settings import StreamSettings
@@ -33,8 +32,6 @@ class Settings(StreamSettings):
     export_keep_days
         How long after its end an export is kept; it is written down with the job when it is planned.
     """
-
-    model_config = SettingsConfigDict(env_prefix="SLUICE_")
 
     postgres: str = Field(min_length=1)
     objects: str = Field(min_length=1)

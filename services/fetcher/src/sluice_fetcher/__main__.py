@@ -39,7 +39,9 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
     """Run the service over `backend` until `context.stop` is set."""
     pool = await context.starting(open_pool(settings.postgres, size=4, application="sluice-fetcher"))
     try:
-        async with GuardedClient(limits=settings.http_limits, loopback=settings.loopback_sources) as http:
+        async with GuardedClient(
+            limits=settings.http_limits, loopback=settings.loopback_sources, networks=settings.networks
+        ) as http:
             worker = Worker(
                 backend,
                 GROUP,

@@ -95,7 +95,9 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
         authority = HttpAuthority(session, settings.issuer_url or settings.issuer)
         verifier = TokenVerifier(authority, issuer=settings.issuer, audience=settings.public_url)
         await stack.enter_async_context(verifier)
-        http = await stack.enter_async_context(GuardedClient(loopback=settings.loopback_sources))
+        http = await stack.enter_async_context(
+            GuardedClient(loopback=settings.loopback_sources, networks=settings.networks)
+        )
         # A portal waits for this record: it is not held back for company.
         producer = KafkaBackend(settings.kafka, tuning=KafkaTuning(pace=0.0)).producer()
         commands = Commands(producer)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
+from sluice_security.guard import Network, read_networks
 from sluice_security.settings import SecretSettings, TlsSettings
 
 
@@ -30,6 +31,8 @@ class Settings(SecretSettings, TlsSettings):
         Where its keys are read, if not at `issuer`.
     loopback_sources
         Let sources be http and on this machine (development).
+    source_networks
+        Networks that are not public and that sources may be in all the same; see `SourceSettings`.
     scrape_schemas
         Folder of scrape schemas; none: those in the package.
     body_limit
@@ -64,6 +67,7 @@ class Settings(SecretSettings, TlsSettings):
     issuer: str = Field(default="http://127.0.0.1:8081", pattern=r"^https?://\S+$")
     issuer_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
     loopback_sources: bool = False
+    source_networks: str = ""
     scrape_schemas: Path | None = None
     body_limit: int = Field(default=2_000_000, ge=1024, le=4_000_000)
     bundle_limit: int = Field(default=32_000_000, ge=1024, le=256_000_000)
@@ -77,11 +81,22 @@ class Settings(SecretSettings, TlsSettings):
     import_retry_after: int = Field(default=120, ge=1, le=3600)
     import_relative_location: bool = False
 
+    @field_validator("source_networks")
+    @classmethod
+    def _readable_networks(cls, value: str) -> str:
+        read_networks(value)
+        return value
+
     @field_validator("public_url", "issuer", "issuer_url")
     @classmethod
     def _without_slash(cls, value: str | None) -> str | None:
         # Tokens name both exactly, without a slash at the end.
         return value.rstrip("/") if value is not None else None
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The networks that sources may be in although they are not public."""
+        return read_networks(self.source_networks)
 
     @property
     def address(self) -> tuple[str, int]:

@@ -65,7 +65,9 @@ async def serve(
     try:
         resources = await context.starting(opening(size=2 * settings.pull_files))
         try:
-            async with GuardedClient(limits=settings.http_limits, loopback=settings.loopback_sources) as http:
+            async with GuardedClient(
+                limits=settings.http_limits, loopback=settings.loopback_sources, networks=settings.networks
+            ) as http:
                 await _work(context, settings, backend, http, rows, resources, now)
         finally:
             await resources.close()

@@ -48,7 +48,9 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
     schemas = _schemas(settings)
     pool = await context.starting(open_pool(settings.postgres, size=4, application="sluice-scraper"))
     try:
-        async with GuardedClient(limits=settings.http_limits, loopback=settings.loopback_sources) as http:
+        async with GuardedClient(
+            limits=settings.http_limits, loopback=settings.loopback_sources, networks=settings.networks
+        ) as http:
             client = FhirClient(http, limits=FhirLimits(document=settings.resource_limit))
             chooser = SourceSchemas(schemas, client)
             scraper = Scraper(SharedReads(ttl=settings.shared_seconds, limit=settings.shared_bytes))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pydantic import Field
-from pydantic_settings import SettingsConfigDict
 
 from sluice_streaming.settings import StreamSettings
 
@@ -20,8 +19,6 @@ class Settings(StreamSettings):
     state_interval
         Seconds between two states told of one running job.
     """
-
-    model_config = SettingsConfigDict(env_prefix="SLUICE_")
 
     postgres: str = Field(min_length=1)
     batch: int = Field(default=20_000, ge=1, le=100_000)

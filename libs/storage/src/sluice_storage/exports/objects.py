@@ -16,12 +16,11 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote
 
 import obstore
-from obstore.store import LocalStore, MemoryStore, from_url
 from obstore.store import ObjectStore as Backend
 
+from sluice_storage.objects_address import open_backend
 from sluice_storage.objects_upload import MissingObjectError, ObjectStoreError, Stored, Upload, translated
 
 __all__ = ["ExportObjects", "MissingObjectError", "ObjectStoreError", "Stored", "WritableFile", "key_of"]
@@ -67,11 +66,8 @@ class ExportObjects:
     @classmethod
     def from_url(cls, url: str) -> ExportObjects:
         """Open the store that `url` names: `file:///folder`, `s3://bucket/prefix`, `memory:`."""
-        if url.startswith("file://"):
-            folder = Path(unquote(url.removeprefix("file://")))
-            folder.mkdir(parents=True, exist_ok=True)
-            return cls(LocalStore(folder), folder=folder)
-        return cls(MemoryStore() if url.startswith("memory:") else from_url(url))
+        backend, folder = open_backend(url)
+        return cls(backend, folder=folder)
 
     async def create(self, key: str) -> WritableFile:
         """Begin a file; the name must be a new one.
