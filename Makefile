@@ -30,7 +30,7 @@ $(VENV)/.installed: requirements.lock $(addsuffix /pyproject.toml,$(MEMBERS)) | 
 
 install: $(VENV)/.installed ## create the environment from the lock
 
-demo: install ## import documents from a demo source, end to end; KEEP=1 leaves the stack running
+demo: install ## import from a demo source, and export, end to end; KEEP=1 leaves the stack running
 	@$(BIN)/python -m sluice_stack.demo $(if $(KEEP),--keep) $(ARGS)
 
 up: install ## run Kafka, Postgres, every service and the demo source; Ctrl-C stops them

@@ -72,6 +72,6 @@ def test_the_same_portal_is_found_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("running", [True, False])
 def test_what_to_do_next_begins_with_the_stack_only_if_it_does_not_run(tmp_path: Path, running: bool) -> None:
-    said = further(tmp_path / "cli.json", "ann/p", "job", running=running, gateway="http://g")
+    said = further(tmp_path / "cli.json", "ann/p", "job", _ADDRESSES, running=running)
     assert said.startswith("make up") is not running
     assert "--project ann/p" in said

@@ -1,4 +1,4 @@
-"""`make demo`: documents are imported and FHIR data is exported, end to end, on the real stack."""
+"""`make demo`: documents and FHIR data are imported, and exported, end to end, on the real stack."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from sluice_client import Credentials, ImportResult, Project, SluiceClient, SluiceError
 from sluice_stack.cli_profiles import Profiles
 from sluice_stack.demo_documents import SOURCES, SYNTHEA, documents
-from sluice_stack.demo_export import export_all, grant_everything, load_sample, registered
+from sluice_stack.demo_export import export_all, grant_everything, pull_all, registered
 from sluice_stack.demo_view import Board, further, metadata_table, result_table
 from sluice_stack.home import Addresses, Home
 from sluice_stack.jars import JarError
@@ -85,9 +85,9 @@ async def _show_metadata(client: SluiceClient, results: list[ImportResult]) -> N
             console.print(metadata_table(title, await client.metadata(found.id)))
 
 
-async def _export(home: Home, addresses: Addresses, profiles: Profiles, sample: Path) -> None:
+async def _pull_and_export(home: Home, addresses: Addresses, profiles: Profiles) -> None:
     console.print()
-    await load_sample(home, sample, console, say)
+    await pull_all(addresses, profiles.portal(), console, say)
     exporter = await registered(addresses, profiles, say)
     await grant_everything(addresses, profiles.operator(), exporter.client_id, say)
     folder = home.folder / "exports" / "demo"
@@ -113,11 +113,10 @@ async def _with_supervision(stack: Stack | None, work: Awaitable[T]) -> T:
             supervisor.cancel()
 
 
-def run(home: Home, choose: Callable[[str], list[str]], sample: Path, *, keep: bool) -> None:
+def run(home: Home, choose: Callable[[str], list[str]], *, keep: bool) -> None:
     """Run the demo on the stack in `home`, starting it if it does not run.
 
-    `choose` gives the documents to import from the demo source at the address it is given; what is in the
-    folder `sample` is exported.
+    `choose` gives the documents to import from the demo source at the address it is given.
 
     Raises
     ------
@@ -139,8 +138,8 @@ def run(home: Home, choose: Callable[[str], list[str]], sample: Path, *, keep: b
         async def work() -> None:
             await _register_sources(addresses, profiles.operator())
             imported = await _import(addresses, profiles, choose(str(addresses.source)))
-            await _export(home, addresses, profiles, sample)
-            said = further(profiles.path, *imported, running=running, gateway=addresses.gateway)
+            await _pull_and_export(home, addresses, profiles)
+            said = further(profiles.path, *imported, addresses, running=running)
             console.print(f"\n{said}", soft_wrap=True)
 
         asyncio.run(_with_supervision(stack, work()))
@@ -159,13 +158,12 @@ def demo(
         Path, typer.Option(envvar="SLUICE_SOURCE_SYNTHEA", help="the folder with Synthea's files")
     ] = SAMPLE,
 ) -> None:
-    """Import documents from a demo source and export FHIR data, end to end."""
+    """Import documents and FHIR data from a demo source, and export the data, end to end."""
     stop_on_terminate()
     try:
         run(
             Home(home),
             lambda source: documents(source, f"run-{time.time():.0f}", synthea, count),
-            synthea,
             keep=keep,
         )
     except KeyboardInterrupt:

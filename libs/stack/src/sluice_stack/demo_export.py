@@ -1,4 +1,4 @@
-"""The demo's second half: what it holds is loaded into the resource store and exported in bulk."""
+"""The demo's second half: what its source exports in bulk is pulled, and exported again."""
 
 from __future__ import annotations
 
@@ -11,26 +11,38 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from sluice_client import Credentials, Exported, ExportRequest, SluiceClient
+from sluice_client import Credentials, Exported, ExportRequest, PullRequest, SluiceClient, SluiceError
 from sluice_client.cli.config import Profile
 from sluice_client.cli.export_progress import label, showing_export
+from sluice_client.cli.pull_progress import showing_pull
 from sluice_security.keys import make_key_pair
 from sluice_stack.cli_profiles import Profiles
-from sluice_stack.home import Addresses, Home
-from sluice_stack.loading import load_files, store_of
-from sluice_storage.resources.load import files_in
+from sluice_stack.home import Addresses
 
 Say = Callable[[str], None]
+# Nothing here takes longer unless something is wrong.
+_PATIENCE = 600.0
 
 
-async def load_sample(home: Home, sample: Path, console: Console, say: Say) -> None:
-    """Load the synthetic patients into the resource store; what is there already stays as it is."""
-    done = await load_files(store_of(home), files_in(sample), console)
-    outcomes = [outcome for _, outcome, _ in done]
-    new = sum(outcome.created + outcome.updated for outcome in outcomes)
-    seconds = sum(seconds for _, _, seconds in done)
-    total = sum(outcome.read for outcome in outcomes)
-    say(f"an operator loaded {total} resources into the store in {seconds:.1f} s, {new} of them new")
+async def pull_all(addresses: Addresses, portal: Credentials | None, console: Console, say: Say) -> None:
+    """Import what the demo source exports; what is there already stays as it is.
+
+    Raises
+    ------
+    SluiceError
+        Some of it could not be loaded.
+    """
+    url = f"{addresses.source}/synthea/fhir/$export"
+    say(f"a portal has everything pulled that {url} exports")
+    began = time.monotonic()
+    async with SluiceClient(addresses.gateway, auth_url=addresses.auth, credentials=portal) as client:
+        with showing_pull(console, quiet=False) as progress:
+            done = await client.pull(PullRequest(export_url=url), timeout=_PATIENCE, on_status=progress)
+    for each in (*done.outcomes, *done.problems):
+        console.print(each.text, soft_wrap=True)
+    if done.errors:
+        raise SluiceError(f"{done.errors} things could not be loaded.", "They are listed above.")
+    say(f"that took {time.monotonic() - began:.1f} s")
 
 
 async def registered(addresses: Addresses, profiles: Profiles, say: Say) -> Profile:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from sluice_client import ImportResult, ItemCounts, Job
+from sluice_stack.home import Addresses
 
 _MOST = 0.9
 
@@ -137,7 +138,7 @@ def metadata_table(title: str, metadata: dict[str, object]) -> Table:
     return table
 
 
-def further(config: Path, project: str, job: str, *, running: bool, gateway: str) -> str:
+def further(config: Path, project: str, job: str, addresses: Addresses, *, running: bool) -> str:
     """Say what to do next."""
     lines = [] if running else ["make up   # the same stack with the same data; then, in another terminal:"]
     lines += [
@@ -146,9 +147,10 @@ def further(config: Path, project: str, job: str, *, running: bool, gateway: str
         f".venv/bin/sluice job {job} --failed",
         f".venv/bin/sluice files --project {project}",
         f".venv/bin/sluice download {project} --to downloads",
+        f".venv/bin/sluice pull '{addresses.source}/synthea/fhir/$export' --type Patient --wait",
         ".venv/bin/sluice --profile exporter export --patients --type Patient,Condition --to exported",
         ".venv/bin/sluice --profile operator grants list",
         ".venv/bin/sluice --profile operator sources list",
         ".venv/bin/sluice-topics list",
     ]
-    return "\n".join(lines) + f"\n\nThe API's documentation: {gateway}/docs"
+    return "\n".join(lines) + f"\n\nThe API's documentation: {addresses.gateway}/docs"

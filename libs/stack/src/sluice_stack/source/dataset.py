@@ -73,6 +73,18 @@ class DataSet:
             path[len(start) :] for path in self._reads if path.startswith(start) and "_history" not in path
         ]
 
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types of its resources, by name."""
+        return tuple(sorted(self._types))
+
+    def lines(self, kind: str) -> list[bytes]:
+        """Give a type's resources as JSON without line ends; attachments are Binary resources."""
+        found = [self._reads[f"{kind}/{name}"].body for name in self.names(kind)]
+        if kind == "Binary":
+            found += [wrapped(name, file).body for name, file in self._files.items()]
+        return found
+
     def read(self, path: str) -> Answer | None:
         """Give the answer to a read below the base, None if there is no such thing."""
         return self._reads.get(path)

@@ -7,6 +7,7 @@
 | `/r4/fhir` | the generic data set, documents by rule (`bench-…`, `big-…`) and every fault (`fault-…`) |
 | `/bearer/fhir` | the same for those who send the fixed token |
 | `/oauth/fhir` | the same for those who send a token from `/oauth/token` |
+| `/…/fhir/$export` | all of a base in bulk; `/…/fhir/exports/all` is a manifest that is always there |
 | `/_counts` | how often each path was asked for, as JSON |
 """
 
@@ -26,6 +27,7 @@ from sluice_stack.source import faults, generic, patients, research, rules
 from sluice_stack.source.answers import fhir, outcome, parse_range, respond
 from sluice_stack.source.dataset import DataSet
 from sluice_stack.source.document_faults import DocumentFaults
+from sluice_stack.source.exports import Exports
 from sluice_stack.source.file_faults import FileFaults
 from sluice_stack.source.protection import Credentials, TokenDesk
 
@@ -39,6 +41,7 @@ class _Base:
 
     url: str
     data: DataSet
+    exports: Exports
     refuses: Callable[[web.BaseRequest], web.Response | None] | None = None
     documents: DocumentFaults | None = None
     files: FileFaults | None = None
@@ -110,10 +113,14 @@ class SourceServer:
         guards = {"r4": None, "bearer": self._desk.refuses_bearer, "oauth": self._desk.refuses_issued}
         for name, refuses in guards.items():
             url = f"{self.url}/{name}/fhir"
-            self._bases[name] = _Base(url, plain, refuses, DocumentFaults(url), FileFaults(url))
-        self._bases["ncpi"] = _Base(f"{self.url}/ncpi/fhir", research.load())
+            exports = Exports(url, plain, protected=refuses is not None)
+            self._bases[name] = _Base(url, plain, exports, refuses, DocumentFaults(url), FileFaults(url))
+        sets = {"ncpi": research.load()}
         if self._synthea is not None:
-            self._bases["synthea"] = _Base(f"{self.url}/synthea/fhir", patients.load(self._synthea))
+            sets["synthea"] = patients.load(self._synthea)
+        for name, data in sets.items():
+            url = f"{self.url}/{name}/fhir"
+            self._bases[name] = _Base(url, data, Exports(url, data))
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.path
@@ -138,6 +145,9 @@ class SourceServer:
         return web.Response(status=404, text="no such base URL\n")
 
     async def _read(self, request: web.BaseRequest, base: _Base, rest: str) -> web.StreamResponse:
+        exported = await base.exports.answer(request, rest)
+        if exported is not None:
+            return exported
         if base.documents is not None and base.files is not None:
             by_rule = rules.read(rest, base.url)
             if by_rule is not None:
