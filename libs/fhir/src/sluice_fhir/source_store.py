@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -175,8 +175,8 @@ class SourceRegistry:
     max_age
         How old (seconds) the copy may be.
     min_age
-        How old it must be for a source that is not in it to be looked for again, so that one registered a
-        moment ago is found and a flood of unknown ones costs nothing.
+        How old it must be for a source that is not in it to be looked for again, so that a flood of unknown
+        ones costs nothing. Whoever asks for one waits for that: what was registered before is found.
     reading
         The table is read within it: whoever has words of their own for a database that is away gives what
         translates its errors.
@@ -192,6 +192,7 @@ class SourceRegistry:
         min_age: float = 0.2,
         reading: Callable[[], AbstractContextManager[None]] = nullcontext,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._pool = pool
         self._seal = Seal(secret, _PURPOSE)
@@ -200,6 +201,7 @@ class SourceRegistry:
         self._max_age = max_age
         self._min_age = min_age
         self._clock = clock
+        self._sleep = sleep
         self._read_at = float("-inf")
         self._sources: dict[str, Source] = {}
         self._places: list[tuple[Prefix, Source]] = []
@@ -207,21 +209,30 @@ class SourceRegistry:
 
     async def get(self, source_id: str) -> Source | None:
         """Give the enabled source of this id, None if there is none."""
+        asked = self._clock()
         await self._refresh(self._max_age)
         found = self._sources.get(source_id)
         if found is None:
-            await self._refresh(self._min_age)
+            await self._look_again(asked)
             found = self._sources.get(source_id)
         return found
 
     async def match(self, url: str) -> Source | None:
         """Give the enabled source whose base URL is the longest that covers `url`, None if none does."""
+        asked = self._clock()
         await self._refresh(self._max_age)
         found = best_match(self._places, url)
         if found is None:
-            await self._refresh(self._min_age)
+            await self._look_again(asked)
             found = best_match(self._places, url)
         return found
+
+    async def _look_again(self, asked: float) -> None:
+        """Make sure that the copy was begun after a question was asked, but not too soon after the last."""
+        while self._read_at <= asked:
+            if (pause := self._read_at + self._min_age - self._clock()) > 0:
+                await self._sleep(pause)
+            await self._refresh(self._min_age)
 
     async def _refresh(self, age: float) -> None:
         if self._clock() - self._read_at < age:

@@ -10,7 +10,7 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-# Errors that say "not yet": the server is starting, stopping, restarting or not there.
+# Errors that say "not yet": the server is starting, stopping, restarting, short of something or not there.
 TRANSIENT = (
     OSError,
     asyncpg.CannotConnectNowError,
@@ -18,9 +18,12 @@ TRANSIENT = (
     asyncpg.InterfaceError,
     # What a connection says on which the server died in the middle of something.
     asyncpg.InternalClientError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    # Shut down or cancelled by an operator; out of disk, memory or connections; its disk fails; it has become
+    # the standby of another.
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import asyncpg
@@ -36,6 +36,8 @@ from sluice_streaming.worker import Worker
 GROUP = "puller"
 FILES_GROUP = "puller-files"
 _STEPS_AT_ONCE = 16
+# A message is given up after so many attempts, and never because of the time that passed while we were away.
+_AGE = timedelta(days=30)
 # A file of ten gigabytes from a source that is slow but not too slow.
 _FILE_SECONDS = 12 * 3600.0
 
@@ -118,12 +120,13 @@ async def _work(
 def _workers(
     settings: Settings, backend: Backend, pulling: Pulling, loading: Loading
 ) -> tuple[Worker, Worker]:
-    steps = Step(topic=JOBS_BULK_IMPORT, handle=pulling.handle, on_dead=pulling.on_dead)
+    steps = Step(topic=JOBS_BULK_IMPORT, handle=pulling.handle, on_dead=pulling.on_dead, max_age=_AGE)
     files = Step(
         topic=BULK_IMPORT_FILES,
         handle=loading.handle,
         on_dead=loading.on_dead,
         on_retry=loading.on_retry,
+        max_age=_AGE,
         time_limit=_FILE_SECONDS,
     )
     limits = settings.limits()

@@ -45,7 +45,7 @@ class Patience:
     least, most
         The bounds of a wait between two steps, whatever the source says.
     whole
-        How long its export may take, from when it was asked first.
+        How long its export may take: how long it is waited for in all, times when we were away left out.
     strikes
         How many failures in a row, which may each pass, are too many. Being asked to slow down is none.
     """
@@ -126,7 +126,7 @@ class Asking:
             accepted = await self._remote.kick_off(source, request.url)
             # Kept before it is polled: a crash from here on finds the export again.
             wait = self._patience.wait(accepted.after, 0, 0)
-            await self._jobs.wait(job.job, job.turn, Next(self._now() + wait, poll_url=accepted.url))
+            await self._jobs.wait(job.job, job.turn, self._after(wait, poll_url=accepted.url))
             return
         answer = await self._remote.poll(source, place)
         if isinstance(answer, Complete):
@@ -136,7 +136,7 @@ class Asking:
         if self._late(job):
             raise SourceFailure(ItemError.EXPORT_TIMEOUT)
         wait = self._patience.wait(answer.after, 0, job.turn)
-        await self._jobs.wait(job.job, job.turn, Next(self._now() + wait, progress=answer.progress))
+        await self._jobs.wait(job.job, job.turn, self._after(wait, progress=answer.progress))
 
     async def _read(self, source: Source, first: Complete) -> FilesPlan:
         """Read a manifest, page after page.
@@ -170,7 +170,7 @@ class Asking:
         strikes = job.strikes + (failure.code is not ItemError.SOURCE_THROTTLED)
         if failure.retry and strikes < self._patience.strikes and not self._late(job):
             wait = self._patience.wait(failure.after, strikes, job.turn)
-            await self._jobs.wait(job.job, job.turn, Next(self._now() + wait, strikes))
+            await self._jobs.wait(job.job, job.turn, self._after(wait, strikes=strikes))
             return
         log.info("an import cannot go on", job=job.job, code=str(failure.code), status=failure.status)
         await self._jobs.fail(job.job, job.turn, failure.code, failure.status, self._now())
@@ -185,7 +185,7 @@ class Asking:
                 strikes = job.strikes + 1
                 if failure.retry and strikes < _RELEASES:
                     wait = self._patience.wait(failure.after, strikes, 0)
-                    await self._jobs.wait(job.job, job.turn, Next(self._now() + wait, strikes))
+                    await self._jobs.wait(job.job, job.turn, self._after(wait, strikes=strikes))
                     return
                 log.info("an export stays at its source", job=job.job, code=str(failure.code))
         await self._jobs.done(job.job, job.turn)
@@ -193,5 +193,10 @@ class Asking:
     async def _source(self, job: PullJob) -> Source | None:
         return None if job.request is None else await self._sources.get(job.request.source)
 
+    def _after(
+        self, wait: timedelta, *, strikes: int = 0, poll_url: str | None = None, progress: int | None = None
+    ) -> Next:
+        return Next(self._now() + wait, wait, strikes, poll_url, progress)
+
     def _late(self, job: PullJob) -> bool:
-        return job.begun_at is not None and self._now() - job.begun_at > self._patience.whole
+        return job.waited > self._patience.whole

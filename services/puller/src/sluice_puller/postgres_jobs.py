@@ -20,7 +20,7 @@ Connection = asyncpg.pool.PoolConnectionProxy
 
 _AT_ONCE = 10_000
 _COLUMNS = (
-    "job::text, client, subject, submitted_at, request, phase, turn, strikes, begun_at, poll_url, files,"
+    "job::text, client, subject, submitted_at, request, phase, turn, strikes, waited, poll_url, files,"
     " settled, decided, planned_at, failed, failed_status, finished_at, cancelled_at"
 )
 _LIVE = "cancelled_at IS NULL AND deleted_at IS NULL AND finished_at IS NULL AND failed IS NULL"
@@ -54,8 +54,8 @@ class PostgresJobs:
             # A row without a client is what a cancellation or a deletion that came first left.
             await self._pool.execute(
                 """
-                INSERT INTO pulls.jobs AS j (job, client, subject, request, submitted_at, begun_at, due)
-                VALUES ($1, $2, $3, $4, $5, $6, $7)
+                INSERT INTO pulls.jobs AS j (job, client, subject, request, submitted_at, due)
+                VALUES ($1, $2, $3, $4, $5, $6)
                 ON CONFLICT (job) DO UPDATE SET client = excluded.client, subject = excluded.subject,
                     submitted_at = excluded.submitted_at
                 WHERE j.client IS NULL
@@ -65,7 +65,6 @@ class PostgresJobs:
                 command.subject,
                 msgspec.json.encode(command.request),
                 datetime.fromtimestamp(command.submitted_at, UTC),
-                now,
                 now + lease,
             )
             found = await self.get(command.job)
@@ -86,6 +85,7 @@ class PostgresJobs:
                 f"""
                 UPDATE pulls.jobs SET turn = turn + 1, due = $3, strikes = $4,
                     poll_url = coalesce($5, poll_url), progress = coalesce($6, progress),
+                    waited = waited + $7,
                     phase = CASE WHEN phase = 'starting' AND $5::text IS NOT NULL THEN 'polling'
                         ELSE phase END
                 WHERE job = $1 AND turn = $2 AND (phase = 'releasing' OR ({_LIVE}))
@@ -96,6 +96,7 @@ class PostgresJobs:
                 then.strikes,
                 then.poll_url,
                 then.progress,
+                then.waited,
             )
 
     async def plan(self, job: str, turn: int, plan: FilesPlan, at: datetime) -> None:

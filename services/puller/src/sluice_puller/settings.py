@@ -26,7 +26,7 @@ class Settings(StreamSettings, SourceSettings):
     pull_least, pull_most
         The bounds, in seconds, of a wait between two polls, whatever the source says.
     pull_hours
-        How long a source's export may take.
+        How long a source's export is waited for in all.
     pull_strikes
         How many failures of a source in a row, which may each pass, end an import that is not planned yet.
     pull_delete

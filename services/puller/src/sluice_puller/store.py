@@ -40,8 +40,9 @@ class PullJob:
         What is asked for; None when nothing is asked any more.
     phase, turn, strikes
         What is next, how many steps were taken, and how many failures of the source there were in a row.
-    begun_at
-        When the source was asked first.
+    waited
+        How long its export has been waited for: what was to be waited between steps, and not what happened
+        to us meanwhile.
     poll_url
         Where the export's status is at the source.
     files, settled
@@ -62,7 +63,7 @@ class PullJob:
     phase: Phase
     turn: int
     strikes: int
-    begun_at: datetime | None
+    waited: timedelta
     poll_url: str | None
     files: int | None
     settled: int
@@ -82,6 +83,8 @@ class Next:
     ----------
     due
         When.
+    waited
+        How long that is from now.
     strikes
         Failures of the source in a row.
     poll_url
@@ -91,6 +94,7 @@ class Next:
     """
 
     due: datetime
+    waited: timedelta
     strikes: int = 0
     poll_url: str | None = None
     progress: int | None = None
