@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 import statistics
 import time
@@ -36,6 +35,7 @@ import uvloop
 
 from bench.cpu import ProcessorTime
 from bench.measure import Figure, report, side_by_side
+from bench.renaming import renamed
 from sluice_contracts.commands import StartBulkExport, WritePart
 from sluice_contracts.exports import ExportLevel
 from sluice_exporter.attachments import Attachments
@@ -57,9 +57,6 @@ from sluice_streaming.messages import Delivery
 from support.exports import start
 from support.resource_synthea import generated
 from support.stack import Database, fresh_database, running_postgres, scratch_folder
-
-_UUID = re.compile(rb"[0-9a-f]{8}(?=-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
-_PIECE = 1 << 22
 
 
 @dataclass
@@ -163,18 +160,6 @@ async def export(
         for message in messages:
             if isinstance(message.body, WritePart):
                 group.create_task(write(message.body))
-
-
-async def renamed(path: Path, mark: bytes) -> AsyncIterator[bytes]:
-    """Give a file whose ids, and references to them, all begin with `mark`."""
-    change: Callable[[bytes], bytes] = partial(_UUID.sub, lambda found: mark + found[0][len(mark) :])
-    rest = b""
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            whole, _, rest = (rest + piece).rpartition(b"\n")
-            yield change(whole + b"\n")
-    if rest:
-        yield change(rest)
 
 
 async def apart(work: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:

@@ -16,21 +16,18 @@ import itertools
 import json
 import statistics
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import aiohttp
-import psutil
 import typer
 import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.measure import Figure, console, report, side_by_side
+from bench.stack_watch import MIB, peaks, processor_seconds, shown_peaks, shown_shares
 from sluice_stack.stack import Stack
 from support.portal import Portal, new_portal
 from support.stack import scratch_folder
@@ -38,7 +35,6 @@ from support.stack_whole import running_stack
 
 AT_ONCE = 32
 _numbers = itertools.count(1)
-MIB = 2**20
 
 
 def references(stack: Stack, count: int) -> list[str]:
@@ -79,55 +75,6 @@ async def whole_stack(portal: Portal, documents: list[str], name: str) -> float:
     if attached != len(documents):
         raise SystemExit(f"{len(documents) - attached} of {len(documents)} items were not attached")
     return len(documents) / seconds
-
-
-@contextmanager
-def peaks(stack: Stack) -> Iterator[Mapping[str, float]]:
-    """Watch each service's resident memory; the mapping holds the highest seen, in MiB."""
-    highest: dict[str, float] = {}
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(0.1):
-            for name, service in stack.services.items():
-                try:
-                    resident = psutil.Process(service.process.pid).memory_info().rss / MIB
-                except psutil.NoSuchProcess:
-                    continue
-                highest[name] = max(highest.get(name, 0.0), resident)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield highest
-    finally:
-        ended.set()
-        thread.join()
-
-
-def processor_seconds(stack: Stack) -> dict[str, float]:
-    """Give the processor time that each part of the stack has used so far."""
-    roots = {name: service.process.pid for name, service in stack.services.items()}
-    roots |= {"kafka": stack.kafka.process.pid, "postgres": stack.postgres.process.pid}
-    used = {}
-    for name, pid in roots.items():
-        root = psutil.Process(pid)
-        family = [root, *root.children(recursive=True)]
-        times = [each.cpu_times() for each in family if each.is_running()]
-        used[name] = sum(each.user + each.system for each in times)
-    return used
-
-
-def shown_shares(before: Mapping[str, float], after: Mapping[str, float], items: int) -> str:
-    """Write what one item cost each part, in milliseconds of processor time, the dearest first."""
-    each = {name: (after[name] - before.get(name, 0.0)) / items * 1000 for name in after}
-    ordered = sorted(each.items(), key=lambda pair: -pair[1])
-    return f"{sum(each.values()):.2f} in all: " + ", ".join(f"{name} {cost:.2f}" for name, cost in ordered)
-
-
-def shown_peaks(highest: Mapping[str, float]) -> str:
-    """Write the peaks on one line."""
-    return ", ".join(f"{name} {value:.0f}" for name, value in sorted(highest.items()) if name != "source")
 
 
 async def measure(stack: Stack, items: int, repeats: int) -> None:
