@@ -27,6 +27,7 @@ import uvloop
 
 from bench.measure import console, percentile
 from bench.polling_load import Answers, steadily
+from bench.stack_watch import processor_seconds
 from sluice_client import SluiceClient
 from sluice_client.export_requests import ExportRequest as ExportFor
 from sluice_contracts.exports import ExportAccess, ExportLevel, ExportRequest
@@ -135,18 +136,23 @@ async def measure(stack: Stack, folder: Path, rate: float, seconds: float, repea
         await grant(stack, signed.client_id)
         paths = await half_done(stack, signed.client_id)
         found: dict[str, list[Answers]] = {bare: [], addresses.gateway: []}
+        spent: list[float] = []
         async with exporting(client) as exports:
             for _ in range(repeats):
                 for origin, readings in found.items():
                     headers = f"Authorization: Bearer {await client.token()}\r\n"
                     urls = [origin + path for path in paths]
+                    before = processor_seconds(stack)["gateway"]
                     readings.append(await steadily(urls, headers, rate=rate, seconds=seconds))
+                    spent.append(processor_seconds(stack)["gateway"] - before)
         console.print(f"Polling at {rate:.0f}/s for {seconds:.0f} s ({os.cpu_count()} cores)")
         for name, readings in zip(("bare aiohttp", "gateway"), found.values(), strict=True):
             for reading in readings:
                 console.print(f"  {name}: {shown(reading)}", highlight=False)
             late = [percentile(reading.delays, 0.99) * 1000 for reading in readings]
             console.print(f"  {name}: p99 {statistics.median(late):.1f} ms (median of {repeats})")
+        each = statistics.median(spent[1::2]) / (rate * seconds) * 1e6
+        console.print(f"  processor time of the gateway for a poll: {each:.0f} us")
         console.print(f"  exports that ended meanwhile: {exports.ended}; asked for: p99 under 50 ms")
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, MutableMapping
 from pathlib import PurePath
 from typing import Any
 
+import msgspec
 import structlog
 
 from sluice_telemetry.trace import current
@@ -96,6 +97,18 @@ class Repeats(logging.Filter):
         return True
 
 
+class _Stderr(structlog.BytesLogger):
+    """A logger of ours: its name, and where its lines go."""
+
+    def __init__(self, name: str = "", *_: Any) -> None:
+        super().__init__(sys.stderr.buffer)
+        self.name = name
+
+
+def _line(event: Event, **_: Any) -> bytes:
+    return msgspec.json.encode(event, enc_hook=repr)
+
+
 def configure_logging(service: str, level: int = logging.INFO) -> None:
     """Send this process's logs, its libraries' included, to stderr as JSON lines.
 
@@ -120,13 +133,12 @@ def configure_logging(service: str, level: int = logging.INFO) -> None:
         _add_trace,
         _strip_exception,
     ]
+    # Our own lines go straight to stderr; a gateway writes one for every request, and by way of Python's
+    # logging that would cost three times as much.
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        processors=[*shared, structlog.processors.JSONRenderer(serializer=_line)],
+        logger_factory=_Stderr,
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)

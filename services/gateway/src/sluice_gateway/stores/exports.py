@@ -25,7 +25,9 @@ _JOIN = """
 """
 _FILE = "f.part, f.n, f.kind, f.type, f.count, f.size, f.sha256, f.continues, f.key"
 # Seconds from one batch of polls to the next: short beside what a poll takes, long enough for others to join.
-_PACE = 0.004
+_PACE = 0.01
+_request = msgspec.json.Decoder(ExportRequest).decode
+_access = msgspec.json.Decoder(ExportAccess).decode
 
 
 class PostgresExports:
@@ -113,8 +115,8 @@ def _row(row: asyncpg.Record) -> ExportRow | None:
     return ExportRow(
         client=row["client"] or "",
         subject=row["subject"] or "",
-        request=None if row["request"] is None else msgspec.json.decode(row["request"], type=ExportRequest),
-        access=None if row["access"] is None else msgspec.json.decode(row["access"], type=ExportAccess),
+        request=None if row["request"] is None else _request(row["request"]),
+        access=None if row["access"] is None else _access(row["access"]),
         transaction_time=row["transaction_time"],
         parts=row["parts"] or 0,
         planned=row["planned"],
