@@ -138,6 +138,7 @@ class FakePulls:
             {
                 "transactionTime": "2026-01-31T12:00:00.000Z",
                 "requiresAccessToken": True,
+                "extension": {"sourceTransactionTime": "2026-01-31T11:00:00.000Z"},
                 "outcome": listed,
                 "output": [{**listed[0], "count": len(self.information)}],
                 "error": [{**errors[0], "count": len(self.errors)}] if self.errors else [],

@@ -129,28 +129,7 @@ class PullSite:
     @asynccontextmanager
     async def running(self, backend: Backend | None = None, **settings: Any) -> AsyncIterator[None]:
         """Run a puller and a status service."""
-        chosen = PullerSettings(
-            postgres=self.database.dsn_for("puller"),
-            secret=SECRET,
-            loopback_sources=True,
-            **{
-                "pull_least": 0.02,
-                "pull_most": 0.3,
-                "pull_every": 0.02,
-                "pull_strikes": 3,
-                "attempts": 2,
-                "source_answer": 5.0,
-                **settings,
-            },
-        )
-        told = StatusSettings(postgres=self.database.dsn_for("status"))
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(
-                serving("puller", lambda context: puller.serve(context, chosen, backend or self.broker))
-            )
-            await stack.enter_async_context(
-                serving("status", lambda context: status.serve(context, told, self.broker))
-            )
+        async with pulling_services(self.database, self.broker, backend, **settings):
             yield
 
     async def pull(self, command: StartBulkImport | None = None, **settings: Any) -> JobFinished:
@@ -187,6 +166,36 @@ class PullSite:
                 if row is not None and true(row):
                     return
                 await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def pulling_services(
+    database: Database, broker: MemoryBroker, backend: Backend | None = None, **settings: Any
+) -> AsyncIterator[None]:
+    """Run a puller and a status service; the puller over `backend`, if it is another one."""
+    chosen = PullerSettings(
+        postgres=database.dsn_for("puller"),
+        secret=SECRET,
+        loopback_sources=True,
+        **{
+            "pull_least": 0.02,
+            "pull_most": 0.3,
+            "pull_every": 0.02,
+            "pull_strikes": 3,
+            "attempts": 2,
+            "source_answer": 5.0,
+            **settings,
+        },
+    )
+    told = StatusSettings(postgres=database.dsn_for("status"))
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(
+            serving("puller", lambda context: puller.serve(context, chosen, backend or broker))
+        )
+        await stack.enter_async_context(
+            serving("status", lambda context: status.serve(context, told, broker))
+        )
+        yield
 
 
 @asynccontextmanager

@@ -106,6 +106,7 @@ async def test_an_import_is_followed_to_its_end_and_told_file_by_file(
     assert [each.text for each in done.problems] == ["line 2", "count"]
     assert (done.errors, done.warnings) == (2, 1)
     assert done.transaction_time == datetime(2026, 1, 31, 12, tzinfo=UTC)
+    assert done.source_time == datetime(2026, 1, 31, 11, tzinfo=UTC)
 
 
 async def test_the_same_key_is_the_same_import_and_none_is_another(

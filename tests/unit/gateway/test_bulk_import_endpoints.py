@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -153,6 +153,7 @@ async def test_an_import_that_ended_says_what_became_of_it(site: Site) -> None:
         outcome="completed",
         finished_at=ENDED,
         problems=2,
+        source_time=ENDED - timedelta(hours=1),
     )
     site.pulls.bad[job, 0] = [BadLine(3, "not_json")]
     answer = await site.get(f"/4_0_1/bulkstatus/{job}", headers=token(site))
@@ -164,6 +165,7 @@ async def test_an_import_that_ended_says_what_became_of_it(site: Site) -> None:
         "outcome": [{"type": "OperationOutcome", "url": f"{at}/info_file_1.ndjson"}],
         "output": [{"type": "OperationOutcome", "url": f"{at}/info_file_1.ndjson", "count": 3}],
         "error": [{"type": "OperationOutcome", "url": f"{at}/errors_file_1.ndjson", "count": 2}],
+        "extension": {"sourceTransactionTime": "2026-01-02T02:04:05.678Z"},
     }
     told = await lines(site, f"/4_0_1/{job}/info_file_1.ndjson")
     assert [each["severity"] for each in told] == ["warning", "error", "warning"]

@@ -61,6 +61,10 @@ class PullRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return given + strings("_typeFilter", self.type_filters)
 
 
+class _Extension(Struct, rename="camel"):
+    source_transaction_time: datetime | None = None
+
+
 class PullManifest(Struct, rename="camel", kw_only=True):
     """What the service says of an import that has ended: when that was, and where it tells more."""
 
@@ -71,6 +75,7 @@ class PullManifest(Struct, rename="camel", kw_only=True):
         count: int | None = None
 
     transaction_time: datetime
+    extension: _Extension = field(default_factory=_Extension)
     output: list[Listed] = field(default_factory=list)
     error: list[Listed] = field(default_factory=list)
 
@@ -141,6 +146,8 @@ class Pulled(Struct, frozen=True, kw_only=True):
         Its id.
     transaction_time
         When it ended.
+    source_time
+        As of when the data are, if the source says so: the next import's `since`.
     outcomes
         One for each file, and one for all of them.
     problems
@@ -151,6 +158,7 @@ class Pulled(Struct, frozen=True, kw_only=True):
 
     job: str
     transaction_time: datetime
+    source_time: datetime | None = None
     outcomes: tuple[PullOutcome, ...] = ()
     problems: tuple[PullOutcome, ...] = ()
     errors: int = 0

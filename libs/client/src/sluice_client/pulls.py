@@ -178,6 +178,7 @@ class PullCalls(Api):
         return Pulled(
             job=job,
             transaction_time=manifest.transaction_time,
+            source_time=manifest.extension.source_transaction_time,
             outcomes=tuple(outcomes),
             problems=tuple(found),
             errors=counts["error"] + counts["fatal"],

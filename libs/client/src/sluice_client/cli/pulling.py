@@ -144,6 +144,8 @@ def _standing(status: PullStatus) -> str:
 
 def _summary(done: Pulled) -> Group:
     lines = [_line(each) for each in done.outcomes]
+    if done.source_time is not None:
+        lines.append(Text(f"as of {done.source_time.isoformat()}, which is --since of the next"))
     if done.problems:
         lines += [Text(""), *(_line(each) for each in done.problems)]
     total = done.errors + done.warnings

@@ -33,6 +33,8 @@ class PullRow:
         of the source's answer.
     gone
         It was deleted or cancelled.
+    source_time
+        As of when the data are, as the source says: what changed there later is not among them.
     """
 
     client: str
@@ -49,6 +51,7 @@ class PullRow:
     failed: str | None
     failed_status: int | None
     gone: bool
+    source_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,6 +251,9 @@ class Pulls:
             "output": [{"type": _OUTCOME, "url": told, "count": (row.files or 0) + 1}],
             "error": [],
         }
+        if row.source_time is not None:
+            # The next import's _since. What is transactionTime here is this service's time, not the source's.
+            shown["extension"] = {"sourceTransactionTime": instant(row.source_time)}
         if row.problems:
             url = self._hrefs(f"{base}/{job}/{ERRORS}")
             shown["error"].append({"type": _OUTCOME, "url": url, "count": row.problems})

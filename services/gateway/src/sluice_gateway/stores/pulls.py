@@ -23,7 +23,7 @@ SELECT k.job::text AS asked, coalesce(s.client, j.client) AS client,
     coalesce(j.settled, 0) AS settled, coalesce(t.lines, 0)::bigint AS lines, t.expected::bigint AS expected,
     (coalesce(t.problems, 0) + (j.failed IS NOT NULL AND j.files IS NOT NULL)::int)::bigint AS problems,
     coalesce(j.failed, CASE WHEN s.outcome = 'failed' AND j.files IS NULL THEN 'internal' END) AS failed,
-    j.failed_status,
+    j.failed_status, j.transaction_time AS source_time,
     (j.deleted_at IS NOT NULL OR j.cancelled_at IS NOT NULL OR s.cancelled_at IS NOT NULL) AS gone
 FROM unnest($1::uuid[]) AS k (job)
 LEFT JOIN status.jobs s ON s.job = k.job AND s.kind = 'bulk-import'
