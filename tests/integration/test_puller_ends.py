@@ -12,6 +12,7 @@ from sluice_contracts.events import ImportSettled, ItemFailed, JobFinished, JobO
 from sluice_contracts.topics import BULK_IMPORT_FILES
 from sluice_streaming.messages import Message
 from support.pulling import PullSite, pull_site
+from support.resource_store import lines_of
 from support.stack import Database
 from support.streams import until
 
@@ -67,6 +68,65 @@ async def test_of_a_job_that_brought_nothing_no_report_is_stored(site: PullSite)
     finished = await site.pull(with_report(site.start()))
     assert finished.outcome is JobOutcome.FAILED
     assert await site.stored() == {}
+
+
+async def test_references_that_resolve_nowhere_are_counted_by_type_and_the_first_named(
+    site: PullSite,
+) -> None:
+    base = site.source.http.base
+    about = {"resourceType": "Observation", "subject": {"reference": "Patient/p1"}}
+    others = [
+        "Patient/p9",
+        f"{base}/Patient/p9",
+        "Patient/p9/_history/3",
+        "Practitioner/none",
+        "Device/there",
+        "https://other.example/Patient/p8",
+        "urn:uuid:7",
+        "#inside",
+        "Practitioner?identifier=1",
+        "Odd/1",
+    ]
+    site.source.give(
+        "o",
+        lines_of(
+            *({**about, "id": f"o{n}", "focus": [{"reference": f"Location/l{n:03}"}]} for n in range(150)),
+            {**about, "id": "x", "note": '"reference":"Patient/text"'},
+            {**about, "id": "y", "contained": [{"resourceType": "Basic", "x": {"reference": "Device/d"}}]},
+            *({**about, "id": f"r{n}", "device": {"reference": each}} for n, each in enumerate(others)),
+        ),
+        type_="Observation",
+    )
+    site.source.give("d", lines_of({"resourceType": "Device", "id": "there"}), type_="Device")
+    await site.pull()
+    rows = await site.rows.fetch("SELECT type, total, ids FROM pulls.unresolved ORDER BY type")
+    assert [(row["type"], row["total"]) for row in rows] == [
+        ("Device", 1),
+        ("Location", 150),
+        ("Patient", 1),
+        ("Practitioner", 1),
+    ]
+    assert rows[0]["ids"] == ["d"]
+    # A hundred in all.
+    assert rows[1]["ids"] == [f"l{n:03}" for n in range(99)]
+    assert rows[2]["ids"] == rows[3]["ids"] == []
+    assert await site.rows.fetchval("SELECT count(*) FROM pulls.mentions") == 0
+
+
+async def test_what_was_there_before_counts_as_there_and_what_was_deleted_does_not(site: PullSite) -> None:
+    site.source.patients("c", "p3")
+    await site.pull()
+    about = {"resourceType": "Observation", "id": "o"}
+    subjects = [{"reference": f"Patient/{name}"} for name in ("p1", "p3")]
+    lines = lines_of({**about, "focus": subjects})
+    deletion = {"request": {"method": "DELETE", "url": "Patient/p3"}}
+    gone = {"resourceType": "Bundle", "type": "transaction", "entry": [deletion]}
+    site.source.manifest["output"] = []
+    site.source.give("o", lines, type_="Observation")
+    site.source.give("gone", lines_of(gone), kind="deleted", type_="Bundle")
+    await site.pull()
+    rows = await site.rows.fetch("SELECT type, total, ids FROM pulls.unresolved")
+    assert [tuple(row) for row in rows] == [("Patient", 1, ["p3"])]
 
 
 async def test_a_job_whose_files_ends_cannot_be_kept_ends_all_the_same(site: PullSite) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from sluice_gateway.fhir.pull_store import BadLine, PulledFile, PullRow
+from sluice_gateway.fhir.pull_store import BadLine, PulledFile, PullRow, Unresolved
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 RUNNING = PullRow(
@@ -51,6 +51,7 @@ class MemoryPulls:
     rows: dict[str, PullRow] = field(default_factory=dict)
     listed: dict[str, list[PulledFile]] = field(default_factory=dict)
     bad: dict[tuple[str, int], list[BadLine]] = field(default_factory=dict)
+    dangling: dict[str, list[Unresolved]] = field(default_factory=dict)
     withdrawn: set[str] = field(default_factory=set)
 
     def add(self, job: str, *files: PulledFile, **fields: object) -> None:
@@ -69,6 +70,9 @@ class MemoryPulls:
 
     async def lines(self, job: str, item: int, after: int, limit: int) -> Sequence[BadLine]:
         return [each for each in self.bad.get((job, item), []) if each.line > after][:limit]
+
+    async def unresolved(self, job: str) -> Sequence[Unresolved]:
+        return self.dangling.get(job, [])
 
     async def withdraw(self, job: str, at: datetime) -> bool:
         first = job not in self.withdrawn

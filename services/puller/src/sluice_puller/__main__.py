@@ -22,6 +22,7 @@ from sluice_puller.contents import Contents
 from sluice_puller.loading import Loading
 from sluice_puller.postgres_files import PostgresFiles
 from sluice_puller.postgres_jobs import PostgresJobs, available
+from sluice_puller.postgres_notes import Notes
 from sluice_puller.pulling import Pulling
 from sluice_puller.settings import Settings
 from sluice_puller.timing import Rounds
@@ -137,7 +138,14 @@ def _workers(
 
 
 def _loader(pool: asyncpg.Pool, line_bytes: int, job: str, source: Source) -> Loader:
-    return Loader(pool, job=job, source=source.id, base=source.base_url, line_bytes=line_bytes)
+    return Loader(
+        pool,
+        job=job,
+        source=source.id,
+        base=source.base_url,
+        line_bytes=line_bytes,
+        noting=Notes(pool, job),
+    )
 
 
 if __name__ == "__main__":

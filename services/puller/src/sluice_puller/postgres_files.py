@@ -12,6 +12,7 @@ import msgspec
 from sluice_contracts.imports import ImportRequest, PulledKind
 from sluice_fhir.ndjson_resource import Resource, parse
 from sluice_puller.postgres_jobs import RELEASE, Connection, available
+from sluice_puller.postgres_notes import resolve
 from sluice_puller.store import Finished, Loaded, Settled, WaitingFile
 from sluice_storage.resources.applying import Applier
 from sluice_storage.resources.tables import Connection as AnyConnection
@@ -118,6 +119,8 @@ class PostgresFiles:
     async def finish(self, job: str, at: datetime) -> Finished | None:
         """See `Files.finish`."""
         with available():
+            if await self._ready(job):
+                await resolve(self._pool, job)
             report = await self._report(job)
             if report is None:
                 async with self._pool.acquire() as connection, connection.transaction():
@@ -136,6 +139,15 @@ class PostgresFiles:
                 # Cancelled, or ended by somebody else, who has stored the report then.
                 return ended
         return ended
+
+    async def _ready(self, job: str) -> bool:
+        """Say whether a job is to be ended."""
+        ready = await self._pool.fetchval(
+            "SELECT true FROM pulls.jobs WHERE job = $1 AND finished_at IS NULL AND cancelled_at IS NULL"
+            " AND deleted_at IS NULL AND settled = files",
+            job,
+        )
+        return bool(ready)
 
     async def _report(self, job: str) -> Resource | None:
         """Give the MeasureReport that is to be stored with the end of a job."""

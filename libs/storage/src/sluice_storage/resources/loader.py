@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Protocol, cast
 
 import asyncpg
 from msgspec import Struct
 
 from sluice_fhir.ndjson import MOST_BYTES, Line, Splitter
 from sluice_fhir.ndjson_resource import LineError, LineProblem, Resource, parse
-from sluice_storage.resources.writer import Key, Writer
+from sluice_fhir.references import local_references, mentions
+from sluice_storage.resources.writer import Key, Writer, Written
 
 CHUNK_BYTES = 4 * 1024 * 1024
 """Bytes of lines that are written together."""
@@ -62,6 +63,25 @@ class Outcome(Struct):
             self.issues.append(issue)
 
 
+class Noted(Struct, frozen=True):
+    """What is to be known of a chunk that was written.
+
+    `references` are types and ids of what its resources refer to on the same server, `patients` those in
+    whose compartments they are, `kept` the places, by type, of resources that were there as they are.
+    """
+
+    references: set[Key]
+    patients: set[str]
+    kept: dict[str, list[int]]
+
+
+class Noting(Protocol):
+    """Keeps what is to be known of a load."""
+
+    async def note(self, noted: Noted) -> None:
+        """Keep it; the same may come again."""
+
+
 class Loader:
     """Loads NDJSON into the store.
 
@@ -79,6 +99,8 @@ class Loader:
         is loaded.
     line_bytes
         How long a line may be.
+    noting
+        Keeps what resources refer to and whose they are, if that is wanted.
     now
         Gives the time, if the server's clock is not to.
     """
@@ -91,8 +113,10 @@ class Loader:
         source: str | None = None,
         base: str | None = None,
         line_bytes: int = MOST_BYTES,
+        noting: Noting | None = None,
         now: Callable[[], datetime] | None = None,
     ) -> None:
+        self._noting = noting
         self._writer = Writer(pool, job=job, source=source, now=now)
         self._base = None if base is None else base.rstrip("/")
         self._line_bytes = line_bytes
@@ -112,14 +136,15 @@ class Loader:
         outcome = Outcome()
         held: list[Resource] = []
         size = 0
-        async with _Pipeline(self._writer, outcome) as pipeline:
+        mentioned: set[bytes] = set()
+        async with _Pipeline(self._writer, outcome, self._note) as pipeline:
             async for lines, length in _lines(pieces, self._line_bytes):
-                held += self._parsed(lines, name, expect, outcome)
+                held += self._parsed(lines, name, expect, outcome, mentioned)
                 size += length
                 while held and (size >= CHUNK_BYTES or len(held) >= _CHUNK_ROWS):
-                    await pipeline.write(held[:_CHUNK_ROWS])
-                    held, size = held[_CHUNK_ROWS:], 0
-            await pipeline.write(held)
+                    await pipeline.write(held[:_CHUNK_ROWS], mentioned)
+                    held, size, mentioned = held[_CHUNK_ROWS:], 0, set()
+            await pipeline.write(held, mentioned)
         return outcome
 
     async def load_file(
@@ -136,7 +161,12 @@ class Loader:
         return await self._writer.delete(keys)
 
     def _parsed(
-        self, lines: Sequence[Line], name: str, expect: str | None, outcome: Outcome
+        self,
+        lines: Sequence[Line],
+        name: str,
+        expect: str | None,
+        outcome: Outcome,
+        mentioned: set[bytes],
     ) -> list[Resource]:
         found: list[Resource] = []
         for line in lines:
@@ -145,6 +175,8 @@ class Loader:
                 continue
             try:
                 found.append(parse(line.text, base=self._base, expect=expect))
+                if self._noting is not None:
+                    mentioned.update(mentions(line.text))
             except LineError as error:
                 outcome.report(LineIssue(name, line.number, error.problem))
         outcome.read += len(lines)
@@ -153,12 +185,24 @@ class Loader:
             outcome.types[type_] = outcome.types.get(type_, 0) + count
         return found
 
+    async def _note(self, resources: list[Resource], mentioned: set[bytes], written: Written) -> None:
+        if self._noting is not None:
+            patients = {patient for resource in resources for patient in resource.patients}
+            references = local_references(mentioned, self._base)
+            await self._noting.note(Noted(references, patients, written.kept))
+
 
 class _Pipeline:
     """Writes chunks, two at once unless they share a resource: that is written in the order of the file."""
 
-    def __init__(self, writer: Writer, outcome: Outcome) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        outcome: Outcome,
+        note: Callable[[list[Resource], set[bytes], Written], Awaitable[None]],
+    ) -> None:
         self._writer = writer
+        self._note = note
         self._outcome = outcome
         self._under_way: dict[asyncio.Task[None], set[Key]] = {}
 
@@ -174,15 +218,15 @@ class _Pipeline:
                 task.cancel()
             await asyncio.gather(*self._under_way, return_exceptions=True)
 
-    async def write(self, resources: list[Resource]) -> None:
-        """Begin to write a chunk, as soon as there is room."""
+    async def write(self, resources: list[Resource], mentioned: set[bytes]) -> None:
+        """Begin to write a chunk, as soon as there is room; `mentioned` is what its resources refer to."""
         if not resources:
             return
         keys = {(resource.type, resource.id) for resource in resources}
         while not all(keys.isdisjoint(others) for others in self._under_way.values()):
             await self._room(len(self._under_way) - 1)
         await self._room(_AT_ONCE - 1)
-        self._under_way[asyncio.create_task(self._write(resources))] = keys
+        self._under_way[asyncio.create_task(self._write(resources, mentioned))] = keys
         # The first step of the task sends what it has to Postgres before the next chunk is parsed.
         await asyncio.sleep(0)
 
@@ -194,12 +238,13 @@ class _Pipeline:
             for task in done:
                 task.result()
 
-    async def _write(self, resources: list[Resource]) -> None:
+    async def _write(self, resources: list[Resource], mentioned: set[bytes]) -> None:
         written = await self._writer.write(resources)
         self._outcome.created += written.created
         self._outcome.updated += written.updated
         self._outcome.unchanged += written.unchanged
         self._outcome.stale += written.stale
+        await self._note(resources, mentioned, written)
 
 
 async def _lines(pieces: AsyncIterable[bytes], line_bytes: int) -> AsyncGenerator[tuple[list[Line], int]]:

@@ -67,12 +67,16 @@ class Incoming(Protocol):
 
 
 class Written(Struct, gc=False):
-    """How many resources were new, got a new version, were as they are, or older than what is there."""
+    """How many resources were new, got a new version, were as they are, or older than what is there.
+
+    `kept` are the places, by type, of those that were as they are.
+    """
 
     created: int = 0
     updated: int = 0
     unchanged: int = 0
     stale: int = 0
+    kept: dict[str, list[int]] = {}
 
 
 ByType = dict[str, dict[str, Incoming]]
@@ -127,6 +131,7 @@ class Writer:
             done = await self._retried(lambda connection: self._write(connection, by_type))
             written.created, written.updated, written.unchanged = done.created, done.updated, done.unchanged
             written.stale += done.stale
+            written.kept = done.kept
         return written
 
     async def delete(self, keys: Iterable[Key]) -> int:
@@ -244,6 +249,7 @@ def _decide(resources: dict[str, Incoming], heads: dict[str, Head], written: Wri
             plan.rows.append((resource, head))
         else:
             written.unchanged += 1
+            written.kept.setdefault(resource.type, []).append(head.seq)
             # Known to be of a later time, so that what comes with a time in between does not replace it.
             if resource.source_updated is not None and resource.source_updated != head.source_updated:
                 plan.touched.append((head.seq, resource.source_updated))

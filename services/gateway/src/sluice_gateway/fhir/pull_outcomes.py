@@ -12,7 +12,7 @@ import msgspec
 from sluice_contracts.errors import ERROR_TEXTS, ItemError
 from sluice_contracts.imports import PulledKind
 from sluice_gateway.fhir.outcomes import Issue, Severity, operation_outcome
-from sluice_gateway.fhir.pull_store import PulledFile, PullRow, PullStore
+from sluice_gateway.fhir.pull_store import PulledFile, PullRow, PullStore, Unresolved
 
 _AT_ONCE = 500
 _LINES = {
@@ -45,10 +45,14 @@ async def information(store: PullStore, job: str, row: PullRow) -> AsyncGenerato
             "information", "informational", "The source's export has no files: there was nothing to import."
         )
         return
+    dangling = sum([each.total for each in await store.unresolved(job)])
     text = f"{total} files: {read} lines read, {invalid} of them not loaded; {deleted} resources deleted."
     if failed:
         text += f" {failed} files could not be loaded."
-    yield _line("warning" if failed or invalid else "information", "informational", text)
+    if dangling:
+        text += f" {dangling} resources are referred to that neither the import nor the store has."
+    wrong = failed or invalid or dangling
+    yield _line("warning" if wrong else "information", "informational", text)
 
 
 async def errors(store: PullStore, job: str, row: PullRow) -> AsyncGenerator[bytes]:
@@ -65,6 +69,16 @@ async def errors(store: PullStore, job: str, row: PullRow) -> AsyncGenerator[byt
             while file.listed and (bad := await store.lines(job, file.item, line, _AT_ONCE)):
                 line = bad[-1].line
                 yield b"".join([_bad_line(file, each.line, each.code) for each in bad])
+    for dangling in await store.unresolved(job):
+        yield _dangling(dangling)
+
+
+def _dangling(found: Unresolved) -> bytes:
+    are = "resource is" if found.total == 1 else "resources are"
+    text = f"{found.total} {found.type} {are} referred to that neither the import nor the store has."
+    if found.ids:
+        text += f" The first: {', '.join(f'{found.type}/{each}' for each in found.ids)}."
+    return _line("warning", "not-found", text)
 
 
 def error_text(code: str | None) -> str:

@@ -83,6 +83,15 @@ class BadLine:
     code: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """References to resources of a type that are nowhere: how many of them, and the first ids."""
+
+    type: str
+    total: int
+    ids: tuple[str, ...]
+
+
 class PullStore(Protocol):
     """Where bulk imports are read. `job` is a UUID in its one spelling, or nothing is asked."""
 
@@ -94,6 +103,9 @@ class PullStore(Protocol):
 
     async def lines(self, job: str, item: int, after: int, limit: int) -> Sequence[BadLine]:
         """Give a file's bad lines, in their order, after this one."""
+
+    async def unresolved(self, job: str) -> Sequence[Unresolved]:
+        """Give what the import's resources refer to and that is nowhere, by type."""
 
     async def withdraw(self, job: str, at: datetime) -> bool:
         """Delete the import for everyone to see; say whether it was not deleted before."""

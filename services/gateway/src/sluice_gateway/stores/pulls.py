@@ -7,7 +7,7 @@ from datetime import datetime
 
 import asyncpg
 
-from sluice_gateway.fhir.pull_store import BadLine, PulledFile, PullRow
+from sluice_gateway.fhir.pull_store import BadLine, PulledFile, PullRow, Unresolved
 from sluice_storage.coalesce import Coalescer
 
 # A line for each bad line that is listed, each file that failed, each count that is not as announced, and
@@ -21,7 +21,8 @@ SELECT k.job::text AS asked, coalesce(s.client, j.client) AS client,
     coalesce(s.subject, j.subject) AS subject,
     coalesce(s.submitted_at, j.submitted_at) AS submitted_at, s.finished_at, s.outcome, j.progress, j.files,
     coalesce(j.settled, 0) AS settled, coalesce(t.lines, 0)::bigint AS lines, t.expected::bigint AS expected,
-    (coalesce(t.problems, 0) + (j.failed IS NOT NULL AND j.files IS NOT NULL)::int)::bigint AS problems,
+    (coalesce(t.problems, 0) + (j.failed IS NOT NULL AND j.files IS NOT NULL)::int
+        + (SELECT count(*) FROM pulls.unresolved u WHERE u.job = k.job))::bigint AS problems,
     coalesce(j.failed, CASE WHEN s.outcome = 'failed' AND j.files IS NULL THEN 'internal' END) AS failed,
     j.failed_status, j.transaction_time AS source_time,
     (j.deleted_at IS NOT NULL OR j.cancelled_at IS NOT NULL OR s.cancelled_at IS NOT NULL) AS gone
@@ -88,6 +89,13 @@ class PostgresPulls:
             limit,
         )
         return [BadLine(**dict(row)) for row in rows]
+
+    async def unresolved(self, job: str) -> Sequence[Unresolved]:
+        """See `PullStore.unresolved`."""
+        rows = await self._pool.fetch(
+            "SELECT type, total, ids FROM pulls.unresolved WHERE job = $1 ORDER BY type", job
+        )
+        return [Unresolved(row["type"], row["total"], tuple(row["ids"])) for row in rows]
 
     async def withdraw(self, job: str, at: datetime) -> bool:
         """See `PullStore.withdraw`."""
