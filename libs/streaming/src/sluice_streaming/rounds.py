@@ -14,7 +14,13 @@ log = structlog.get_logger(__name__)
 
 
 async def repeat(
-    stop: asyncio.Event, every: float, take: Callable[[], Awaitable[None]], *, waits: str, fails: str
+    stop: asyncio.Event,
+    every: float,
+    take: Callable[[], Awaitable[None]],
+    *,
+    waits: str,
+    fails: str,
+    wake: asyncio.Event | None = None,
 ) -> None:
     """Take rounds until `stop` is set, `every` so many seconds; after one that fails the next tries again.
 
@@ -22,6 +28,8 @@ async def repeat(
     ----------
     waits, fails
         What is logged when a round cannot be taken because something is away, or fails otherwise.
+    wake
+        Set for a round before its time; it is cleared.
     """
     while not stop.is_set():
         try:
@@ -31,8 +39,15 @@ async def repeat(
         except Exception as error:
             # What is asked for by command goes on without it.
             log.error(fails, **describe(error))  # noqa: TRY400
-        try:
-            async with asyncio.timeout(every):
-                await stop.wait()
-        except TimeoutError:
-            continue
+        await _pause(stop, every, wake)
+
+
+async def _pause(stop: asyncio.Event, every: float, wake: asyncio.Event | None) -> None:
+    waiting = {asyncio.ensure_future(each.wait()) for each in (stop, wake) if each is not None}
+    try:
+        await asyncio.wait(waiting, timeout=every, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+    if wake is not None:
+        wake.clear()

@@ -94,7 +94,17 @@ async def _work(
     tokens = SourceTokens(http)
     calls = SourceCalls(http, tokens, clock=time.time, throttle=Throttle)
     remote = ExportCalls(http, tokens, calls, clock=time.time)
-    asking = Asking(jobs, sources, remote, settings.patience, now, delete=settings.pull_delete)
+    producer = backend.producer()
+    rounds = Rounds(jobs, producer, lease=settings.lease, every=settings.pull_every, now=now)
+    asking = Asking(
+        jobs,
+        sources,
+        remote,
+        settings.patience,
+        now,
+        delete=settings.pull_delete,
+        expect=rounds.expect,
+    )
     pulling = Pulling(jobs, asking, lease=settings.lease, now=now)
     contents = Contents(
         calls,
@@ -105,8 +115,6 @@ async def _work(
     )
     loading = Loading(PostgresFiles(rows), sources, contents, now)
     workers = _workers(settings, backend, pulling, loading)
-    producer = backend.producer()
-    rounds = Rounds(jobs, producer, lease=settings.lease, every=settings.pull_every, now=now)
     try:
         await context.starting(producer.start())
         async with asyncio.TaskGroup() as group:

@@ -92,6 +92,7 @@ class Asking:
         now: Callable[[], datetime],
         *,
         delete: bool,
+        expect: Callable[[datetime], None],
     ) -> None:
         self._jobs = jobs
         self._sources = sources
@@ -99,6 +100,7 @@ class Asking:
         self._patience = patience
         self._now = now
         self._delete = delete
+        self._expect = expect
 
     async def step(self, job: PullJob) -> None:
         """Take the job's step of this turn, and keep what it comes to.
@@ -126,7 +128,7 @@ class Asking:
             accepted = await self._remote.kick_off(source, request.url)
             # Kept before it is polled: a crash from here on finds the export again.
             wait = self._patience.wait(accepted.after, 0, 0)
-            await self._jobs.wait(job.job, job.turn, self._after(wait, poll_url=accepted.url))
+            await self._wait(job, self._after(wait, poll_url=accepted.url))
             return
         answer = await self._remote.poll(source, place)
         if isinstance(answer, Complete):
@@ -136,7 +138,7 @@ class Asking:
         if self._late(job):
             raise SourceFailure(ItemError.EXPORT_TIMEOUT)
         wait = self._patience.wait(answer.after, 0, job.turn)
-        await self._jobs.wait(job.job, job.turn, self._after(wait, progress=answer.progress))
+        await self._wait(job, self._after(wait, progress=answer.progress))
 
     async def _read(self, source: Source, first: Complete) -> FilesPlan:
         """Read a manifest, page after page.
@@ -170,7 +172,7 @@ class Asking:
         strikes = job.strikes + (failure.code is not ItemError.SOURCE_THROTTLED)
         if failure.retry and strikes < self._patience.strikes and not self._late(job):
             wait = self._patience.wait(failure.after, strikes, job.turn)
-            await self._jobs.wait(job.job, job.turn, self._after(wait, strikes=strikes))
+            await self._wait(job, self._after(wait, strikes=strikes))
             return
         log.info("an import cannot go on", job=job.job, code=str(failure.code), status=failure.status)
         await self._jobs.fail(job.job, job.turn, failure.code, failure.status, self._now())
@@ -185,13 +187,17 @@ class Asking:
                 strikes = job.strikes + 1
                 if failure.retry and strikes < _RELEASES:
                     wait = self._patience.wait(failure.after, strikes, 0)
-                    await self._jobs.wait(job.job, job.turn, self._after(wait, strikes=strikes))
+                    await self._wait(job, self._after(wait, strikes=strikes))
                     return
                 log.info("an export stays at its source", job=job.job, code=str(failure.code))
         await self._jobs.done(job.job, job.turn)
 
     async def _source(self, job: PullJob) -> Source | None:
         return None if job.request is None else await self._sources.get(job.request.source)
+
+    async def _wait(self, job: PullJob, then: Next) -> None:
+        await self._jobs.wait(job.job, job.turn, then)
+        self._expect(then.due)
 
     def _after(
         self, wait: timedelta, *, strikes: int = 0, poll_url: str | None = None, progress: int | None = None

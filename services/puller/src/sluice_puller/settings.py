@@ -39,10 +39,10 @@ class Settings(StreamSettings, SourceSettings):
     pull_files: int = Field(default=2, ge=1, le=64)
     pull_file_bytes: int = Field(default=10_000_000_000, ge=1)
     pull_line_bytes: int = Field(default=64 * MIB, ge=1024)
-    pull_least: float = Field(default=1.0, gt=0)
+    pull_least: float = Field(default=0.25, gt=0)
     pull_most: float = Field(default=300.0, gt=0)
     pull_hours: float = Field(default=24.0, gt=0)
-    pull_strikes: int = Field(default=8, ge=1)
+    pull_strikes: int = Field(default=10, ge=1)
     pull_delete: bool = True
     pull_every: float = Field(default=1.0, gt=0)
 

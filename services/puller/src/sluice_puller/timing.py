@@ -54,6 +54,16 @@ class Rounds:
         self._lease = lease
         self._every = every
         self._now = now
+        self._wake = asyncio.Event()
+
+    def expect(self, due: datetime) -> None:
+        """Have a round at this time, if the next one would come later.
+
+        It is a hint of this process to itself: what is due is found without it, only later.
+        """
+        wait = max(0.0, (due - self._now()).total_seconds())
+        if wait < self._every:
+            asyncio.get_running_loop().call_later(wait, self._wake.set)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set."""
@@ -61,6 +71,7 @@ class Rounds:
             stop,
             self._every,
             self.round,
+            wake=self._wake,
             waits="polling waits",
             fails="looking for what is due failed",
         )
