@@ -50,9 +50,10 @@ def stopped_while_waiting(processes: list[Process], what: str) -> dict[str, int 
 
 def test_no_service_that_waits_for_postgres_is_deaf_to_a_stop(scratch: Path) -> None:
     away = {name: f"postgresql://sluice_{name}@{NOWHERE}/sluice" for name in SERVICES}
-    with services(scratch, SERVICES, away) as processes:
+    names = tuple(name for name in SERVICES if name != "insight")  # which has no database
+    with services(scratch, names, away) as processes:
         codes = stopped_while_waiting(processes, "waiting for Postgres")
-        assert codes == dict.fromkeys(SERVICES, os.EX_OK)
+        assert codes == dict.fromkeys(names, os.EX_OK)
 
 
 def test_no_service_that_waits_for_kafka_is_deaf_to_a_stop(database: Database, scratch: Path) -> None:

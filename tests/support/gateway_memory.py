@@ -8,7 +8,7 @@ async with memory_gateway() as site:
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from sluice_contracts.topics import JOBS_DOCUMENT_IMPORT
 from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.sources import Source, best_match
 from sluice_gateway.app import make_app
+from sluice_gateway.etas import Etas
 from sluice_gateway.fhir.measures import MeasurePorts
 from sluice_gateway.health import Health
 from sluice_gateway.idempotency import Kept
@@ -40,7 +41,7 @@ from sluice_storage.catalogue.model import Destination, Entry, Listing, NotFound
 from sluice_storage.catalogue.projects import Destinations
 from sluice_streaming.memory import MemoryBroker
 from support.exports_memory import MemoryBulk
-from support.pulls_memory import MemoryBrought, MemoryPulls
+from support.pulls_memory import MemoryPulls
 from support.tokens import AUDIENCE, LocalAuthority
 
 SECRET = "5e" * 32
@@ -204,6 +205,7 @@ class Site:
     pulls: MemoryPulls
     catalogue: MemoryCatalogue
     bulk: MemoryBulk
+    ends: dict[str, float]
 
     def bearer(self, **kwargs: Any) -> dict[str, str]:
         """Headers with a token, by default of `ann` through the client `portal`, and advance access."""
@@ -249,7 +251,11 @@ async def memory_gateway(
     authority = LocalAuthority(now=now)
     broker, quotas, keys, jobs = MemoryBroker(), MemoryQuotas(), MemoryKeys(), MemoryJobs()
     catalogue, bulk = MemoryCatalogue(), MemoryBulk(files or Path("/nonexistent"))
-    pulls = MemoryPulls()
+    pulls, ends = MemoryPulls(), dict[str, float]()
+
+    async def known_ends(_jobs: Collection[str]) -> Mapping[str, float]:
+        return ends
+
     root, folder = Destination(PROJECT, ROOT), Destination(PROJECT, FOLDER)
     catalogue.projects.writable["ann"] = {PROJECT: root, ROOT: root, FOLDER: folder}
     commands = Commands(broker.producer(), patience=0.5)
@@ -261,7 +267,6 @@ async def memory_gateway(
         keys=keys,
         jobs=jobs,
         pulls=pulls,
-        brought=MemoryBrought(),
         registry=MemoryRegistry(Source(id="one", name="One", base_url=BASE)),
         sources=cast("Any", None),
         schemas=SCHEMAS,
@@ -275,11 +280,12 @@ async def memory_gateway(
         smart=authority.smart_configuration,
         bulk=bulk.ports,
         measures=MeasurePorts(cast("Any", None), cast("Any", None)),
+        etas=Etas(known_ends),
     )
     chosen = Settings(postgres="postgresql://none", public_url=AUDIENCE, secret=SECRET, **settings)
     gateway = assemble(chosen, ports, DOCUMENT, now=now, nonce=lambda: next(numbers))
     async with TestClient(TestServer(make_app(gateway))) as client:
-        yield Site(client, gateway, authority, now, broker, quotas, keys, jobs, pulls, catalogue, bulk)
+        yield Site(client, gateway, authority, now, broker, quotas, keys, jobs, pulls, catalogue, bulk, ends)
     await commands.close()
 
 

@@ -299,6 +299,19 @@ async def test_while_it_runs_a_poll_tells_how_far_it_is(site: Site) -> None:
     assert await answer.read() == b""
 
 
+async def test_while_it_runs_a_poll_tells_how_long_it_will_take_if_that_is_known(site: Site) -> None:
+    job, other = new_job(site), new_job(site, nonce=78)
+    for each in (job, other):
+        submitted = datetime.fromtimestamp(site.now.at, UTC)
+        site.bulk.exports.add(each, parts=3, sealed=1, submitted_at=submitted)
+    site.ends[job] = site.now.at + 200
+    told = [(await site.get(f"/fhir/exports/{each}", headers=headers(site))) for each in (job, other)]
+    assert [answer.headers["X-Progress"] for answer in told] == [
+        "started 33%, about 3 min left",
+        "started 33%",
+    ]
+
+
 async def test_an_older_export_is_polled_less_often_within_what_operators_set(tmp_path: Path) -> None:
     async with granted(tmp_path, export_retry_after=60) as site:
         job = new_job(site)

@@ -64,6 +64,23 @@ def stored_file(name: str) -> Entry:
     )
 
 
+async def test_a_running_job_says_when_it_will_end_if_that_is_known(site: Site) -> None:
+    running, other, over = (given_id(site, nonce=number) for number in range(3))
+    rows = [job_row(running), job_row(other), job_row(over, state="FINISHED", outcome="completed")]
+    for row in rows:
+        site.jobs.add("portal", "ann", row)
+    for job in (running, over):
+        site.ends[job] = AT.timestamp()
+    polled = [
+        (await (await site.get(f"{URL}/{row.job}", headers=site.bearer())).json())["eta"] for row in rows
+    ]
+    listed = await (await site.get(URL, headers=site.bearer())).json()
+    assert polled == ["2026-01-02T03:04:05Z", None, None]
+    assert {each["id"]: each["eta"] for each in listed["items"]} == dict(
+        zip((row.job for row in rows), polled, strict=True)
+    )
+
+
 async def test_a_job_is_known_to_its_owner_the_moment_it_is_accepted(site: Site) -> None:
     job = await submitted(site)
     answer = await site.get(f"{URL}/{job}", headers=site.bearer())

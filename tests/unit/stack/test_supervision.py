@@ -131,7 +131,7 @@ def test_a_port_in_use_is_said_with_the_option_that_changes_it(kept_port: int) -
     with pytest.raises(
         StackError, match=f"^port {kept_port} is in use, and auth needs it: .*SLUICE_AUTH_PORT$"
     ):
-        Ports(free_port(), kept_port, free_port(), 0, free_port()).check()
+        Ports(free_port(), kept_port, free_port(), 0, free_port(), free_port()).check()
 
 
 def test_ports_come_from_the_environment_where_it_names_them() -> None:
@@ -144,7 +144,7 @@ def test_each_process_has_a_port_and_a_log_of_its_own(tmp_path: Path) -> None:
     home = Home(tmp_path)
     layout = Layout(home, Ports(), {"fetcher": 3, "attacher": 2}, source=True)
     plans = list(layout.plans("kafka:1", dict.fromkeys((*WORKERS, "auth", "gateway"), "dsn"), home.secrets()))
-    assert len({plan.ready for plan in plans}) == len({plan.log for plan in plans}) == len(plans) == 13
+    assert len({plan.ready for plan in plans}) == len({plan.log for plan in plans}) == len(plans) == 14
 
 
 def test_only_the_authorization_server_is_told_the_operators_secret(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_scale_that_makes_no_sense_is_refused(value: str) -> None:
         parse_scale([value])
 
 
-@pytest.mark.parametrize("scale", [{"gateway": 2}, {"fetcher": 0}, {"nobody": 1}])
+@pytest.mark.parametrize("scale", [{"gateway": 2}, {"insight": 2}, {"fetcher": 0}, {"nobody": 1}])
 def test_a_scale_that_cannot_be_had_is_refused(tmp_path: Path, scale: dict[str, int]) -> None:
     with pytest.raises(StackError):
         Layout(Home(tmp_path), scale=scale)

@@ -136,6 +136,7 @@ class JobSummary(Struct, frozen=True, kw_only=True):
     submitted_on: datetime | None = None
     started_on: datetime | None = None
     finished_on: datetime | None = None
+    eta: datetime | None = None
 
     @property
     def finished(self) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sluice_contracts import commands, events
+from sluice_contracts import alerts, commands, events
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ JOBS_EVENTS = Topic(
     messages=events.JobEvent,
     key="job",
     producers=("fetcher", "scraper", "attacher", "puller", "exporter", "expirer", "status"),
-    consumers=("status", "downstream systems"),
+    consumers=("status", "insight", "downstream systems"),
     retention=timedelta(days=30),
 )
 JOBS_STATE = Topic(
@@ -167,6 +167,14 @@ JOBS_STATE = Topic(
     consumers=("downstream systems",),
     retention=None,
     compacted=True,
+)
+INSIGHT_ALERTS = Topic(
+    name="insight.alerts",
+    messages=alerts.InsightAlert,
+    key="what the alert is about: a job or a source",
+    producers=("insight",),
+    consumers=("downstream systems",),
+    partitions=1,
 )
 
 TOPICS = (
@@ -181,4 +189,29 @@ TOPICS = (
     JOBS_EXPIRE,
     JOBS_EVENTS,
     JOBS_STATE,
+    INSIGHT_ALERTS,
 )
+
+
+def _changelog(name: str) -> Topic:
+    """Declare the log that a table of insight's is restored from; its values are insight's own business."""
+    return Topic(
+        name=name,
+        messages=None,
+        key="partition of jobs.events and what the row is about",
+        producers=("insight",),
+        consumers=("insight",),
+        partitions=JOBS_EVENTS.partitions,
+        retention=None,
+        compacted=True,
+    )
+
+
+INSIGHT_JOBS = _changelog("insight.jobs.changelog")
+INSIGHT_RATES = _changelog("insight.rates.changelog")
+
+CHANGELOGS = (INSIGHT_JOBS, INSIGHT_RATES)
+"""Topics that hold one service's state, for nobody else to read."""
+
+ALL_TOPICS = (*TOPICS, *CHANGELOGS)
+"""Everything that has to exist."""

@@ -12,7 +12,9 @@ from sluice_stack.home import Home, Secrets
 from sluice_stack.processes import StackError, free_port, port_taken
 
 HTTP_SERVICES = ("auth", "gateway")
-WORKERS = ("fetcher", "scraper", "attacher", "status", "exporter", "expirer", "puller")
+WORKERS = ("fetcher", "scraper", "attacher", "status", "exporter", "expirer", "puller", "insight")
+# Insight's views tell what one process has seen: it runs once.
+SCALED = tuple(name for name in WORKERS if name != "insight")
 SERVICES = (*WORKERS, *HTTP_SERVICES)
 _PORTS_END = 65536
 _SCHEMAS = Path(__file__).resolve().parents[4] / "schemas" / "scrape"
@@ -27,11 +29,13 @@ class Ports:
     source: int = 8090
     health: int = 8100
     kafka: int = 9092
+    insight: int = 8082
 
     @classmethod
     def free(cls) -> Ports:
         """Choose ports that nothing uses now; `health` is 0, which has each worker choose one for itself."""
-        return cls(gateway=free_port(), auth=free_port(), source=free_port(), health=0, kafka=free_port())
+        own = {name: free_port() for name in ("gateway", "auth", "insight", "source", "kafka")}
+        return cls(**own, health=0)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Ports:
@@ -121,8 +125,8 @@ class Layout:
 
     def __post_init__(self) -> None:
         for name, count in self.scale.items():
-            if name not in WORKERS:
-                raise StackError(f"{name} cannot be scaled: only {', '.join(WORKERS)} can")
+            if name not in SCALED:
+                raise StackError(f"{name} cannot be scaled: only {', '.join(SCALED)} can")
             if not 1 <= count <= 9:
                 raise StackError(f"{name} can have 1 to 9 processes, not {count}")
 
@@ -135,6 +139,11 @@ class Layout:
     def auth_url(self) -> str:
         """The authorization server's address."""
         return f"http://127.0.0.1:{self.ports.auth}"
+
+    @property
+    def insight_url(self) -> str:
+        """The address of insight's views."""
+        return f"http://127.0.0.1:{self.ports.insight}"
 
     @property
     def source_url(self) -> str:
@@ -159,6 +168,10 @@ class Layout:
                 environment["SLUICE_HEALTH"] = f"127.0.0.1:{port}"
                 # One that died takes its share of the work up again the moment it is back.
                 environment["SLUICE_INSTANCE"] = name
+                if service == "insight":
+                    # It has no database.
+                    del environment["SLUICE_POSTGRES"]
+                    environment["SLUICE_LISTEN"] = self.insight_url.removeprefix("http://")
                 yield self._plan(name, f"sluice_{service}", environment, f"http://127.0.0.1:{port}")
         for service in HTTP_SERVICES:
             if service not in self.services:
@@ -191,6 +204,7 @@ class Layout:
             "SLUICE_OBJECTS": self.home.objects.as_uri(),
             "SLUICE_PUBLIC_URL": self.gateway_url,
             "SLUICE_ISSUER": self.auth_url,
+            "SLUICE_INSIGHT": self.insight_url,
             "SLUICE_SECRET": secrets.secret,
             # A stack on one machine has its sources there too.
             "SLUICE_LOOPBACK_SOURCES": "true",

@@ -34,6 +34,7 @@ WithSource = Annotated[bool, typer.Option(help="run the demo FHIR source too")]
 
 GatewayPort = Annotated[int, typer.Option(envvar="SLUICE_GATEWAY_PORT", help="the API's port")]
 AuthPort = Annotated[int, typer.Option(envvar="SLUICE_AUTH_PORT", help="the authorization server's port")]
+InsightPort = Annotated[int, typer.Option(envvar="SLUICE_INSIGHT_PORT", help="the port of insight's views")]
 SourcePort = Annotated[int, typer.Option(envvar="SLUICE_SOURCE_PORT", help="the demo source's port")]
 HealthPort = Annotated[int, typer.Option(envvar="SLUICE_HEALTH_PORT", help="the first of the health ports")]
 KafkaPort = Annotated[int, typer.Option(envvar="SLUICE_KAFKA_PORT", help="Kafka's port")]
@@ -79,6 +80,7 @@ def show(stack: Stack) -> None:
     layout = stack.layout
     places = {"API": layout.gateway_url, "its documentation": f"{layout.gateway_url}/docs"}
     places["authorization server"] = layout.auth_url
+    places["rates, stuck jobs (JSON)"] = f"{layout.insight_url}/sources  (and /clients, /jobs, /alerts)"
     if layout.source:
         places["demo FHIR source"] = f"{layout.source_url}/synthea/fhir  (and /ncpi/fhir, /r4/fhir)"
     places["Kafka"] = stack.kafka.bootstrap
@@ -110,10 +112,11 @@ def up(
     source_port: SourcePort = Ports.source,
     health_port: HealthPort = Ports.health,
     kafka_port: KafkaPort = Ports.kafka,
+    insight_port: InsightPort = Ports.insight,
 ) -> None:
     """Start Kafka, Postgres, every service and the demo source; Ctrl-C stops them."""
     stop_on_terminate()
-    ports = Ports(gateway_port, auth_port, source_port, health_port, kafka_port)
+    ports = Ports(gateway_port, auth_port, source_port, health_port, kafka_port, insight_port)
     try:
         layout = Layout(Home(home), ports, parse_scale(scale or []), source)
         with Stack(layout, say) as stack:

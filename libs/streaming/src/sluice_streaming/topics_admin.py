@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-from sluice_contracts.topics import TOPICS, Topic
+from sluice_contracts.topics import ALL_TOPICS, Topic
 from sluice_streaming.faults import FAULTS
 from sluice_streaming.kafka_producer import MAX_BYTES
 from sluice_streaming.outcomes import Unavailable
@@ -42,7 +42,7 @@ class Changes:
     altered: list[str] = field(default_factory=list)
 
 
-def plan(topics: Iterable[Topic] = TOPICS, replication: int = 1) -> list[Planned]:
+def plan(topics: Iterable[Topic] = ALL_TOPICS, replication: int = 1) -> list[Planned]:
     """Give every topic that must exist: the declared ones, their retry tiers and dead-letter topics."""
     planned = []
     for topic in topics:
@@ -59,7 +59,7 @@ def plan(topics: Iterable[Topic] = TOPICS, replication: int = 1) -> list[Planned
     return planned
 
 
-async def create(bootstrap: str, topics: Iterable[Topic] = TOPICS, *, replication: int = 1) -> Changes:
+async def create(bootstrap: str, topics: Iterable[Topic] = ALL_TOPICS, *, replication: int = 1) -> Changes:
     """Create what is missing, add partitions where there are too few, and align the settings.
 
     Running it again changes nothing. Partitions are never taken away: Kafka cannot. Adding some moves keys

@@ -21,6 +21,7 @@ from sluice_fhir.measures.artifacts import version_order
 from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.source_store import SourceRegistry, SourceStore
 from sluice_gateway.app import make_runner
+from sluice_gateway.etas import Etas, asking
 from sluice_gateway.fhir.bulk import BulkPorts
 from sluice_gateway.fhir.measures import MeasurePorts
 from sluice_gateway.health import Health, listening
@@ -45,7 +46,6 @@ from sluice_storage.objects import ObjectStore
 from sluice_storage.pool import TRANSIENT, open_pool
 from sluice_storage.resources.applying import Applier
 from sluice_storage.resources.artifacts import Artifacts
-from sluice_storage.resources.brought import Brought
 from sluice_storage.resources.groups import Groups
 from sluice_storage.resources.lookup import Lookup
 from sluice_streaming.kafka import KafkaBackend, KafkaTuning
@@ -116,7 +116,6 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
             keys=upkeep.keys,
             jobs=PostgresJobs(pool),
             pulls=PostgresPulls(pool),
-            brought=Brought(pool),
             registry=SourceRegistry(pool, secret, loopback=settings.loopback_sources),
             sources=SourceStore(pool, secret, loopback=settings.loopback_sources),
             schemas=SchemaSet.load(settings.scrape_schemas),
@@ -130,6 +129,7 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
             smart=authority.smart_configuration,
             bulk=BulkPorts(upkeep.exports, ExportObjects.from_url(settings.objects), holds),
             measures=MeasurePorts(Artifacts(pool, version_order), Applier(pool)),
+            etas=Etas(asking(session, settings.insight) if settings.insight else None),
         )
         yield (
             assemble(

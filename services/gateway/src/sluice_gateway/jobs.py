@@ -17,6 +17,7 @@ from sluice_contracts.errors import ERROR_TEXTS, ItemError
 from sluice_contracts.events import JobOutcome
 from sluice_contracts.ids import accepted_at
 from sluice_contracts.progress import ItemRank
+from sluice_gateway.etas import Etas
 from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.models.base import ErrorBody
 from sluice_gateway.models.files import File
@@ -142,6 +143,8 @@ class Jobs:
         The key that job ids are signed with.
     hrefs
         Makes addresses.
+    etas
+        Tells when running jobs will end.
     now
         The wall clock, Unix seconds.
     """
@@ -154,8 +157,10 @@ class Jobs:
         *,
         key: bytes,
         hrefs: Hrefs,
+        etas: Etas,
         now: Callable[[], float],
     ) -> None:
+        self._etas = etas
         self._store = store
         self._files = files
         self._commands = commands
@@ -179,7 +184,9 @@ class Jobs:
     async def page(self, who: Principal, window: Window) -> tuple[list[JobSummary], int]:
         """Give a page of their jobs, newest first, and how many they have."""
         rows, total = await self._store.page(who.client, who.subject, window.limit, window.offset)
-        return [self._summary(row) for row in rows], total
+        running = [row.job for row in rows if row.state == JobStateName.RUNNING]
+        etas = await self._etas.of(running)
+        return [self._summary(row, etas.get(row.job)) for row in rows], total
 
     async def cancel(self, who: Principal, job: str) -> tuple[JobSummary, bool]:
         """Ask for the job to be stopped; say how it stands and whether there was anything left to stop.
@@ -216,7 +223,8 @@ class Jobs:
             raise not_found("job")
         row = await self._store.get(who.client, who.subject, job)
         if row is not None:
-            return self._summary(row)
+            running = row.state == JobStateName.RUNNING
+            return self._summary(row, await self._etas.one(job) if running else None)
         accepted = accepted_at(self._key, owner_of(who), job)
         if accepted is None or self._now() - accepted > _UNSEEN_SECONDS:
             raise not_found("job")
@@ -229,9 +237,10 @@ class Jobs:
             submitted_on=datetime.fromtimestamp(accepted, UTC),
             started_on=None,
             finished_on=None,
+            eta=None,
         )
 
-    def _summary(self, row: JobRow) -> JobSummary:
+    def _summary(self, row: JobRow, eta: datetime | None) -> JobSummary:
         ended = row.attached + row.skipped + row.failed + row.cancelled
         return JobSummary(
             id=row.job,
@@ -249,6 +258,7 @@ class Jobs:
             submitted_on=row.submitted_at,
             started_on=row.started_at,
             finished_on=row.finished_at,
+            eta=eta,
         )
 
     async def _results(self, who: Principal, head: JobSummary, window: Window) -> list[ImportResult]:

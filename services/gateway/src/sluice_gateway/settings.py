@@ -55,6 +55,8 @@ class Settings(SecretSettings, TlsSettings):
         How many polls in a row that come too early are answered all the same, of an export or bulk import.
     import_retry_after
         The most seconds that a client is asked to wait between two polls of a bulk import.
+    insight
+        Where insight answers; without it nobody is told when jobs will end.
     import_relative_location
         Give a bulk import's `Content-Location` without scheme and host, for clients that expect it so.
     """
@@ -80,6 +82,7 @@ class Settings(SecretSettings, TlsSettings):
     export_early_polls: int = Field(default=10, ge=0)
     import_retry_after: int = Field(default=120, ge=1, le=3600)
     import_relative_location: bool = False
+    insight: str | None = Field(default=None, pattern=r"^https?://\S+$")
 
     @field_validator("source_networks")
     @classmethod
@@ -87,7 +90,7 @@ class Settings(SecretSettings, TlsSettings):
         read_networks(value)
         return value
 
-    @field_validator("public_url", "issuer", "issuer_url")
+    @field_validator("public_url", "issuer", "issuer_url", "insight")
     @classmethod
     def _without_slash(cls, value: str | None) -> str | None:
         # Tokens name both exactly, without a slash at the end.

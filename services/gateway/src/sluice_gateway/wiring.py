@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from sluice_fhir.client import FhirClient
@@ -14,12 +14,12 @@ from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.source_store import SourceStore
 from sluice_gateway.authentication import Verifier
 from sluice_gateway.downloads import Tickets
+from sluice_gateway.etas import Etas
 from sluice_gateway.fhir.bulk import Bulk, BulkPorts, assemble_bulk
 from sluice_gateway.fhir.discovery import Discovery, SmartSource
 from sluice_gateway.fhir.measures import MeasurePorts, Measures
 from sluice_gateway.fhir.outcomes import BASE
 from sluice_gateway.fhir.pacing import Pacing
-from sluice_gateway.fhir.pull_bundles import BroughtReader, Bundles
 from sluice_gateway.fhir.pull_store import PullStore
 from sluice_gateway.fhir.pulls import Pulls, pull_key
 from sluice_gateway.fhir.reading import Reading
@@ -57,7 +57,6 @@ class Ports:
     keys: KeyStore
     jobs: JobStore
     pulls: PullStore
-    brought: BroughtReader
     registry: SourceMatcher
     sources: SourceStore
     schemas: SchemaSet
@@ -71,6 +70,7 @@ class Ports:
     smart: SmartSource
     bulk: BulkPorts
     measures: MeasurePorts
+    etas: Etas = field(default_factory=Etas)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ def assemble(
             nonce=nonce,
         ),
         forecasts=Forecasts(ports.catalogue),
-        jobs=Jobs(ports.jobs, files, ports.commands, key=key, hrefs=hrefs, now=now),
+        jobs=Jobs(ports.jobs, files, ports.commands, key=key, hrefs=hrefs, etas=ports.etas, now=now),
         pulls=pulls,
         projects=Projects(ports.catalogue, hrefs),
         files=files,
@@ -183,6 +183,7 @@ def _bulk(
         quotas,
         ports.commands,
         hrefs=hrefs,
+        etas=ports.etas,
         now=now,
         monotonic=time.monotonic,
         nonce=nonce,
@@ -205,9 +206,9 @@ def _pulls(
         quotas,
         ports.commands,
         Pacing(settings.import_retry_after, settings.export_early_polls, monotonic=time.monotonic),
-        Bundles(ports.pulls, ports.brought, hrefs(BASE)),
         key=pull_key(settings.secret_bytes),
         hrefs=hrefs,
+        etas=ports.etas,
         relative=settings.import_relative_location,
         now=now,
         nonce=nonce,

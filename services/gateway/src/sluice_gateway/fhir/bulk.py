@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sluice_gateway.etas import Etas
 from sluice_gateway.fhir.export_store import ExportStore
 from sluice_gateway.fhir.files import Files, Holds
 from sluice_gateway.fhir.pacing import Pacing
@@ -53,6 +54,7 @@ def assemble_bulk(
     commands: Commands,
     *,
     hrefs: Hrefs,
+    etas: Etas,
     now: Callable[[], float],
     monotonic: Callable[[], float],
     nonce: Callable[[], int],
@@ -83,6 +85,7 @@ def assemble_bulk(
             ports.holds,
             Pacing(settings.export_retry_after, settings.export_early_polls, monotonic=monotonic),
             hrefs=hrefs,
+            etas=etas,
             milliseconds=settings.export_retry_after_milliseconds,
             now=now,
         ),

@@ -16,6 +16,7 @@ from sluice_contracts.commands import CancelBulkExport, ExpireJob
 from sluice_contracts.events import JobOutcome
 from sluice_contracts.exports import ExpiryReason
 from sluice_contracts.ids import accepted_at, is_job_id
+from sluice_gateway.etas import Etas, left
 from sluice_gateway.fhir.export_store import ExportRow, ExportStore, FileRow
 from sluice_gateway.fhir.kickoff import Dialect, ListedFile, Page
 from sluice_gateway.fhir.outcomes import Refusal, refused
@@ -143,6 +144,8 @@ class Polling:
         Puts commands on Kafka; keeps files while they are read.
     pacing
         How often a client polls.
+    etas
+        Tells when running exports will end.
     milliseconds
         Write `Retry-After` of a 202 in milliseconds.
     now
@@ -159,6 +162,7 @@ class Polling:
         pacing: Pacing,
         *,
         hrefs: Hrefs,
+        etas: Etas,
         milliseconds: bool,
         now: Callable[[], float],
     ) -> None:
@@ -169,6 +173,7 @@ class Polling:
         self._releases = releases
         self._pacing = pacing
         self._hrefs = hrefs
+        self._etas = etas
         self._milliseconds = milliseconds
         self._now = now
 
@@ -202,7 +207,7 @@ class Polling:
         waiting = self._pacing.wait(pace, self._age(row))
         headers = {
             "Retry-After": str(waiting * 1000 if self._milliseconds else waiting),
-            "X-Progress": _progress(row),
+            "X-Progress": _progress(row) + await self._left(job, row),
         }
         whole = end is not None and row.planned and start < end <= row.sealed
         return Told(202, headers, await self._manifest(job, row, page) if _grows(row) and whole else None)
@@ -227,6 +232,9 @@ class Polling:
         except (Problem, *TRANSIENT):
             # It is deleted: parts stop when they look, and the expirer finds it without being told.
             return
+
+    async def _left(self, job: str, row: ExportRow) -> str:
+        return left(await self._etas.one(job), self._now()) if row.planned else ""
 
     def _age(self, row: ExportRow) -> float:
         return 0.0 if row.submitted_at is None else self._now() - row.submitted_at.timestamp()

@@ -18,10 +18,10 @@ from sluice_contracts.commands import CancelBulkImport, StartBulkImport
 from sluice_contracts.events import JobOutcome
 from sluice_contracts.ids import accepted_at, is_job_id, job_id
 from sluice_contracts.imports import ImportRequest
+from sluice_gateway.etas import Etas, left
 from sluice_gateway.fhir.outcomes import Issue, Refusal, refused
 from sluice_gateway.fhir.pacing import Pacing
 from sluice_gateway.fhir.polling import Told, unavailable_export
-from sluice_gateway.fhir.pull_bundles import Bundles
 from sluice_gateway.fhir.pull_outcomes import error_text, errors, information
 from sluice_gateway.fhir.pull_parameters import URL, Wanted
 from sluice_gateway.fhir.pull_store import PullRow, PullStore
@@ -63,10 +63,10 @@ class Pulls:
         Puts commands on Kafka.
     pacing
         How often a client polls.
-    bundles
-        Writes what imports brought as Bundles.
     key
         The key that imports' ids are signed with.
+    etas
+        Tells when running imports will end.
     relative
         Give `Content-Location` without scheme and host, as seed clients of the test server expect.
     now, nonce
@@ -81,10 +81,10 @@ class Pulls:
         quotas: Quotas,
         commands: Commands,
         pacing: Pacing,
-        bundles: Bundles,
         *,
         key: bytes,
         hrefs: Hrefs,
+        etas: Etas,
         relative: bool,
         now: Callable[[], float],
         nonce: Callable[[], int],
@@ -95,9 +95,9 @@ class Pulls:
         self._quotas = quotas
         self._commands = commands
         self._pacing = pacing
-        self._bundles = bundles
         self._key = key
         self._hrefs = hrefs
+        self._etas = etas
         self._relative = relative
         self._now = now
         self._nonce = nonce
@@ -172,7 +172,7 @@ class Pulls:
         if row.outcome is None or row.finished_at is None:
             age = 0.0 if row.submitted_at is None else self._now() - row.submitted_at.timestamp()
             waiting = self._pacing.wait(pace, age)
-            return Told(202, {"X-Progress": _progress(row), "Retry-After": str(waiting)})
+            return Told(202, {"X-Progress": await self._progress(job, row), "Retry-After": str(waiting)})
         self._pacing.forget(pace)
         if row.outcome == JobOutcome.FAILED and row.files is None:
             status = "" if row.failed_status is None else f" The source answered {row.failed_status}."
@@ -192,19 +192,6 @@ class Pulls:
             raise unavailable_export()
         return information(self._store, job, row) if name == INFORMATION else errors(self._store, job, row)
 
-    async def bundles(self, who: Principal, job: str) -> AsyncGenerator[bytes]:
-        """Give what an ended import brought as NDJSON of Bundles, in pieces.
-
-        Raises
-        ------
-        Refusal
-            404: they have no such import that has ended.
-        """
-        row = await self._find(who, job)
-        if row.outcome is None or row.files is None:
-            raise unavailable_export()
-        return self._bundles.write(job, row.base)
-
     async def delete(self, who: Principal, job: str) -> None:
         """Cancel an import, or forget one that has ended; what was loaded stays.
 
@@ -223,6 +210,10 @@ class Pulls:
         except (Problem, *TRANSIENT):
             # It is marked, and due: the puller finds it without being told.
             return
+
+    async def _progress(self, job: str, row: PullRow) -> str:
+        eta = None if row.files is None else await self._etas.one(job)
+        return _progress(row) + left(eta, self._now())
 
     async def _begin(self, who: Principal, request: ImportRequest, idempotency_key: str | None) -> str:
         now = self._now()

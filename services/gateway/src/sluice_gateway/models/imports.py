@@ -123,6 +123,7 @@ class JobSummary(AnswerModel):
     submitted_on: Time
     started_on: Time | None
     finished_on: Time | None
+    eta: Time | None = Field(description="When it will have ended, while it runs and that can be told.")
 
 
 class Job(JobSummary):

@@ -1,0 +1,41 @@
+"""Alerts: what whoever watches the events thinks somebody should look at.
+
+An alert says what was so at `at` (Unix seconds). It is told when it begins to hold, and again if the watcher
+was restarted meanwhile; alerts hold ids and counts, and no health information.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from sluice_contracts.events import Bytes, Count, JobKind, Seconds, Word
+
+
+class Alert(Struct, frozen=True, kw_only=True, tag_field="type"):
+    """Something worth looking at, as of `at`."""
+
+    at: Seconds
+
+
+class JobStuck(Alert, frozen=True, kw_only=True, tag="JobStuck"):
+    """Nothing was heard of a running job since `since`; `pending` of its items have not ended."""
+
+    job: Word
+    kind: JobKind
+    since: Seconds
+    pending: Count
+
+
+class SourceFailing(Alert, frozen=True, kw_only=True, tag="SourceFailing"):
+    """A source answers badly.
+
+    Within `seconds`, `faults` attempts failed for its reasons, and `items` ended well.
+    """
+
+    source: Word
+    seconds: Seconds
+    faults: Bytes
+    items: Bytes
+
+
+InsightAlert = JobStuck | SourceFailing

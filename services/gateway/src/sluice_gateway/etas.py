@@ -1,0 +1,111 @@
+"""When running jobs will end, as far as insight can tell: asked with little patience, and missed by nobody.
+
+Insight only watches. A poll is answered without it when it is away, slow, or does not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from datetime import UTC, datetime
+
+import aiohttp
+import msgspec
+
+Ask = Callable[[Collection[str]], Awaitable[Mapping[str, float]]]
+"""Gives when jobs will end (Unix seconds), of those that it knows; may raise anything."""
+
+_MOST_KEPT = 10_000
+_MOST_BYTES = 64 * 1024
+_LATEST = 253_402_300_799.0
+_SPELLED = ((86400, "d"), (3600, "h"), (60, "min"))
+_answer: msgspec.json.Decoder[dict[str, float]] = msgspec.json.Decoder(dict[str, float])
+
+
+def asking(session: aiohttp.ClientSession, base: str) -> Ask:
+    """Ask insight at `base` over HTTP."""
+
+    async def ask(jobs: Collection[str]) -> Mapping[str, float]:
+        async with session.get(f"{base}/etas", params=[("job", job) for job in jobs]) as answer:
+            answer.raise_for_status()
+            return _answer.decode(await answer.content.read(_MOST_BYTES))
+
+    return ask
+
+
+class Etas:
+    """Asks, remembers the answers for a moment, and does not ask for a while after it was not answered.
+
+    Parameters
+    ----------
+    ask
+        How; None: nobody is there to ask.
+    patience
+        Seconds to wait for an answer.
+    fresh
+        Seconds for which an answer is told again.
+    rest
+        Seconds after a failure until the next question.
+    monotonic
+        A clock for ages.
+    """
+
+    def __init__(
+        self,
+        ask: Ask | None = None,
+        *,
+        patience: float = 0.25,
+        fresh: float = 2.0,
+        rest: float = 5.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ask = ask
+        self._patience = patience
+        self._fresh = fresh
+        self._rest = rest
+        self._monotonic = monotonic
+        self._kept: dict[str, tuple[float, datetime | None]] = {}
+        self._not_before = float("-inf")
+
+    async def of(self, jobs: Collection[str]) -> dict[str, datetime]:
+        """Give when those of the jobs will end of which that can be told now; raises nothing."""
+        now = self._monotonic()
+        wanted = [job for job in jobs if not self._known(job, now)]
+        if wanted and self._ask is not None and now >= self._not_before:
+            await self._learn(self._ask, wanted, now)
+        known = {job: self._kept[job][1] for job in jobs if self._known(job, now)}
+        return {job: at for job, at in known.items() if at is not None}
+
+    async def one(self, job: str) -> datetime | None:
+        """Give when a job will end, if that can be told now; raises nothing."""
+        return (await self.of([job])).get(job)
+
+    def _known(self, job: str, now: float) -> bool:
+        kept = self._kept.get(job)
+        return kept is not None and now - kept[0] < self._fresh
+
+    async def _learn(self, ask: Ask, jobs: Collection[str], now: float) -> None:
+        try:
+            async with asyncio.timeout(self._patience):
+                found = await ask(jobs)
+        except Exception:  # whatever is wrong with it, jobs are told of without it
+            self._not_before = now + self._rest
+            return
+        if len(self._kept) > _MOST_KEPT:
+            self._kept.clear()
+        for job in jobs:
+            at = found.get(job)
+            sound = at is not None and 0 < at <= _LATEST
+            self._kept[job] = (now, datetime.fromtimestamp(at or 0.0, UTC) if sound else None)
+
+
+def left(eta: datetime | None, now: float) -> str:
+    """Say how long that is from now, to follow a share: `, about 3 min left`; empty if nobody knows."""
+    if eta is None:
+        return ""
+    seconds = max(1, round(eta.timestamp() - now))
+    for size, unit in _SPELLED:
+        if seconds >= 2 * size:
+            return f", about {round(seconds / size)} {unit} left"
+    return f", about {seconds} s left"

@@ -1,0 +1,93 @@
+"""What is worth looking at: jobs that are stuck, and sources that answer badly."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from sluice_contracts.alerts import Alert, JobStuck, SourceFailing
+from sluice_insight.folding import Dimension, job_of, name_of
+from sluice_insight.jobs import JobView, stuck
+from sluice_insight.rates import Series, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """When something is worth looking at.
+
+    Parameters
+    ----------
+    stuck_after
+        Seconds of silence after which a running job is stuck.
+    failing_within, failing_faults, failing_share
+        A source fails if within so many seconds at least so many attempts failed for its reasons, and they
+        are at least this share of those and of the items that ended well.
+    """
+
+    stuck_after: float = 1800.0
+    failing_within: float = 300.0
+    failing_faults: int = 20
+    failing_share: float = 0.5
+
+
+def totals(
+    rates: Mapping[str, Series], dimension: Dimension, now: float, seconds: float
+) -> dict[str, Window]:
+    """Give what each source or client did within the last `seconds`, over all partitions."""
+    found: defaultdict[str, Window] = defaultdict(Window)
+    for key, series in rates.items():
+        kind, name = name_of(key)
+        if kind == dimension:
+            found[name].add(series.total(now, seconds))
+    return dict(found)
+
+
+def holding(
+    jobs: Mapping[str, JobView], rates: Mapping[str, Series], now: float, limits: Thresholds
+) -> Iterator[Alert]:
+    """Give every alert that holds now."""
+    for key, view in jobs.items():
+        if stuck(view, now, limits.stuck_after) and view.kind is not None:
+            yield JobStuck(at=now, job=job_of(key), kind=view.kind, since=view.heard_at, pending=view.pending)
+    within = limits.failing_within
+    for source, total in totals(rates, Dimension.SOURCE, now, within).items():
+        good = total.items - total.failed
+        if (
+            total.faults >= limits.failing_faults
+            and total.faults >= (total.faults + good) * limits.failing_share
+        ):
+            yield SourceFailing(at=now, source=source, seconds=within, faults=total.faults, items=good)
+
+
+def subject_of(alert: Alert) -> str:
+    """Give the job or the source that an alert is about."""
+    match alert:
+        case JobStuck():
+            return alert.job
+        case SourceFailing():
+            return alert.source
+        case _:
+            raise TypeError
+
+
+class Watch:
+    """Tells alerts that hold from those that are new."""
+
+    def __init__(self) -> None:
+        self.current: dict[tuple[str, str], Alert] = {}
+
+    def news(self, alerts: Iterator[Alert]) -> list[Alert]:
+        """Take all alerts that hold now, and give those that did not hold before.
+
+        One that was given has to be told; if that fails, `forget` it, so that it is given again.
+        """
+        now = {(type(alert).__name__, subject_of(alert)): alert for alert in alerts}
+        fresh = [alert for key, alert in now.items() if key not in self.current]
+        # Since when something holds stays as it was first told.
+        self.current = {key: self.current.get(key, alert) for key, alert in now.items()}
+        return fresh
+
+    def forget(self, alert: Alert) -> None:
+        """Let an alert be news again."""
+        self.current.pop((type(alert).__name__, subject_of(alert)), None)
