@@ -26,7 +26,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sluice_contracts import wire
-from sluice_contracts.commands import FetchDocument
+from sluice_contracts.commands import WritePart
 from sluice_contracts.events import DocumentFetched, JobEvent
 from sluice_contracts.topics import RETRY_TIERS, Topic
 from sluice_streaming.fold import Fold
@@ -42,7 +42,7 @@ FOLDED = 10  # events to fold for each command to handle: one is so much faster 
 _mark = uuid4().hex[:8]
 COMMANDS = Topic(
     name=f"bench.commands.{_mark}",
-    messages=FetchDocument,
+    messages=WritePart,
     key="item",
     producers=(),
     consumers=(),
@@ -74,7 +74,7 @@ class Bench:
             items = range(start, start + 1000)
             await producer.publish([Message(EVENTS, f"{JOB}/{item}", event(item).body) for item in items])
             if start < self.records:
-                commands = [FetchDocument(job=JOB, item=item) for item in items]
+                commands = [WritePart(job=JOB, item=item) for item in items]
                 await producer.publish([Message(COMMANDS, f"{JOB}/{c.item}", c) for c in commands])
         await producer.stop()
 
@@ -121,7 +121,7 @@ class Bench:
 
     async def bare_pipe(self) -> float:
         """Read and decode commands, send two events for each, wait for the acknowledgements."""
-        decode = wire.Decoder[FetchDocument](FetchDocument).decode
+        decode = wire.Decoder[WritePart](WritePart).decode
         consumer = self._consumer(COMMANDS)
         producer = AIOKafkaProducer(
             bootstrap_servers=self.bootstrap, enable_idempotence=True, max_batch_size=256 * 1024
@@ -150,7 +150,7 @@ class Bench:
     async def worker_pipe(self) -> float:
         """Do the same by a worker's handler."""
 
-        async def handle(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+        async def handle(delivery: Delivery[WritePart]) -> Sequence[Message]:
             message = event(delivery.command.item)
             return (message, message)
 
@@ -159,15 +159,15 @@ class Bench:
     async def worker_empty(self) -> float:
         """Run a worker whose handler does nothing."""
 
-        async def handle(_delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+        async def handle(_delivery: Delivery[WritePart]) -> Sequence[Message]:
             return ()
 
         return await self._work(handle)
 
-    async def _work(self, handle: Callable[[Delivery[FetchDocument]], Awaitable[Sequence[Message]]]) -> float:
+    async def _work(self, handle: Callable[[Delivery[WritePart]], Awaitable[Sequence[Message]]]) -> float:
         stop, begun, seen = asyncio.Event(), 0.0, 0
 
-        async def counted(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+        async def counted(delivery: Delivery[WritePart]) -> Sequence[Message]:
             nonlocal begun, seen
             begun = begun or time.perf_counter()
             seen += 1

@@ -14,7 +14,7 @@ from sluice_streaming.backend import Assignee, Consumer, Producer
 from sluice_streaming.messages import Message, Outgoing, Partition, Record, header
 from sluice_streaming.outcomes import Fenced
 from sluice_telemetry.trace import new_trace, tracing
-from support.streams import KafkaLog, Log, MemoryLog, Recorder, commands, fetch, until
+from support.streams import KafkaLog, Log, MemoryLog, Recorder, commands, until, write
 
 
 @pytest.fixture(params=["memory", "kafka"])
@@ -102,12 +102,12 @@ async def test_a_keys_records_keep_their_order(log: Log) -> None:
     topic = await log.topic()
     async with publishing(log) as producer:
         for number in range(50):
-            await producer.publish([Message(topic, "one key", fetch(number))])
+            await producer.publish([Message(topic, "one key", write(number))])
     async with member(log, uuid4().hex, topic) as consumer:
         records = await take(consumer, 50)
     assert len({record.partition for record in records}) == 1
     assert [record.value for record in records] == [
-        b'{"type":"FetchDocument","job":"job","item":%d}' % number for number in range(50)
+        b'{"type":"WritePart","job":"job","item":%d}' % number for number in range(50)
     ]
 
 
@@ -116,7 +116,7 @@ async def test_a_message_carries_the_trace_it_was_published_in(log: Log) -> None
     trace = new_trace()
     with tracing(trace):
         async with publishing(log) as producer:
-            await producer.publish([Message(topic, "k", fetch(1), headers=(("own", b"x"),))])
+            await producer.publish([Message(topic, "k", write(1), headers=(("own", b"x"),))])
     async with member(log, uuid4().hex, topic) as consumer:
         (record,) = await take(consumer, 1)
     assert header(record.headers, "traceparent") == str(trace).encode()
@@ -166,7 +166,7 @@ async def test_a_group_goes_on_after_what_it_committed(log: Log) -> None:
     topic = await log.topic()
     group = uuid4().hex
     async with publishing(log) as producer:
-        await producer.publish([Message(topic, "one key", fetch(number)) for number in range(10)])
+        await producer.publish([Message(topic, "one key", write(number)) for number in range(10)])
     async with member(log, group, topic) as consumer:
         records = await take(consumer, 10)
         partition = Partition(topic.name, records[0].partition)

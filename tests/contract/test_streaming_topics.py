@@ -11,7 +11,7 @@ import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner
 
-from sluice_contracts.commands import FetchDocument
+from sluice_contracts.commands import WritePart
 from sluice_contracts.topics import RETRY_TIERS, Topic
 from sluice_streaming import topics_cli
 from sluice_streaming.kafka import KafkaBackend
@@ -28,7 +28,7 @@ from support.streams import KafkaLog, commands
 def declare() -> Topic:
     return Topic(
         name=f"t{uuid4().hex[:12]}",
-        messages=FetchDocument,
+        messages=WritePart,
         key="item",
         producers=(),
         consumers=(),

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from sluice_contracts.commands import FetchDocument
+from sluice_contracts.commands import WritePart
 from sluice_contracts.topics import Topic
 from sluice_streaming.backend import Backend
 from sluice_streaming.limits import Limits
@@ -23,9 +23,9 @@ from sluice_streaming.redrive import redrive
 from sluice_streaming.step import Step
 from sluice_streaming.worker import Worker
 from sluice_telemetry.trace import current, new_trace, tracing
-from support.streams import KafkaLog, Log, MemoryLog, Mortal, commands, fetch, running, until
+from support.streams import KafkaLog, Log, MemoryLog, Mortal, commands, running, until, write
 
-Handle = Callable[[Delivery[FetchDocument]], Awaitable[Sequence[Message]]]
+Handle = Callable[[Delivery[WritePart]], Awaitable[Sequence[Message]]]
 QUICK = Limits(commit_every=0.05, drain=2.0, stop=2.0)
 # For handlers that never end: nothing is gained by waiting for them.
 HURRIED = replace(QUICK, stop=0.2)
@@ -61,17 +61,17 @@ class Bed:
         backend = backend or self.log.backend()
         return Worker(backend, self.group, [step], concurrency=concurrency, limits=limits)
 
-    async def handle(self, delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def handle(self, delivery: Delivery[WritePart]) -> Sequence[Message]:
         self.effects[delivery.command.item] += 1
         return self.results(delivery.command.item)
 
     def results(self, item: int) -> Sequence[Message]:
-        return (Message(self.outbox, f"job/{item}", fetch(item, "done")),)
+        return (Message(self.outbox, f"job/{item}", write(item, "done")),)
 
     def on_dead(self, subject: object, failure: Failure) -> Sequence[Message]:
         self.dead.append((subject, failure))
         item = subject.command.item if isinstance(subject, Delivery) else -1
-        return (Message(self.outbox, "failed", fetch(item, "failed")),)
+        return (Message(self.outbox, "failed", write(item, "failed")),)
 
     async def send(self, count: int) -> None:
         await self.put([*commands(self.inbox, count)])
@@ -132,7 +132,7 @@ async def test_a_crash_at_any_step_loses_nothing(bed: Bed, point: str) -> None:
     await bed.send(40)
     mortal = Mortal(bed.log.backend(), at=point)
 
-    async def handle(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def handle(delivery: Delivery[WritePart]) -> Sequence[Message]:
         if bed.effects.total() >= 20:
             await mortal.reach("before the effect")
         answer = await bed.handle(delivery)
@@ -156,7 +156,7 @@ async def test_a_crash_at_any_step_loses_nothing(bed: Bed, point: str) -> None:
 
 
 async def test_a_malformed_message_is_kept_with_its_coordinates_and_fails_its_item(bed: Bed) -> None:
-    value = b'{"type":"FetchDocument","job":7}'
+    value = b'{"type":"WritePart","job":7}'
     poison = Outgoing(bed.inbox.name, b"job/3", value, (("own", b"kept"),))
     await bed.put([*commands(bed.inbox, 3), poison])
     async with running(bed.worker()):
@@ -177,7 +177,7 @@ async def test_a_malformed_message_is_kept_with_its_coordinates_and_fails_its_it
 
 
 async def test_a_newer_type_is_skipped(bed: Bed) -> None:
-    newer = Outgoing(bed.inbox.name, b"k", b'{"type":"FetchDocumentLater","job":"j","when":1}')
+    newer = Outgoing(bed.inbox.name, b"k", b'{"type":"WritePartLater","job":"j","when":1}')
     await bed.put([newer, *commands(bed.inbox, 3)])
     async with running(bed.worker()):
         await until(lambda: len(bed.effects) == 3)
@@ -186,7 +186,7 @@ async def test_a_newer_type_is_skipped(bed: Bed) -> None:
 
 
 async def test_a_rejected_message_is_not_tried_again(bed: Bed) -> None:
-    async def handle(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def handle(delivery: Delivery[WritePart]) -> Sequence[Message]:
         bed.effects[delivery.command.item] += 1
         raise Reject("not_ours")
 
@@ -202,7 +202,7 @@ async def test_a_rejected_message_is_not_tried_again(bed: Bed) -> None:
 async def test_a_retry_waits_in_its_tier_while_the_partition_goes_on(bed: Bed) -> None:
     seen: list[tuple[int, int]] = []
 
-    async def handle(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def handle(delivery: Delivery[WritePart]) -> Sequence[Message]:
         seen.append((delivery.command.item, delivery.attempt))
         if delivery.command.item == 0 and delivery.attempt < 3:
             raise Retry("source_throttled")
@@ -223,7 +223,7 @@ async def test_a_retry_waits_in_its_tier_while_the_partition_goes_on(bed: Bed) -
 
 
 async def test_a_message_that_keeps_failing_dies_after_its_attempts(bed: Bed) -> None:
-    async def handle(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def handle(delivery: Delivery[WritePart]) -> Sequence[Message]:
         raise Retry("source_unavailable")
 
     await bed.send(1)
@@ -239,7 +239,7 @@ async def test_a_message_that_keeps_failing_dies_after_its_attempts(bed: Bed) ->
 
 
 async def test_an_unexpected_exception_is_a_retry(bed: Bed) -> None:
-    async def handle(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def handle(delivery: Delivery[WritePart]) -> Sequence[Message]:
         if delivery.attempt == 1:
             raise KeyError("Jane Doe")
         return await bed.handle(delivery)
@@ -254,7 +254,7 @@ async def test_an_unexpected_exception_is_a_retry(bed: Bed) -> None:
 async def test_what_everything_needs_is_waited_for_in_place(bed: Bed) -> None:
     away, attempts = True, set()
 
-    async def handle(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def handle(delivery: Delivery[WritePart]) -> Sequence[Message]:
         attempts.add(delivery.attempt)
         if away:
             raise Unavailable("postgres")
@@ -275,7 +275,7 @@ async def test_a_slow_handler_holds_back_its_offset_and_nothing_else(bed: Bed) -
     release = asyncio.Event()
     held: list[Record] = []
 
-    async def handle(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def handle(delivery: Delivery[WritePart]) -> Sequence[Message]:
         if delivery.command.item == 5:
             held.append(delivery.record)
             await release.wait()
@@ -297,7 +297,7 @@ async def test_records_of_a_key_are_handled_in_turn_on_an_ordered_topic(log: Log
     running_now: Counter[str] = Counter()
     order: dict[str, list[int]] = {"a": [], "b": []}
 
-    async def handle(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def handle(delivery: Delivery[WritePart]) -> Sequence[Message]:
         job = delivery.command.job
         running_now[job] += 1
         assert running_now[job] == 1
@@ -306,7 +306,7 @@ async def test_records_of_a_key_are_handled_in_turn_on_an_ordered_topic(log: Log
         running_now[job] -= 1
         return ()
 
-    await bed.put([Message(bed.inbox, job, fetch(item, job)) for item in range(40) for job in ("a", "b")])
+    await bed.put([Message(bed.inbox, job, write(item, job)) for item in range(40) for job in ("a", "b")])
     async with running(bed.worker(handle)):
         await until(lambda: sum(map(len, order.values())) == 80)
     assert order == {"a": list(range(40)), "b": list(range(40))}
@@ -317,7 +317,7 @@ async def test_a_second_worker_takes_over_a_share_and_nothing_is_lost(bed: Bed) 
     shares: dict[str, set[int]] = {"first": set(), "second": set()}
 
     def handler(name: str) -> Handle:
-        async def handle(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+        async def handle(delivery: Delivery[WritePart]) -> Sequence[Message]:
             shares[name].add(delivery.command.item)
             await asyncio.sleep(0.01)
             return await bed.handle(delivery)
@@ -335,14 +335,14 @@ async def test_a_second_worker_takes_over_a_share_and_nothing_is_lost(bed: Bed) 
 
 
 async def test_a_stop_finishes_what_is_in_flight(bed: Bed) -> None:
-    async def handle(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def handle(delivery: Delivery[WritePart]) -> Sequence[Message]:
         await asyncio.sleep(0.3)
         return await bed.handle(delivery)
 
     await bed.send(100)
     began = 0
 
-    async def counted(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def counted(delivery: Delivery[WritePart]) -> Sequence[Message]:
         nonlocal began
         began += 1
         return await handle(delivery)
@@ -356,7 +356,7 @@ async def test_a_stop_finishes_what_is_in_flight(bed: Bed) -> None:
 async def test_a_stop_releases_what_does_not_finish(bed: Bed) -> None:
     began: list[int] = []
 
-    async def hang(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def hang(delivery: Delivery[WritePart]) -> Sequence[Message]:
         began.append(delivery.command.item)
         await asyncio.Event().wait()
         return ()
@@ -378,7 +378,7 @@ async def test_a_stop_releases_what_does_not_finish(bed: Bed) -> None:
 async def test_the_trace_of_a_message_goes_on_through_its_handler(bed: Bed) -> None:
     trace, spans = new_trace(), []
 
-    async def handle(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def handle(delivery: Delivery[WritePart]) -> Sequence[Message]:
         spans.append(current())
         return await bed.handle(delivery)
 
@@ -394,7 +394,7 @@ async def test_the_trace_of_a_message_goes_on_through_its_handler(bed: Bed) -> N
 
 
 async def test_redriven_letters_are_handled_as_new_and_only_once(bed: Bed) -> None:
-    async def reject(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def reject(delivery: Delivery[WritePart]) -> Sequence[Message]:
         raise Reject("a_bug")
 
     await bed.send(12)
@@ -405,7 +405,7 @@ async def test_redriven_letters_are_handled_as_new_and_only_once(bed: Bed) -> No
     assert await redrive(bed.log.backend(), bed.inbox) == 0
     attempts = []
 
-    async def handle(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def handle(delivery: Delivery[WritePart]) -> Sequence[Message]:
         attempts.append(delivery.attempt)
         return await bed.handle(delivery)
 

@@ -47,9 +47,9 @@ async def test_an_item_is_read_with_what_every_step_left_of_it(bench: Bench) -> 
             job,
             item,
         )
-    done = await items.attach(await bench.attachment(job, 1, project.root, "a"))
-    small, large, waiting, missing, foreign = await asyncio.gather(
-        *(items.find(job, item) for item in range(4)), items.find(str(uuid4()), 0)
+    (done,) = await items.attach([await bench.attachment(job, 1, project.root, "a")])
+    (small, large, waiting, missing), (foreign,) = await asyncio.gather(
+        items.find(job, range(4)), items.find(str(uuid4()), [0])
     )
     assert missing is foreign is None
     assert small is not None
@@ -67,7 +67,8 @@ async def test_a_row_that_postgres_does_not_take_fails_alone(bench: Bench) -> No
     project, job = await bench.project("ada"), await bench.job(5)
     batch = [await bench.attachment(job, item, project.root, f"f{item}") for item in range(5)]
     batch[2] = replace(batch[2], metadata='{"k": "\\ud800"}')
-    done = await asyncio.gather(*(items.attach(each) for each in batch), return_exceptions=True)
+    first, second = await asyncio.gather(items.attach(batch[:3]), items.attach(batch[3:]))
+    done = [*first, *second]
     assert [isinstance(each, Attached) for each in done] == [True, True, False, True, True]
     assert isinstance(done[2], asyncpg.DataError)
 
@@ -77,6 +78,6 @@ async def test_a_database_that_is_away_is_told_as_such(bench: Bench) -> None:
     project, job = await bench.project("ada"), await bench.job()
     attachment = await bench.attachment(job, 0, project.root, "a")
     await bench.pool.close()
-    for call in (items.find(job, 0), items.body(job, 0), items.attach(attachment)):
+    for call in (items.find(job, [0]), items.body(job, 0), items.attach([attachment])):
         with pytest.raises(Unavailable):
             await call

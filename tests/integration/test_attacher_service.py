@@ -19,7 +19,7 @@ from aiohttp import web
 
 from sluice_attacher.__main__ import serve
 from sluice_attacher.settings import Settings
-from sluice_contracts.commands import AttachDocument
+from sluice_contracts.commands import AttachDocuments
 from sluice_contracts.events import (
     DocumentAttached,
     FileOutcome,
@@ -27,7 +27,6 @@ from sluice_contracts.events import (
     ItemFailed,
     ItemRetrying,
 )
-from sluice_contracts.ids import item_key
 from sluice_contracts.topics import DOCUMENT_ATTACH, JOBS_EVENTS
 from sluice_fhir.source_store import SourceStore
 from sluice_fhir.sources import SourceDraft
@@ -38,8 +37,9 @@ from sluice_storage.catalogue.model import Listing, Project
 from sluice_storage.objects import ObjectStore
 from sluice_storage.pool import open_pool
 from sluice_streaming.limits import Limits
+from sluice_streaming.lots import lot
 from sluice_streaming.memory import MemoryBroker
-from sluice_streaming.messages import Message, Outgoing
+from sluice_streaming.messages import Outgoing
 from support.catalogue import Bench, open_bench
 from support.hostile import http_source
 from support.stack import Database
@@ -121,10 +121,8 @@ async def plan(
 
 
 async def command(broker: MemoryBroker, job: str, items: Sequence[int]) -> None:
-    messages = [
-        Message(DOCUMENT_ATTACH, item_key(job, item), AttachDocument(job=job, item=item)) for item in items
-    ]
-    await broker.publish(*messages)
+    lots = [tuple(items[first : first + 7]) for first in range(0, len(items), 7)]
+    await broker.publish(*(lot(DOCUMENT_ATTACH, AttachDocuments(job=job, items=them)) for them in lots))
 
 
 def running(

@@ -88,7 +88,7 @@ async def test_a_cancelled_job_stays_cancelled_whatever_came_first(
     await jobs.plan(command)
     (row,) = await pool.fetch("SELECT * FROM documents.jobs WHERE job = $1", command.job)
     assert (row["cancelled_at"], row["items"], row["subject"]) == (first, 3, "subject")
-    waiting = await documents.find(command.job, 2)
+    (waiting,) = await documents.find(command.job, [2])
     assert waiting == WaitingItem("https://h.example/DocumentReference/2", "s1", True, None)
 
 
@@ -99,17 +99,20 @@ async def test_items_are_found_and_bodies_kept_in_batches_and_the_first_body_sta
     commands = [start(50) for _ in range(4)]
     for command in commands:
         await jobs.plan(command)
-    keys = [(command.job, item) for command in commands for item in range(50)]
+    # Lots of five, and more of them than one statement takes.
+    lots = [(command.job, range(first, first + 5)) for command in commands for first in range(0, 50, 5)]
+    bodies = [[(item, Body(f"{job}/{item}".encode(), None, "1")) for item in items] for job, items in lots]
     # Every body twice, so that batches hold one item twice too.
-    bodies = [Body(f"{job}/{item}".encode(), None, "1") for job, item in keys]
     await asyncio.gather(
-        *(documents.keep(*key, body) for key, body in zip(keys * 2, bodies * 2, strict=True))
+        *(documents.keep(job, them) for (job, _), them in zip(lots * 2, bodies * 2, strict=True))
     )
-    await documents.keep(*keys[0], Body(b"later", "e", "2"))
-    found = await asyncio.gather(*(documents.find(*key) for key in keys))
-    assert [item.fetched for item in found if item] == [len(body.data) for body in bodies]
-    kept = await pool.fetchval("SELECT body FROM documents.fetched WHERE job = $1 AND item = $2", *keys[0])
-    assert kept == bodies[0].data
+    await documents.keep(lots[0][0], [(0, Body(b"later", "e", "2"))])
+    found = await asyncio.gather(*(documents.find(job, items) for job, items in lots))
+    assert [[item.fetched for item in them if item] for them in found] == [
+        [len(body.data) for _, body in them] for them in bodies
+    ]
+    kept = await pool.fetchval("SELECT body FROM documents.fetched WHERE job = $1 AND item = 0", lots[0][0])
+    assert kept == bodies[0][0][1].data
 
 
 async def test_what_is_not_there_is_not_found_and_harms_no_other_of_its_batch(pool: asyncpg.Pool) -> None:
@@ -117,15 +120,15 @@ async def test_what_is_not_there_is_not_found_and_harms_no_other_of_its_batch(po
     await jobs.plan(command)
     gone = str(uuid4())
     await asyncio.gather(
-        documents.keep(gone, 0, Body(b"x", None, None)),
-        documents.keep(command.job, 7, Body(b"x", None, None)),
-        documents.keep(command.job, 0, Body(b"xy", 'W/"1"', "1")),
+        documents.keep(gone, [(0, Body(b"x", None, None))]),
+        documents.keep(command.job, [(7, Body(b"x", None, None)), (0, Body(b"xy", 'W/"1"', "1"))]),
     )
-    found = await asyncio.gather(
-        documents.find(gone, 0), documents.find(command.job, 0), documents.find(command.job, 7)
+    (nobody,), (here, missing) = await asyncio.gather(
+        documents.find(gone, [0]), documents.find(command.job, [0, 7])
     )
-    assert [item and item.fetched for item in found] == [None, 2, None]
-    assert found[0] is found[2] is None
+    assert nobody is missing is None
+    assert here is not None
+    assert here.fetched == 2
 
 
 async def test_the_janitor_clears_what_finished_jobs_left_and_nothing_else(
@@ -138,7 +141,7 @@ async def test_the_janitor_clears_what_finished_jobs_left_and_nothing_else(
     for name, command in names.items():
         await jobs.plan(command)
         for item in range(2):
-            await documents.keep(command.job, item, Body(b"body", None, None))
+            await documents.keep(command.job, [(item, Body(b"body", None, None))])
             await pool.execute(
                 "INSERT INTO documents.scraped (job, item, metadata, warnings, schema)"
                 " VALUES ($1, $2, '{}', '{}', 's')",
@@ -177,6 +180,6 @@ async def test_a_database_that_is_away_is_named_so(module_database: Database) ->
     documents = PostgresDocuments(pool)
     await pool.close()
     with pytest.raises(Unavailable):
-        await documents.find(str(uuid4()), 0)
+        await documents.find(str(uuid4()), [0])
     with pytest.raises(Unavailable):
         await PostgresJobs(pool).plan(start())

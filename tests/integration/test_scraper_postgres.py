@@ -64,8 +64,9 @@ async def test_items_asked_for_together_are_each_given_their_own(
     pool: asyncpg.Pool, items: PostgresItems
 ) -> None:
     job, other = await plan(pool, 300), await plan(pool, 3, bodies=False)
-    wanted = [(job, item) for item in range(300)] + [(other, 1), (job, 300), (str(uuid4()), 0)]
-    found = await asyncio.gather(*(items.find(*key) for key in wanted))
+    lots = [(job, range(first, first + 20)) for first in range(0, 300, 20)]
+    lots += [(other, range(1, 2)), (job, range(300, 301)), (str(uuid4()), range(1))]
+    found = [row for them in await asyncio.gather(*(items.find(*lot) for lot in lots)) for row in them]
     for item in range(300):
         row = found[item]
         assert row is not None
@@ -78,7 +79,7 @@ async def test_items_asked_for_together_are_each_given_their_own(
 
 async def test_a_large_body_is_left_out_and_given_by_itself(pool: asyncpg.Pool, items: PostgresItems) -> None:
     job = await plan(pool, 1, size=LARGE + 1)
-    row = await items.find(job, 0)
+    (row,) = await items.find(job, [0])
     assert row is not None
     assert (row.size, row.body) == (LARGE + 1, None)
     body = await items.body(job, 0)
@@ -89,11 +90,12 @@ async def test_a_large_body_is_left_out_and_given_by_itself(pool: asyncpg.Pool, 
 
 async def test_metadata_is_kept_once_and_the_first_stays(pool: asyncpg.Pool, items: PostgresItems) -> None:
     job = await plan(pool, 50)
-    await asyncio.gather(*(items.keep(job, item, made(item)) for item in range(50)))
+    pairs = [[(item, made(item)), (item + 1, made(item + 1))] for item in range(0, 50, 2)]
+    await asyncio.gather(*(items.keep(job, pair) for pair in pairs))
     later = ScrapedItem(b"{}", (), "later@1.0.0")
-    await asyncio.gather(*(items.keep(job, item % 50, later) for item in range(100)))
+    await asyncio.gather(*(items.keep(job, [(item % 50, later)]) for item in range(100)))
     for item in range(50):
-        row = await items.find(job, item)
+        (row,) = await items.find(job, [item])
         assert row is not None
         assert row.scraped == (made(item).metadata, len(made(item).warnings))
     rows = await pool.fetch("SELECT item, warnings, schema FROM documents.scraped WHERE job = $1", job)
@@ -106,14 +108,14 @@ async def test_an_item_deleted_meanwhile_harms_no_other_of_its_batch(
     pool: asyncpg.Pool, items: PostgresItems
 ) -> None:
     job = await plan(pool, 1)
-    await asyncio.gather(*(items.keep(job, item, made(item)) for item in range(3)))
+    await items.keep(job, [(item, made(item)) for item in range(3)])
     assert await pool.fetchval("SELECT count(*) FROM documents.scraped WHERE job = $1", job) == 1
 
 
 async def test_a_cancelled_job_is_seen(pool: asyncpg.Pool, items: PostgresItems) -> None:
     job = await plan(pool, 1)
     await pool.execute("UPDATE documents.jobs SET cancelled_at = now() WHERE job = $1", job)
-    row = await items.find(job, 0)
+    (row,) = await items.find(job, [0])
     assert row is not None
     assert row.cancelled
 
@@ -123,6 +125,6 @@ async def test_a_database_that_is_away_is_told_as_unavailable(
 ) -> None:
     await pool.close()
     with pytest.raises(Unavailable):
-        await items.find(str(uuid4()), 0)
+        await items.find(str(uuid4()), [0])
     with pytest.raises(Unavailable):
-        await items.keep(str(uuid4()), 0, made(0))
+        await items.keep(str(uuid4()), [(0, made(0))])

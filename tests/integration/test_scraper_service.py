@@ -13,7 +13,7 @@ import asyncpg
 import msgspec
 import pytest
 
-from sluice_contracts.commands import ScrapeDocument
+from sluice_contracts.commands import ScrapeDocuments
 from sluice_contracts.events import DocumentScraped, ItemCancelled
 from sluice_contracts.topics import DOCUMENT_ATTACH, DOCUMENT_SCRAPE, JOBS_EVENTS
 from sluice_fhir.source_store import SourceStore
@@ -22,8 +22,8 @@ from sluice_scraper.__main__ import serve
 from sluice_scraper.settings import Settings
 from sluice_stack.source.server import SAMPLE, SourceServer
 from sluice_storage.pool import open_pool
+from sluice_streaming.lots import lot
 from sluice_streaming.memory import MemoryBroker
-from sluice_streaming.messages import Message
 from support.stack import Database
 from support.streams import serving, until
 
@@ -97,7 +97,10 @@ async def scraped(
     async with running(database, broker):
         for _ in range(times):
             await broker.publish(
-                *(Message(DOCUMENT_SCRAPE, job, ScrapeDocument(job=job, item=item)) for item in range(count))
+                *(
+                    lot(DOCUMENT_SCRAPE, ScrapeDocuments(job=job, items=tuple(items)), key=job)
+                    for items in (range(first, min(first + 7, count)) for first in range(0, count, 7))
+                )
             )
         await until(lambda: len(broker.bodies(JOBS_EVENTS)) >= told + count * times)
     return broker.bodies(JOBS_EVENTS)[told:]
@@ -124,7 +127,7 @@ async def test_documents_of_each_kind_of_server_get_the_metadata_of_its_schema(
         assert keys | {"cohort"} <= metadata.keys(), row["warnings"]
         assert row["schema"].startswith(schema)
         assert (event.keys, event.warnings) == (len(metadata), len(row["warnings"])) == (len(metadata), 0)
-    assert {body.item for body in broker.bodies(DOCUMENT_ATTACH)} == set(range(20))
+    assert {item for body in broker.bodies(DOCUMENT_ATTACH) for item in body.items} == set(range(20))
     patients = [path for path in source.counts if "/Patient/" in path]
     assert patients
     assert all(source.counts[path] == 1 for path in patients), "each patient is read once for the whole job"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sluice_contracts.commands import ImportItem, StartDocumentImport
@@ -60,21 +61,25 @@ class MemoryDocuments:
         self._here()
         self.cancelled.add(job)
 
-    async def find(self, job: str, item: int) -> WaitingItem | None:
+    async def find(self, job: str, items: Sequence[int]) -> Sequence[WaitingItem | None]:
         """See `Documents.find`."""
         self._here()
+        return [self._find(job, item) for item in items]
+
+    async def keep(self, job: str, bodies: Sequence[tuple[int, Body]]) -> None:
+        """See `Documents.keep`."""
+        self._here()
+        for item, body in bodies:
+            if (job, item) in self.items:
+                self.bodies.setdefault((job, item), body)
+
+    def _find(self, job: str, item: int) -> WaitingItem | None:
         found = self.items.get((job, item))
         if found is None:
             return None
         body = self.bodies.get((job, item))
         size = None if body is None else len(body.data)
         return WaitingItem(found.reference, found.source, job in self.cancelled, size)
-
-    async def keep(self, job: str, item: int, body: Body) -> None:
-        """See `Documents.keep`."""
-        self._here()
-        if (job, item) in self.items:
-            self.bodies.setdefault((job, item), body)
 
     def _here(self) -> None:
         if self.away:

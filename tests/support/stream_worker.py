@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sluice_contracts.commands import FetchDocument
+from sluice_contracts.commands import WritePart
 from sluice_contracts.topics import Topic
 from sluice_streaming.kafka import KafkaBackend, KafkaTuning
 from sluice_streaming.limits import Limits
@@ -25,13 +25,11 @@ from support.streams import SHORT_TIERS
 async def main(context: Context) -> None:
     """Run one step until told to stop."""
     bootstrap, group, inbox, outbox, instance = sys.argv[1:6]
-    into = Topic(
-        name=inbox, messages=FetchDocument, key="item", producers=(), consumers=(), retries=SHORT_TIERS
-    )
-    out = Topic(name=outbox, messages=FetchDocument, key="item", producers=(), consumers=())
+    into = Topic(name=inbox, messages=WritePart, key="item", producers=(), consumers=(), retries=SHORT_TIERS)
+    out = Topic(name=outbox, messages=WritePart, key="item", producers=(), consumers=())
     effects = Path(f"effects.{os.getpid()}").open("ab", buffering=0)  # noqa: ASYNC230, SIM115 - lives as long as the process
 
-    async def handle(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def handle(delivery: Delivery[WritePart]) -> Sequence[Message]:
         await asyncio.sleep(0.01)
         effects.write(b"%d\n" % delivery.command.item)
         return (Message(out, f"job/{delivery.command.item}", delivery.command),)

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer
 
-from sluice_contracts.commands import FetchDocument
+from sluice_contracts.commands import WritePart
 from sluice_contracts.topics import RetryTier, Topic
 from sluice_streaming.backend import Assignee, Backend, Consumer, Producer
 from sluice_streaming.kafka import KafkaBackend, KafkaTuning
@@ -33,7 +33,7 @@ class Log(Protocol):
         """Give a backend, as a new process would make it."""
 
     async def topic(self, **changes: Any) -> Topic:
-        """Create a topic of `FetchDocument` commands with a name of its own."""
+        """Create a topic of `WritePart` commands with a name of its own."""
 
     async def read(self, topic: str) -> list[Record]:
         """Give all of a topic's records."""
@@ -45,7 +45,7 @@ class Log(Protocol):
 def _declare(**changes: Any) -> Topic:
     fields: dict[str, Any] = {
         "name": f"t{uuid4().hex[:12]}",
-        "messages": FetchDocument,
+        "messages": WritePart,
         "key": "item",
         "producers": (),
         "consumers": (),
@@ -256,11 +256,11 @@ async def until(condition: Callable[[], bool], timeout: float = 30.0) -> None:
             await asyncio.sleep(0.01)
 
 
-def fetch(item: int, job: str = "job") -> FetchDocument:
+def write(item: int, job: str = "job") -> WritePart:
     """Give a command."""
-    return FetchDocument(job=job, item=item)
+    return WritePart(job=job, item=item)
 
 
 def commands(topic: Topic, count: int) -> list[Message]:
     """Give `count` commands with keys of their own."""
-    return [Message(topic, f"job/{item}", fetch(item)) for item in range(count)]
+    return [Message(topic, f"job/{item}", write(item)) for item in range(count)]

@@ -16,14 +16,15 @@ import pytest
 from obstore.store import MemoryStore
 
 from sluice_attacher.attaching import AttachingItems
-from sluice_attacher.store import ScrapedItem
+from sluice_attacher.store import Outcome, ScrapedItem
 from sluice_attacher.transfer import Transfer
-from sluice_contracts.commands import AttachDocument, ConflictResolution
+from sluice_contracts.commands import AttachDocuments, ConflictResolution
 from sluice_contracts.errors import ItemError
 from sluice_contracts.events import (
     DocumentAttached,
     FileOutcome,
     ItemCancelled,
+    ItemEvent,
     ItemFailed,
     ItemRetrying,
     Stage,
@@ -34,7 +35,7 @@ from sluice_security.failure import SourceFailure
 from sluice_storage.catalogue.attachment import Attached, Attachment, Refusal
 from sluice_storage.objects import ObjectStore, ObjectStoreError, Stored
 from sluice_streaming.messages import Delivery, Message
-from sluice_streaming.outcomes import Failure, Reject, Retry, Unavailable
+from sluice_streaming.outcomes import Failure, Partly, Reject, Retry, Unavailable
 
 JOB = str(UUID(int=7))
 SOURCE = Source(id="s", name="S", base_url="https://fhir.example.org", content_types=())
@@ -115,13 +116,16 @@ class FakeItems:
         )
         self.rows[JOB, item] = replace(row, **fields)
 
-    async def find(self, job: str, item: int) -> ScrapedItem | None:
-        return self.rows.get((job, item))
+    async def find(self, job: str, items: Sequence[int]) -> Sequence[ScrapedItem | None]:
+        return [self.rows.get((job, item)) for item in items]
 
     async def body(self, job: str, item: int) -> bytes | None:
         return self.bodies.get((job, item))
 
-    async def attach(self, attachment: Attachment) -> Attached | Refusal:
+    async def attach(self, attachments: Sequence[Attachment]) -> Sequence[Outcome]:
+        return [self._attach(attachment) for attachment in attachments]
+
+    def _attach(self, attachment: Attachment) -> Attached | Refusal:
         if self.answers:
             answer = self.answers.pop(0)
         else:
@@ -154,7 +158,7 @@ class Bench:
         self.step = AttachingItems(self.items, self.sources, self.transfer, lambda: 5.0)
 
     async def once(self, item: int = 0, job: str = JOB) -> Any:
-        messages = await self.step.handle(Delivery(AttachDocument(job=job, item=item), None))
+        messages = await self.step.handle(Delivery(AttachDocuments(job=job, items=(item,)), None))
         (message,) = messages
         assert isinstance(message, Message)
         assert (message.topic, message.key) == (JOBS_EVENTS, job)
@@ -195,6 +199,45 @@ async def test_an_attachment_becomes_a_file_once(bench: Bench) -> None:
     assert await bench.content(attachment.stored) == b"hello"
     assert bench.opener.accepted == ["application/pdf"]
     assert not answer.open
+
+
+def _item_event(message: Message) -> ItemEvent | None:
+    return message.body if isinstance(message.body, ItemEvent) else None
+
+
+async def test_a_lot_is_attached_together_and_each_item_has_its_own_end(bench: Bench) -> None:
+    bench.opener.serve("Binary/1", b"hello")
+    bench.items.put(0, document({**PDF, "url": "Binary/404"}))
+    for item in (1, 2):
+        bench.items.put(item, document(PDF))
+    bench.items.put(3, document(PDF), cancelled=True)
+    bench.items.put(4, document({"data": "QUJD"}))
+    bench.items.answers = [Refusal.CONTENT_GONE]
+    delivery = Delivery(AttachDocuments(job=JOB, items=(0, 1, 2, 3, 4)), None)
+    for _ in range(2):
+        events: dict[int, Any] = {
+            event.item: event for it in await bench.step.handle(delivery) if (event := _item_event(it))
+        }
+        assert isinstance(events[0], ItemFailed)
+        assert isinstance(events[3], ItemCancelled)
+        assert [events[item].file for item in (1, 2, 4)] == [f"{item:024x}" for item in (1, 2, 4)]
+    assert [it.item for it in bench.items.attached] == [1, 2, 4, 1], "what was gone was brought again, alone"
+
+
+async def test_a_row_that_the_database_refuses_leaves_its_lot_alone(bench: Bench) -> None:
+    class Refusing(FakeItems):
+        async def attach(self, attachments: Sequence[Attachment]) -> Sequence[Outcome]:
+            outcomes = await super().attach(attachments)
+            return [ValueError() if it.item == 1 else o for it, o in zip(attachments, outcomes, strict=True)]
+
+    bench.items = Refusing()
+    bench.step = AttachingItems(bench.items, bench.sources, bench.transfer, lambda: 5.0)
+    for item in range(3):
+        bench.items.put(item, document({"data": "QUJD"}))
+    with pytest.raises(Partly) as caught:
+        await bench.step.handle(Delivery(AttachDocuments(job=JOB, items=(0, 1, 2)), None))
+    assert [(it.message.key, type(it.why)) for it in caught.value.rest] == [(f"{JOB}/1", ValueError)]
+    assert len(caught.value.messages) == 2
 
 
 async def test_inline_data_becomes_a_file_without_asking_the_source(bench: Bench) -> None:
@@ -278,7 +321,7 @@ async def test_what_may_pass_is_retried_and_says_so(bench: Bench) -> None:
         await bench.once()
     raised = retried.value
     assert (raised.code, raised.after, raised.status) == (ItemError.SOURCE_THROTTLED, 30, 429)
-    delivery = Delivery(AttachDocument(job=JOB, item=0), None)
+    delivery = Delivery(AttachDocuments(job=JOB, items=(0,)), None)
     (message,) = bench.step.reports.on_retry(delivery, Failure("source_throttled", 2, due=9.0))
     assert message.body == ItemRetrying(
         job=JOB, at=5.0, item=0, stage=Stage.ATTACH, code="source_throttled", attempt=2, due=9.0
@@ -336,7 +379,7 @@ async def test_a_command_about_nothing_is_rejected_and_its_item_failed(bench: Be
     for job, item in ((JOB, 0), (JOB, 1), (JOB, 2), ("no job", 0), (JOB, 2**40), (JOB, -1)):
         with pytest.raises(Reject):
             await bench.once(item, job)
-    delivery = Delivery(AttachDocument(job=JOB, item=0), None)
+    delivery = Delivery(AttachDocuments(job=JOB, items=(0,)), None)
     (message,) = bench.step.reports.on_dead(delivery, Failure("no code of items", 1))
     assert message.body == ItemFailed(job=JOB, at=5.0, item=0, stage=Stage.ATTACH, code="internal")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sluice_contracts.commands import FetchDocument, StartDocumentImport
+from sluice_contracts.commands import StartDocumentImport, WritePart
 from sluice_contracts.events import DocumentFetched, JobEvent, JobPlanned
 from sluice_contracts.topics import JOBS_DOCUMENT_IMPORT, JOBS_EVENTS, TOPICS
 from sluice_contracts.wire import Decoder, MalformedMessageError, UnknownTypeError, encode
@@ -38,8 +38,8 @@ def test_an_error_text_never_repeats_what_the_message_held() -> None:
 
 
 def test_a_topic_of_one_message_class_knows_its_own_type() -> None:
-    decoder = Decoder[FetchDocument](FetchDocument)
-    assert decoder.decode(b'{"type":"FetchDocument","job":"j","item":0}') == FetchDocument(job="j", item=0)
+    decoder = Decoder[WritePart](WritePart)
+    assert decoder.decode(b'{"type":"WritePart","job":"j","item":0}') == WritePart(job="j", item=0)
     with pytest.raises(UnknownTypeError):
         decoder.decode(b'{"type":"JobPlanned","job":"j","item":0}')
 
@@ -53,7 +53,7 @@ def test_no_two_topics_share_a_name_and_every_name_is_derived_once() -> None:
 
 def test_commands_and_events_are_frozen() -> None:
     with pytest.raises(AttributeError):
-        FetchDocument(job="j", item=0).item = 1  # type: ignore[misc]
+        WritePart(job="j", item=0).item = 1  # type: ignore[misc]
     assert StartDocumentImport.__struct_config__.frozen
     assert JobPlanned.__struct_config__.frozen
     assert JOBS_DOCUMENT_IMPORT.retries

@@ -11,13 +11,12 @@ from sluice_contracts import wire
 from sluice_contracts.commands import (
     CancelDocumentImport,
     DocumentImportCommand,
-    FetchDocument,
+    FetchDocuments,
     StartDocumentImport,
 )
 from sluice_contracts.events import ItemFailed, JobCancelled, JobPlanned, Stage
-from sluice_contracts.ids import item_key
 from sluice_contracts.topics import DOCUMENT_FETCH, JOBS_DOCUMENT_IMPORT, JOBS_EVENTS
-from sluice_fetcher.planner import Planner
+from sluice_fetcher.planner import LOT, Planner
 from sluice_streaming.memory import MemoryRecord
 from sluice_streaming.messages import Delivery, Message
 from sluice_streaming.outcomes import Failure, Reject, Unavailable
@@ -42,9 +41,7 @@ def record(value: bytes | None) -> MemoryRecord:
     return MemoryRecord(JOBS_DOCUMENT_IMPORT.name, 0, 0, JOB.encode(), value)
 
 
-async def test_a_start_becomes_items_one_command_each_and_the_event(
-    planner: Planner, store: MemoryDocuments
-) -> None:
+async def test_a_start_becomes_lots_of_items_and_the_event(planner: Planner, store: MemoryDocuments) -> None:
     messages = list(await planner.handle(delivery(start(3))))
     assert set(store.items) == {(JOB, number) for number in range(3)}
     assert messages[0].topic is JOBS_EVENTS
@@ -52,8 +49,7 @@ async def test_a_start_becomes_items_one_command_each_and_the_event(
     assert isinstance(planned, JobPlanned)
     assert (planned.items, planned.client, planned.subject, planned.at) == (3, "client", "subject", NOW)
     assert messages[1:] == [
-        Message(DOCUMENT_FETCH, item_key(JOB, number), FetchDocument(job=JOB, item=number))
-        for number in range(3)
+        Message(DOCUMENT_FETCH, f"{JOB}/0", FetchDocuments(job=JOB, items=(0, 1, 2)), (("items", b"0-2"),))
     ]
 
 
@@ -75,6 +71,15 @@ async def test_the_plan_says_which_servers_the_items_are_on(
     assert (planned.sources, planned.item_sources) == told
 
 
+@pytest.mark.parametrize("count", [1, LOT, LOT + 1, 100])
+async def test_every_item_is_in_one_lot(planner: Planner, count: int) -> None:
+    _, *lots = await planner.handle(delivery(start(count)))
+    items = [item for it in lots if isinstance(it.body, FetchDocuments) for item in it.body.items]
+    assert items == list(range(count))
+    assert len(lots) == -(-count // LOT)
+    assert len({it.key for it in lots}) == len(lots), "so that they spread over processes"
+
+
 async def test_a_second_delivery_changes_nothing_and_says_the_same(
     planner: Planner, store: MemoryDocuments
 ) -> None:
@@ -89,7 +94,7 @@ async def test_the_same_document_twice_in_a_job_is_two_items(
 ) -> None:
     item = start(1).items[0]
     command = StartDocumentImport(job=JOB, client="c", subject="s", submitted_at=0.0, items=(item, item))
-    assert len(await planner.handle(delivery(command))) == 3
+    assert len(await planner.handle(delivery(command))) == 2
     assert len(store.items) == 2
 
 
@@ -101,7 +106,7 @@ async def test_a_cancelled_job_stays_cancelled(
     for command in (*(reversed(commands) if cancel_first else commands), *commands):
         await planner.handle(delivery(command))
     assert store.cancelled == {JOB}
-    waiting = await store.find(JOB, 0)
+    (waiting,) = await store.find(JOB, [0])
     assert waiting is not None
     assert waiting.cancelled
 

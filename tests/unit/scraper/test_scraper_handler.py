@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from sluice_contracts.commands import AttachDocument, ScrapeDocument
+from sluice_contracts.commands import AttachDocuments, ScrapeDocuments
 from sluice_contracts.errors import ItemError
 from sluice_contracts.events import DocumentScraped, ItemCancelled, ItemFailed, ItemRetrying, Stage
-from sluice_contracts.ids import item_key, job_id
-from sluice_contracts.topics import DOCUMENT_ATTACH, JOBS_EVENTS
+from sluice_contracts.ids import job_id
+from sluice_contracts.topics import DOCUMENT_ATTACH, DOCUMENT_SCRAPE, JOBS_EVENTS
 from sluice_fhir.client import FetchedResource
 from sluice_fhir.scrape import Scraper
 from sluice_fhir.scrape_match import SchemaSet
@@ -21,8 +21,9 @@ from sluice_scraper.scraping import SETTLE_AT, Scraping
 from sluice_scraper.sources import SourceSchemas
 from sluice_scraper.store import FetchedItem, ScrapedItem
 from sluice_security.failure import SourceFailure
+from sluice_streaming.lots import lot
 from sluice_streaming.messages import Delivery, Message
-from sluice_streaming.outcomes import Failure, Reject, Retry
+from sluice_streaming.outcomes import Failure, Partly, Reject, Retry
 from support.scrape_source import BASE, SCHEMAS, MemorySource, document
 
 JOB = job_id(b"k" * 32, "client/subject", 1_700_000_000.0, 7)
@@ -50,7 +51,10 @@ class MemoryItems:
         if body is not None:
             self.bodies[JOB, item] = body
 
-    async def find(self, job: str, item: int) -> FetchedItem | None:
+    async def find(self, job: str, items: Sequence[int]) -> Sequence[FetchedItem | None]:
+        return [self._find(job, item) for item in items]
+
+    def _find(self, job: str, item: int) -> FetchedItem | None:
         row = self.rows.get((job, item))
         kept = self.kept.get((job, item))
         if row is None or kept is None:
@@ -62,8 +66,9 @@ class MemoryItems:
     async def body(self, job: str, item: int) -> bytes | None:
         return self.bodies.get((job, item))
 
-    async def keep(self, job: str, item: int, scraped: ScrapedItem) -> None:
-        self.kept.setdefault((job, item), scraped)
+    async def keep(self, job: str, scraped: Sequence[tuple[int, ScrapedItem]]) -> None:
+        for item, made in scraped:
+            self.kept.setdefault((job, item), made)
 
 
 class MemorySources:
@@ -99,8 +104,9 @@ class Scene:
             lambda: NOW,
         )
 
-    async def handle(self, item: int = 0, *, attempt: int = 1, job: str = JOB) -> Sequence[Message]:
-        return await self.scraping.handle(Delivery(ScrapeDocument(job=job, item=item), None, attempt))
+    async def handle(self, *items: int, attempt: int = 1, job: str = JOB) -> Sequence[Message]:
+        command = ScrapeDocuments(job=job, items=items or (0,))
+        return tuple(await self.scraping.handle(Delivery(command, None, attempt)))
 
     def metadata(self, item: int = 0) -> dict[str, Any]:
         found: dict[str, Any] = msgspec.json.decode(self.items.kept[JOB, item].metadata)
@@ -109,7 +115,7 @@ class Scene:
 
 def _passed_on(keys: int, warnings: int = 0, item: int = 0) -> tuple[Message, ...]:
     return (
-        Message(DOCUMENT_ATTACH, item_key(JOB, item), AttachDocument(job=JOB, item=item)),
+        lot(DOCUMENT_ATTACH, AttachDocuments(job=JOB, items=(item,))),
         Message(JOBS_EVENTS, JOB, DocumentScraped(job=JOB, at=NOW, item=item, keys=keys, warnings=warnings)),
     )
 
@@ -164,6 +170,32 @@ async def test_a_jobs_documents_share_what_they_refer_to() -> None:
         scene.items.put(item, DOCUMENT)
         await scene.handle(item)
     assert scene.source.reads == ["Patient/p1"]
+
+
+async def test_a_lot_shares_what_it_refers_to_and_is_passed_on_as_one() -> None:
+    scene = Scene()
+    for item in range(5):
+        scene.items.put(item, DOCUMENT, cancelled=item == 3)
+    messages = await scene.handle(0, 1, 2, 3, 4)
+    lots = [message.body for message in messages if message.topic is DOCUMENT_ATTACH]
+    assert lots == [AttachDocuments(job=JOB, items=(0, 1, 2, 4))]
+    events = [message.body for message in messages if message.topic is JOBS_EVENTS]
+    assert ItemCancelled(job=JOB, at=NOW, item=3) in events
+    assert {event.item for event in events if isinstance(event, DocumentScraped)} == {0, 1, 2, 4}
+    assert scene.source.reads == ["Patient/p1"]
+    assert set(await scene.handle(0, 1, 2, 3, 4)) == set(messages)
+
+
+async def test_an_item_that_lacks_its_document_leaves_its_lot() -> None:
+    scene = Scene()
+    scene.items.put(0, DOCUMENT)
+    scene.items.put(1, None)
+    with pytest.raises(Partly) as caught:
+        await scene.handle(0, 1)
+    assert tuple(caught.value.messages) == _passed_on(5)
+    (rest,) = caught.value.rest
+    assert rest.message == lot(DOCUMENT_SCRAPE, ScrapeDocuments(job=JOB, items=(1,)), key=JOB)
+    assert isinstance(rest.why, Reject)
 
 
 async def test_a_large_document_is_asked_for_by_itself() -> None:
@@ -265,7 +297,7 @@ async def test_a_choice_that_is_gone_falls_back_to_what_matches(caplog: pytest.L
 
 def test_a_command_that_is_given_up_fails_its_item() -> None:
     scene = Scene()
-    delivery = Delivery(ScrapeDocument(job=JOB, item=3), None, 8)
+    delivery = Delivery(ScrapeDocuments(job=JOB, items=(3,)), None, 8)
     for code, told in (
         (ItemError.SOURCE_TIMEOUT, ItemError.SOURCE_TIMEOUT),
         ("time_limit", ItemError.INTERNAL),
@@ -278,7 +310,7 @@ def test_a_command_that_is_given_up_fails_its_item() -> None:
 
 def test_an_item_that_waits_to_be_tried_again_is_told() -> None:
     scene = Scene()
-    delivery = Delivery(ScrapeDocument(job=JOB, item=3), None, 2)
+    delivery = Delivery(ScrapeDocuments(job=JOB, items=(3,)), None, 2)
     retrying = ItemRetrying(
         job=JOB,
         at=NOW,

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from sluice_contracts.commands import FetchDocument
+from sluice_contracts.commands import WritePart
 from sluice_contracts.events import ItemCancelled, ItemEvent, ItemFailed, ItemRetrying, Stage
 from sluice_contracts.ids import item_key, item_of_key
-from sluice_contracts.topics import DOCUMENT_FETCH
+from sluice_contracts.topics import BULK_EXPORT_PARTS
 from sluice_contracts.wire import Decoder, encode
 from sluice_streaming.clock import ManualClock
 from sluice_streaming.handling import Handling
@@ -22,7 +22,7 @@ from sluice_streaming.step import Step
 
 JOB = "01890a5d-ac96-8000-8000-000000000000"
 NOW = 1_700_000_000.0
-COMMAND = FetchDocument(job=JOB, item=3)
+COMMAND = WritePart(job=JOB, item=3)
 REPORTS = ItemReports(Stage.FETCH, lambda: NOW)
 
 
@@ -36,18 +36,20 @@ def failed(code: str, status: int | None = None) -> ItemFailed:
 
 
 async def test_the_status_of_the_last_attempt_is_in_the_event_that_ends_the_item() -> None:
-    async def refuse(_delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def refuse(_delivery: Delivery[WritePart]) -> Sequence[Message]:
         raise Retry("source_unavailable", status=503)
 
-    step: Step[FetchDocument] = Step(
-        topic=DOCUMENT_FETCH,
+    step: Step[WritePart] = Step(
+        topic=BULK_EXPORT_PARTS,
         handle=refuse,
         on_dead=REPORTS.on_dead,
         on_retry=REPORTS.on_retry,
         max_attempts=2,
     )
-    headers = History(2, DOCUMENT_FETCH.name, 0, 0).headers("source_timeout")
-    record = MemoryRecord(DOCUMENT_FETCH.name, 0, 0, item_key(JOB, 3).encode(), encode(COMMAND), headers, 0)
+    headers = History(2, BULK_EXPORT_PARTS.name, 0, 0).headers("source_timeout")
+    record = MemoryRecord(
+        BULK_EXPORT_PARTS.name, 0, 0, item_key(JOB, 3).encode(), encode(COMMAND), headers, 0
+    )
     _, said = (await Handling(step, ManualClock(NOW)).handle(record)).records
     decoder: Decoder[ItemEvent] = Decoder(ItemFailed)
     assert decoder.decode(said.value or b"") == failed("source_unavailable", 503)
@@ -55,14 +57,14 @@ async def test_the_status_of_the_last_attempt_is_in_the_event_that_ends_the_item
 
 @pytest.mark.parametrize("code", ["malformed", "time_limit", "internal"])
 def test_a_code_that_items_do_not_have_is_told_as_internal(code: str) -> None:
-    record = MemoryRecord(DOCUMENT_FETCH.name, 0, 0, item_key(JOB, 3).encode(), b"{", (), 0)
+    record = MemoryRecord(BULK_EXPORT_PARTS.name, 0, 0, item_key(JOB, 3).encode(), b"{", (), 0)
     assert bodies(REPORTS.on_dead(record, Failure(code, 1))) == [failed("internal")]
     assert bodies(REPORTS.on_dead(Delivery(COMMAND, record), Failure(code, 1))) == [failed("internal")]
 
 
 @pytest.mark.parametrize(("job", "item"), [("no job", 0), (JOB.upper(), 0), (JOB, -1), (JOB, 2**31)])
 def test_nothing_is_said_of_what_cannot_be_an_item(job: str, item: int) -> None:
-    command = FetchDocument(job=job, item=item)
+    command = WritePart(job=job, item=item)
     assert not is_item(command)
     assert REPORTS.on_dead(Delivery(command, None), Failure("internal", 1)) == ()
 
@@ -70,7 +72,7 @@ def test_nothing_is_said_of_what_cannot_be_an_item(job: str, item: int) -> None:
 @pytest.mark.parametrize("key", [None, b"", b"/", JOB.encode(), f"{JOB}/x".encode(), b"\xff/1", b"x/1"])
 def test_nothing_is_said_of_a_key_that_names_no_item(key: bytes | None) -> None:
     assert item_of_key(key) is None
-    record = MemoryRecord(DOCUMENT_FETCH.name, 0, 0, key, b"{", (), 0)
+    record = MemoryRecord(BULK_EXPORT_PARTS.name, 0, 0, key, b"{", (), 0)
     assert REPORTS.on_dead(record, Failure("malformed", 1)) == ()
 
 

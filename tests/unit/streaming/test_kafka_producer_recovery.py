@@ -16,14 +16,14 @@ from aiokafka.errors import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice_contracts.topics import DOCUMENT_FETCH
+from sluice_contracts.topics import BULK_EXPORT_PARTS
 from sluice_streaming import kafka_producer
 from sluice_streaming.kafka_lot import ALONE_BYTES
 from sluice_streaming.kafka_partition import partition_of
 from sluice_streaming.kafka_producer import KafkaProducer
 from sluice_streaming.messages import Message, Outgoing
 from sluice_streaming.outcomes import Unavailable
-from support.streams import fetch, until
+from support.streams import until, write
 
 RECORD = Outgoing("topic", b"k", b"v", (("h", b"1"),))
 
@@ -162,7 +162,7 @@ async def test_publishing_is_given_up_when_patience_ends(inners: list[Inner]) ->
     await made.start()
     await made.publish([])
     with pytest.raises(Unavailable, match="kafka"):
-        await made.publish([Message(DOCUMENT_FETCH, "k", fetch(1))])
+        await made.publish([Message(BULK_EXPORT_PARTS, "k", write(1))])
     assert len(inners) == 1, "a slow broker is no reason for a new producer"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sluice_contracts.commands import FetchDocument
+from sluice_contracts.commands import WritePart
 from sluice_contracts.topics import RETRY_TIERS, Topic
 from sluice_streaming.lane import HIGH, HIGH_BYTES, WINDOW, Lane
 from sluice_streaming.memory import MemoryRecord
@@ -12,14 +12,14 @@ from sluice_streaming.messages import Delivery, Headers, Message, Partition
 from sluice_streaming.step import Step
 
 
-async def handle(_delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+async def handle(_delivery: Delivery[WritePart]) -> Sequence[Message]:
     return ()
 
 
 def lane(topic: str = "t", *, ordered: bool = False) -> Lane:
     declared = Topic(
         name="t",
-        messages=FetchDocument,
+        messages=WritePart,
         key="",
         producers=(),
         consumers=(),

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from sluice_contracts.commands import FetchDocument
-from sluice_contracts.topics import DOCUMENT_FETCH
+from sluice_contracts.commands import WritePart
+from sluice_contracts.topics import BULK_EXPORT_PARTS
 from sluice_streaming import worker as worker_module
 from sluice_streaming.backend import Assignee
 from sluice_streaming.clock import ManualClock
@@ -22,23 +22,23 @@ from sluice_streaming.outcomes import Retry
 from sluice_streaming.step import Handler, Step
 from sluice_streaming.watchdog import Stuck, Watchdog
 from sluice_streaming.worker import Worker
-from support.streams import fetch, running, until
+from support.streams import running, until, write
 
 QUICK = Limits(commit_every=0.01, drain=1.0, stop=1.0)
 
 
 def message(item: int) -> Message:
-    return Message(DOCUMENT_FETCH, f"job/{item}", fetch(item))
+    return Message(BULK_EXPORT_PARTS, f"job/{item}", write(item))
 
 
 def worker(
     broker: MemoryBroker,
-    handle: Handler[FetchDocument],
+    handle: Handler[WritePart],
     *,
     limits: Limits = QUICK,
     clock: ManualClock | None = None,
 ) -> Worker:
-    step = Step(topic=DOCUMENT_FETCH, handle=handle)
+    step = Step(topic=BULK_EXPORT_PARTS, handle=handle)
     return Worker(broker, "group", [step], limits=limits, clock=clock, concurrency=4)
 
 
@@ -51,7 +51,7 @@ async def test_retries_come_back_when_they_are_due_and_in_order() -> None:
     clock = ManualClock()
     broker, start, seen = MemoryBroker(clock=clock), clock.now(), []
 
-    async def handle(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def handle(delivery: Delivery[WritePart]) -> Sequence[Message]:
         seen.append((round(clock.now() - start, 3), delivery.command.item, delivery.attempt))
         if delivery.attempt < 4:
             raise Retry("source_throttled")
@@ -83,16 +83,16 @@ async def test_poison_without_end_pauses_the_worker_instead_of_eating_the_topic(
     clock = ManualClock()
     broker, handled = MemoryBroker(clock=clock, partitions=1), []
 
-    async def handle(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def handle(delivery: Delivery[WritePart]) -> Sequence[Message]:
         handled.append(delivery.command.item)
         return ()
 
     limits = Limits(commit_every=0.01, letters=5, letter_window=60, stop=0.2)
     working = worker(broker, handle, limits=limits, clock=clock)
     for _ in range(20):
-        broker.append(Outgoing(DOCUMENT_FETCH.name, b"k", b"not json"))
+        broker.append(Outgoing(BULK_EXPORT_PARTS.name, b"k", b"not json"))
     await broker.publish(message(1))
-    dead = DOCUMENT_FETCH.dead
+    dead = BULK_EXPORT_PARTS.dead
     async with running(working):
         await until(lambda: len(broker.records(dead)) == 5)
         await until(lambda: "dead letters" in str(working.ready()))
@@ -119,24 +119,24 @@ def test_the_cap_counts_a_sliding_window() -> None:
 async def test_results_too_large_to_publish_become_a_dead_letter() -> None:
     broker = MemoryBroker(max_bytes=1000)
 
-    async def handle(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
-        return (Message(DOCUMENT_FETCH, "k", fetch(1, job="x" * 2000)),)
+    async def handle(delivery: Delivery[WritePart]) -> Sequence[Message]:
+        return (Message(BULK_EXPORT_PARTS, "k", write(1, job="x" * 2000)),)
 
     await broker.publish(message(0))
     async with running(worker(broker, handle)):
-        await until(lambda: bool(broker.records(DOCUMENT_FETCH.dead)))
+        await until(lambda: bool(broker.records(BULK_EXPORT_PARTS.dead)))
         await until(lambda: sum(broker.committed("group").values()) == 1)
-    (letter,) = broker.records(DOCUMENT_FETCH.dead)
+    (letter,) = broker.records(BULK_EXPORT_PARTS.dead)
     assert letter.value is None
 
 
 async def test_a_log_that_goes_away_is_waited_for_without_handling_again() -> None:
     broker, gate, handled = MemoryBroker(), asyncio.Event(), []
 
-    async def handle(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def handle(delivery: Delivery[WritePart]) -> Sequence[Message]:
         handled.append(delivery.command.item)
         await gate.wait()
-        return (Message(DOCUMENT_FETCH, "other", fetch(1000 + delivery.command.item)),)
+        return (Message(BULK_EXPORT_PARTS, "other", write(1000 + delivery.command.item)),)
 
     working = worker(broker, handle)
     async with running(working):
@@ -167,7 +167,7 @@ class SleepingConsumer(MemoryConsumer):
 async def test_a_consumer_that_silently_stopped_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_module, "_LAG_EVERY", 0.01)
 
-    async def handle(_delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def handle(_delivery: Delivery[WritePart]) -> Sequence[Message]:
         return ()
 
     broker = Sleeper()
@@ -202,9 +202,9 @@ async def test_a_delivery_that_breaks_ends_the_worker_rather_than_lose_its_recor
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     broker = MemoryBroker(max_bytes=-1)  # nothing can be published, not even a letter without a value
-    broker.append(Outgoing(DOCUMENT_FETCH.name, b"k", b"not json"))
+    broker.append(Outgoing(BULK_EXPORT_PARTS.name, b"k", b"not json"))
 
-    async def handle(_delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def handle(_delivery: Delivery[WritePart]) -> Sequence[Message]:
         return ()
 
     with caplog.at_level(logging.CRITICAL), pytest.raises(RuntimeError, match="broke"):
@@ -216,7 +216,7 @@ async def test_a_delivery_that_breaks_ends_the_worker_rather_than_lose_its_recor
 async def test_a_worker_that_waits_for_its_log_can_be_stopped() -> None:
     broker = MemoryBroker(available=False)
 
-    async def handle(_delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def handle(_delivery: Delivery[WritePart]) -> Sequence[Message]:
         return ()
 
     working = worker(broker, handle)
@@ -229,13 +229,13 @@ async def test_a_crashed_member_is_replaced_and_commits_nothing_more() -> None:
     broker = MemoryBroker()
     handled: list[int] = []
 
-    async def handle(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def handle(delivery: Delivery[WritePart]) -> Sequence[Message]:
         handled.append(delivery.command.item)
         return ()
 
     hung = asyncio.Event()
 
-    async def hang(_delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def hang(_delivery: Delivery[WritePart]) -> Sequence[Message]:
         hung.set()
         await asyncio.Event().wait()
         return ()
@@ -256,7 +256,7 @@ async def test_a_crashed_member_is_replaced_and_commits_nothing_more() -> None:
 async def test_a_partition_that_moves_leaves_its_unfinished_deliveries_to_the_new_owner() -> None:
     broker, cancelled, handled = MemoryBroker(), [], []
 
-    async def hang(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def hang(delivery: Delivery[WritePart]) -> Sequence[Message]:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -264,7 +264,7 @@ async def test_a_partition_that_moves_leaves_its_unfinished_deliveries_to_the_ne
             raise
         return ()
 
-    async def handle(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def handle(delivery: Delivery[WritePart]) -> Sequence[Message]:
         handled.append(delivery.command.item)
         return ()
 
@@ -283,21 +283,21 @@ async def test_a_partition_that_moves_leaves_its_unfinished_deliveries_to_the_ne
 async def test_what_finishes_after_its_partition_moved_does_not_count() -> None:
     broker, gate, started = MemoryBroker(partitions=1), asyncio.Event(), asyncio.Event()
 
-    async def stubborn(delivery: Delivery[FetchDocument]) -> Sequence[Message]:
+    async def stubborn(delivery: Delivery[WritePart]) -> Sequence[Message]:
         started.set()
         while not gate.is_set():
             try:
                 await gate.wait()
             except asyncio.CancelledError:
                 continue  # a handler that will not be cancelled
-        return (Message(DOCUMENT_FETCH, "late", fetch(99)),)
+        return (Message(BULK_EXPORT_PARTS, "late", write(99)),)
 
     await broker.publish(message(0))
     first = worker(broker, stubborn, limits=Limits(commit_every=0.01, drain=0.05, stop=0.05))
     async with running(first):
         await started.wait()
-        await first.revoked([Partition(DOCUMENT_FETCH.name, 0)])
+        await first.revoked([Partition(BULK_EXPORT_PARTS.name, 0)])
         gate.set()
         await until(lambda: first._dispatcher.busy == 0)
     assert broker.committed("group") == {}
-    assert [body.item for body in broker.bodies(DOCUMENT_FETCH)] == [0], "nor is what it led to published"
+    assert [body.item for body in broker.bodies(BULK_EXPORT_PARTS)] == [0], "nor is what it led to published"

@@ -71,16 +71,22 @@ class ItemCommand(Command, frozen=True, kw_only=True):
     item: int
 
 
-class FetchDocument(ItemCommand, frozen=True, kw_only=True, tag="FetchDocument"):
-    """GET the item's DocumentReference from its source."""
+class LotCommand(Command, frozen=True, kw_only=True):
+    """A command about a lot: some items of one job. `items` are their positions in the request, from 0."""
+
+    items: tuple[int, ...]
 
 
-class ScrapeDocument(ItemCommand, frozen=True, kw_only=True, tag="ScrapeDocument"):
-    """Make the item's metadata from its DocumentReference and what that refers to."""
+class FetchDocuments(LotCommand, frozen=True, kw_only=True, tag="FetchDocuments"):
+    """GET the items' DocumentReferences from their sources."""
 
 
-class AttachDocument(ItemCommand, frozen=True, kw_only=True, tag="AttachDocument"):
-    """Bring the item's attachment into the object store and its file into its folder."""
+class ScrapeDocuments(LotCommand, frozen=True, kw_only=True, tag="ScrapeDocuments"):
+    """Make the items' metadata from their DocumentReferences and what those refer to."""
+
+
+class AttachDocuments(LotCommand, frozen=True, kw_only=True, tag="AttachDocuments"):
+    """Bring the items' attachments into the object store and their files into their folders."""
 
 
 DocumentImportCommand = StartDocumentImport | CancelDocumentImport

@@ -14,11 +14,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from collections.abc import Iterable
+from itertools import groupby
 from uuid import UUID
 
 _MAC_BITS = 42
 _NONCE_BITS = 32
 _LONGEST_ITEM = 10
+_RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
+MOST_IN_LOT = 100
+"""The most items that one command may be about."""
 # A job id is written one way only, so that one job has one key on Kafka and one row.
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -73,3 +78,27 @@ def item_of_key(key: bytes | None) -> tuple[str, int] | None:
     if not (is_job_id(job) and item.isdigit() and len(item) < _LONGEST_ITEM):
         return None
     return job, int(item)
+
+
+def items_text(items: Iterable[int]) -> str:
+    """Write items as ranges, in order, such as `0-4,7`."""
+    text: list[str] = []
+    ordered = sorted(set(items))
+    for _, run in groupby(enumerate(ordered), lambda pair: pair[1] - pair[0]):
+        numbers = [number for _, number in run]
+        text.append(str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}")
+    return ",".join(text)
+
+
+def items_of_text(text: str) -> tuple[int, ...]:
+    """Give the items that `items_text` wrote so; none if this is no such text, or names more than a lot's."""
+    items: list[int] = []
+    for part in text.split(","):
+        ends = _RANGE.fullmatch(part)
+        if ends is None:
+            return ()
+        first, last = int(ends[1]), int(ends[2] or ends[1])
+        if not first <= last < first + MOST_IN_LOT - len(items):
+            return ()
+        items += range(first, last + 1)
+    return tuple(items)

@@ -86,15 +86,15 @@ JOBS_DOCUMENT_IMPORT = Topic(
 )
 DOCUMENT_FETCH = Topic(
     name="document.fetch",
-    messages=commands.FetchDocument,
-    key="job and item, so that one job's items spread over processes",
+    messages=commands.FetchDocuments,
+    key="job and the lot's first item, so that one job's lots spread over processes",
     producers=("fetcher",),
     consumers=("fetcher",),
     retries=RETRY_TIERS,
 )
 DOCUMENT_SCRAPE = Topic(
     name="document.scrape",
-    messages=commands.ScrapeDocument,
+    messages=commands.ScrapeDocuments,
     key="job, so that what a job's items refer to in common is fetched by one process, once",
     producers=("fetcher",),
     consumers=("scraper",),
@@ -102,8 +102,8 @@ DOCUMENT_SCRAPE = Topic(
 )
 DOCUMENT_ATTACH = Topic(
     name="document.attach",
-    messages=commands.AttachDocument,
-    key="job and item, so that one job's attachments spread over processes",
+    messages=commands.AttachDocuments,
+    key="job and the lot's first item, so that one job's lots spread over processes",
     producers=("scraper",),
     consumers=("attacher",),
     retries=RETRY_TIERS,

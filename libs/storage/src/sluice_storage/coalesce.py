@@ -1,14 +1,15 @@
-"""Group commit: many callers each bring one row, one statement writes them all.
+"""Group commit: many callers each bring a few rows, one statement writes them all.
 
-Handlers work on one item at a time, which keeps them simple; the database is happiest with a hundred rows
-per statement. A `Coalescer` stands between: while one batch is being written the next one gathers, and no
-batch begins sooner than a short pace after the one before. So batches grow by themselves under load, and a
-lone caller waits for nobody.
+Handlers work on one lot of items at a time, which keeps them simple; the database is happiest with a hundred
+rows per statement. A `Coalescer` stands between: while one batch is being written the next one gathers, and
+no batch begins sooner than a short pace after the one before. So batches grow by themselves under load, and
+a lone caller waits for nobody.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -29,7 +30,7 @@ class Coalescer(Generic[Row, Result]):
         Does the work for a batch and gives one result per row, in order. An exception it raises reaches
         every caller of that batch.
     limit
-        The most rows in one batch.
+        The most rows in one batch; rows brought together stay together, even if they are more.
     lanes
         How many batches may be under way at once.
     pace
@@ -51,20 +52,28 @@ class Coalescer(Generic[Row, Result]):
         self._next = 0.0  # when the next batch may begin, by the loop's clock
         self._start: asyncio.Handle | None = None
         self._soon = False  # whether `_start` waits for nothing
-        self._waiting: list[tuple[Row, asyncio.Future[Result]]] = []
+        self._waiting: deque[tuple[Sequence[Row], asyncio.Future[list[Result]]]] = deque()
+        self._count = 0  # of the rows in it
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self, row: Row) -> Result:
         """Give the result of `row`, once the batch it joined is done."""
+        return (await self.all((row,)))[0]
+
+    async def all(self, rows: Sequence[Row]) -> list[Result]:
+        """Give the results of `rows`, in order, once the batch they joined is done."""
+        if not rows:
+            return []
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = loop.create_future()
-        self._waiting.append((row, future))
+        future: asyncio.Future[list[Result]] = loop.create_future()
+        self._waiting.append((rows, future))
+        self._count += len(rows)
         self._plan_start(loop)
         return await future
 
     def _plan_start(self, loop: asyncio.AbstractEventLoop) -> None:
         """See to it that the rows that wait become a batch, unless the end of another will."""
-        pause = 0.0 if len(self._waiting) >= self._limit else self._next - loop.time()
+        pause = 0.0 if self._count >= self._limit else self._next - loop.time()
         if not self._free or (self._start is not None and (pause > 0 or self._soon)):
             return
         if self._start is not None:
@@ -78,20 +87,29 @@ class Coalescer(Generic[Row, Result]):
         self._start = None
         self._next = loop.time() + self._pace
         while self._waiting and self._free:
-            batch, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
+            batch = [self._waiting.popleft()]
+            size = len(batch[0][0])
+            while self._waiting and size + len(self._waiting[0][0]) <= self._limit:
+                batch.append(self._waiting.popleft())
+                size += len(batch[-1][0])
+            self._count -= size
             self._free -= 1
             task = loop.create_task(self._flush(batch))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _flush(self, batch: list[tuple[Row, asyncio.Future[Result]]]) -> None:
+    async def _flush(self, batch: list[tuple[Sequence[Row], asyncio.Future[list[Result]]]]) -> None:
+        rows = batch[0][0] if len(batch) == 1 else [row for brought, _ in batch for row in brought]
         try:
-            results = await self._run([row for row, _ in batch])
-            if len(results) != len(batch):
-                raise RuntimeError(f"{len(batch)} rows gave {len(results)} results")
-            for (_, future), result in zip(batch, results, strict=True):
+            results = list(await self._run(rows))
+            if len(results) != len(rows):
+                raise RuntimeError(f"{len(rows)} rows gave {len(results)} results")
+            begin = 0
+            for brought, future in batch:
+                end = begin + len(brought)
                 if not future.done():
-                    future.set_result(result)
+                    future.set_result(results[begin:end])
+                begin = end
         except BaseException as error:
             for _, future in batch:
                 if not future.done():

@@ -1,7 +1,8 @@
 """Dispatch: which waiting record is handled next, and the life of each delivery until it is settled.
 
-A delivery holds one of the slots while it is in its handler, so `concurrency` bounds the effects under way.
-It gives the slot back before it waits for acknowledgements, so latency to the log does not bound the rate.
+A delivery holds a slot for each of its items while it is in its handler, so `concurrency` bounds the effects
+under way. It gives them back before it waits for acknowledgements, so latency to the log does not bound the
+rate; those of items that are passed on ahead of the rest it gives back then.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import perf_counter
 
 import structlog
@@ -16,7 +18,7 @@ import structlog
 from sluice_streaming import metrics
 from sluice_streaming.backend import Producer
 from sluice_streaming.clock import Clock
-from sluice_streaming.handling import DEAD, DONE, RETRIED, SKIPPED, Handling, Settlement
+from sluice_streaming.handling import DEAD, DONE, RETRIED, SKIPPED, Ahead, Handling, Settlement
 from sluice_streaming.lane import Lane
 from sluice_streaming.letters import LetterCap
 from sluice_streaming.limits import Limits
@@ -31,6 +33,34 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 
 
+class _Slots:
+    """The slots that one delivery holds: one for each of its items that is not passed on yet."""
+
+    __slots__ = ("_dispatcher", "_held", "weight")
+
+    def __init__(self, dispatcher: Dispatcher, weight: int) -> None:
+        self.weight = weight
+        self._dispatcher = dispatcher
+        self._held = 0
+        self.take()
+
+    def take(self) -> None:
+        """Hold all of them (again)."""
+        held, self._held = self._held, self.weight
+        self._dispatcher.slots(held - self.weight)
+
+    def give(self, count: int) -> None:
+        """Give up to `count` of them back."""
+        given = min(count, self._held)
+        self._held -= given
+        self._dispatcher.slots(given)
+
+
+def _count_pieces(record: Record, settlement: Settlement) -> None:
+    for outcome, code in settlement.pieces:
+        metrics.FAILED.labels(record.topic, outcome, code).inc()
+
+
 class Dispatcher:
     """Runs deliveries of the lanes it is given.
 
@@ -41,7 +71,7 @@ class Dispatcher:
     handlings
         One per topic name, retry tiers included.
     concurrency
-        The most handlers at once.
+        As long as fewer items are in handlers, one more delivery begins.
     drained
         Called with a lane that has room for more records.
     """
@@ -103,7 +133,7 @@ class Dispatcher:
     def pump(self) -> None:
         """Begin deliveries while there are slots and records that may be handled."""
         ready, now = self._ready, self._clock.now()
-        while ready and self._free and self._open and not self._holding:
+        while ready and self._free > 0 and self._open and not self._holding:
             if len(self._tasks) >= self._unsettled_limit:
                 return
             lane = ready[0]
@@ -114,8 +144,12 @@ class Dispatcher:
                 self._set_alarm(lane, now)
                 continue
             ready.rotate(-1)
-            self._free -= 1
-            task = asyncio.get_running_loop().create_task(self._deliver(lane, record))
+            handling = self._handlings[record.topic]
+            command = handling.read(record)
+            slots = _Slots(self, handling.weigh(command))
+            task = asyncio.get_running_loop().create_task(
+                self._deliver(lane, record, handling, command, slots)
+            )
             self._tasks[task] = lane
             task.add_done_callback(self._ended)
             if lane.paused and lane.low:
@@ -164,14 +198,15 @@ class Dispatcher:
         self.offer(lane)
         self.pump()
 
-    async def _deliver(self, lane: Lane, record: Record) -> None:
+    async def _deliver(
+        self, lane: Lane, record: Record, handling: Handling[object], command: object, slots: _Slots
+    ) -> None:
         bind(continued(header(record.headers, TRACEPARENT)))
-        handling = self._handlings[record.topic]
+        ahead = partial(self._pass_on, lane, record, slots)
         try:
-            settlement = await self._handle(handling, record)
+            settlement = await self._handle(handling, record, command, ahead, slots)
         finally:
-            self._free += 1
-            self.pump()
+            slots.give(slots.weight)
         if settlement.capped:
             await self._admit_letter(record)
         settlement = await self._publish(lane, handling, record, settlement)
@@ -183,20 +218,42 @@ class Dispatcher:
         self._handled[record.topic, settlement.outcome].inc()
         if settlement.code:
             metrics.FAILED.labels(record.topic, settlement.outcome, settlement.code).inc()
+        _count_pieces(record, settlement)
 
-    async def _handle(self, handling: Handling[object], record: Record) -> Settlement:
+    async def _handle(
+        self, handling: Handling[object], record: Record, command: object, ahead: Ahead, slots: _Slots
+    ) -> Settlement:
         pause = _FIRST_PAUSE
         while True:
             begun = perf_counter()
             try:
-                settlement = await handling.handle(record)
+                settlement = await handling.handle(record, command, ahead)
             except Unavailable as away:
                 await self._wait_for(away.what, pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
+                # It begins again with all of its items.
+                slots.take()
                 continue
             if settlement.outcome != SKIPPED:
                 self._seconds[record.topic].observe(perf_counter() - begun)
             return settlement
+
+    async def _pass_on(
+        self,
+        lane: Lane,
+        record: Record,
+        slots: _Slots,
+        settlement: Settlement,
+        done: int,
+    ) -> None:
+        """Publish what a part of a delivery came to; the rest goes on."""
+        slots.give(done)
+        if settlement.capped:
+            await self._admit_letter(record)
+        if not lane.fenced:
+            await self._producer.send(settlement.records)
+            self.settled += 1
+            _count_pieces(record, settlement)
 
     async def _publish(
         self, lane: Lane, handling: Handling[object], record: Record, settlement: Settlement
@@ -235,6 +292,12 @@ class Dispatcher:
             await self._clock.sleep(pause)
         finally:
             self._away[what] -= 1
+
+    def slots(self, count: int) -> None:
+        """Take `count` slots back from deliveries, or give them (negative)."""
+        self._free += count
+        if count > 0:
+            self.pump()
 
     def _set_alarm(self, lane: Lane, now: float) -> None:
         due = None if lane.closed else lane.due()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import structlog
@@ -15,13 +15,15 @@ from sluice_streaming.cancelling import being_cancelled
 from sluice_streaming.clock import Clock
 from sluice_streaming.letters import dead_letter
 from sluice_streaming.limits import Limits
-from sluice_streaming.messages import Delivery, Message, Outgoing, Record, outgoing
+from sluice_streaming.messages import Delivery, Headers, Message, Outgoing, Record, outgoing
 from sluice_streaming.outcomes import (
     INTERNAL,
     MALFORMED,
     TIME_LIMIT,
     Failure,
+    Partly,
     Reject,
+    Rest,
     Retry,
     Unavailable,
 )
@@ -49,15 +51,35 @@ class Settlement(Struct, frozen=True):
     records
         To be published, all of them, before the record counts as done.
     capped
-        It is a dead letter that the cap on dead letters counts.
+        It is a dead letter, or some of its pieces are, that the cap on dead letters counts.
     code
         Why it was retried or is dead.
+    pieces
+        Of a delivery that was done in part: outcome and code of each piece of the rest.
     """
 
     outcome: str
     records: tuple[Outgoing, ...] = ()
     capped: bool = False
     code: str = ""
+    pieces: tuple[tuple[str, str], ...] = ()
+
+
+Ahead = Callable[[Settlement, int], Awaitable[None]]
+"""Publishes what a part of a delivery came to, and gives so many of its slots free."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """The record that a piece of a delivery would have come in; its place is the whole one's."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp: int
 
 
 class Handling(Generic[C]):
@@ -69,23 +91,46 @@ class Handling(Generic[C]):
         self._clock = clock
         self._decoder: wire.Decoder[C] = wire.Decoder(step.topic.messages)
 
-    async def handle(self, record: Record) -> Settlement:
-        """Decode, call the handler and turn what it did into a settlement.
+    def read(self, record: Record) -> C | wire.MalformedMessageError:
+        """Decode a record, or say what is wrong with it."""
+        return self._decoder.decode_each((record.value or b"",))[0]
+
+    def weigh(self, command: C | wire.MalformedMessageError) -> int:
+        """Give how many slots handling takes, from 1."""
+        weigh = self._step.weigh
+        return 1 if weigh is None or isinstance(command, wire.MalformedMessageError) else weigh(command)
+
+    async def handle(
+        self,
+        record: Record,
+        command: C | wire.MalformedMessageError | None = None,
+        ahead: Ahead | None = None,
+    ) -> Settlement:
+        """Call the handler and turn what it did into a settlement.
+
+        Parameters
+        ----------
+        command
+            What `read` gave.
+        ahead
+            Takes what the handler passes on before its end.
 
         Raises
         ------
         Unavailable
             Something that everything needs is away: call again later, with the same record.
         """
-        try:
-            command = self._decoder.decode(record.value or b"")
-        except wire.UnknownTypeError:
+        if command is None:
+            command = self.read(record)
+        if isinstance(command, wire.UnknownTypeError):
             return Settlement(SKIPPED)
-        except wire.MalformedMessageError as error:
-            log.warning("malformed message", **_place(record), reason=str(error))
+        if isinstance(command, wire.MalformedMessageError):
+            log.warning("malformed message", **_place(record), reason=str(command))
             return self._dead(record, record, History.of(record), Reject(MALFORMED))
         history = History.of(record)
         delivery = Delivery(command, record, history.attempt)
+        if ahead is not None and self._step.weigh is not None:
+            delivery = Delivery(command, record, history.attempt, _PassOn(self, delivery, history, ahead))
         try:
             messages = await self._call(delivery)
             return Settlement(DONE, tuple([outgoing(message) for message in messages]))
@@ -95,13 +140,11 @@ class Handling(Generic[C]):
             if being_cancelled():
                 raise
             # Something the handler waited for was cancelled, not the delivery.
-            return self._fault(delivery, history, error)
-        except Retry as outcome:
-            return self._again(delivery, history, outcome)
-        except Reject as outcome:
-            return self._dead(delivery, record, history, outcome)
+            return self._failed(delivery, history, error)
+        except Partly as outcome:
+            return self.partly(delivery, history, outcome.messages, outcome.rest)
         except Exception as error:
-            return self._fault(delivery, history, error)
+            return self._failed(delivery, history, error)
 
     def refuse(self, record: Record, code: str) -> Settlement:
         """Give the settlement of a record whose results cannot be published, without its value."""
@@ -110,6 +153,32 @@ class Handling(Generic[C]):
         letter = Outgoing(letter.topic, letter.key, None, letter.headers)
         messages = self._spoken(self._step.on_dead, record, Failure(code, history.attempt))
         return Settlement(DEAD, (letter, *messages), capped=True, code=code)
+
+    def partly(
+        self, delivery: Delivery[C], history: History, messages: Sequence[Message], rest: Sequence[Rest]
+    ) -> Settlement:
+        """Give the settlement of what was done, and of each piece that was not."""
+        records = [outgoing(message) for message in messages]
+        pieces = []
+        capped = False
+        for piece in rest:
+            own = outgoing(piece.message)
+            whole: Record = delivery.record
+            record = _Piece(
+                whole.topic,
+                whole.partition,
+                whole.offset,
+                own.key,
+                own.value,
+                own.headers,
+                whole.timestamp,
+            )
+            command: Any = piece.message.body
+            settled = self._failed(Delivery(command, record, history.attempt), history, piece.why)
+            records += settled.records
+            capped = capped or settled.capped
+            pieces.append((settled.outcome, settled.code))
+        return Settlement(DONE, tuple(records), capped, pieces=tuple(pieces))
 
     async def _call(self, delivery: Delivery[C]) -> Sequence[Message]:
         scope = asyncio.timeout(self._step.time_limit)
@@ -121,7 +190,11 @@ class Handling(Generic[C]):
                 raise Retry(TIME_LIMIT) from None
             raise
 
-    def _fault(self, delivery: Delivery[C], history: History, error: BaseException) -> Settlement:
+    def _failed(self, delivery: Delivery[C], history: History, error: BaseException) -> Settlement:
+        if isinstance(error, Retry):
+            return self._again(delivery, history, error)
+        if isinstance(error, Reject):
+            return self._dead(delivery, delivery.record, history, error)
         log.error("handler failed", **_place(delivery.record), attempt=history.attempt, **describe(error))
         return self._again(delivery, history, Retry(INTERNAL))
 
@@ -164,6 +237,22 @@ class Handling(Generic[C]):
             # The letter must be written all the same: losing it too would help nobody.
             log.error("announcing a failure failed", topic=self._step.topic.name, **describe(error))  # noqa: TRY400
             return ()
+
+
+class _PassOn(Generic[C]):
+    """The way out of one delivery; see `PassOn`."""
+
+    __slots__ = ("_ahead", "_delivery", "_handling", "_history")
+
+    def __init__(self, handling: Handling[C], delivery: Delivery[C], history: History, ahead: Ahead) -> None:
+        self._handling = handling
+        self._delivery = delivery
+        self._history = history
+        self._ahead = ahead
+
+    async def __call__(self, messages: Sequence[Message], rest: Sequence[Rest], done: int) -> None:
+        settlement = self._handling.partly(self._delivery, self._history, messages, rest)
+        await self._ahead(settlement, done)
 
 
 def _place(record: Record) -> dict[str, Any]:

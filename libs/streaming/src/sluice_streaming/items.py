@@ -1,20 +1,22 @@
-"""What the steps that handle one item after another say of it on `jobs.events`."""
+"""What the steps that handle items say of them on `jobs.events`: an event is about one item, always."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from sluice_contracts.commands import ItemCommand
+from sluice_contracts.commands import ItemCommand, LotCommand
 from sluice_contracts.errors import item_error
 from sluice_contracts.events import Event, ItemCancelled, ItemFailed, ItemRetrying, Stage
-from sluice_contracts.ids import is_job_id, item_of_key
+from sluice_contracts.ids import is_job_id, item_of_key, items_of_text
 from sluice_contracts.topics import JOBS_EVENTS
-from sluice_streaming.messages import Delivery, Message, Record
+from sluice_streaming.messages import Delivery, Message, Record, header
 from sluice_streaming.outcomes import Failure
 
-C = TypeVar("C", bound=ItemCommand)
+C = TypeVar("C", bound=ItemCommand | LotCommand)
 
+ITEMS = "items"
+"""The header that names a lot's items, written by `sluice_contracts.ids.items_text`."""
 _ITEMS_END = 2**31
 
 
@@ -25,7 +27,12 @@ def event(body: Event) -> Message:
 
 def is_item(command: ItemCommand) -> bool:
     """Tell whether an item can be called so; what cannot must not reach a statement with others' rows."""
-    return is_job_id(command.job) and 0 <= command.item < _ITEMS_END
+    return is_place(command.job, command.item)
+
+
+def is_place(job: str, item: int) -> bool:
+    """Tell as `is_item` of a job and a position."""
+    return 0 <= item < _ITEMS_END and is_job_id(job)
 
 
 class ItemReports:
@@ -60,31 +67,46 @@ class ItemReports:
         return event(failed)
 
     def on_dead(self, subject: Delivery[C] | Record, failure: Failure) -> Sequence[Message]:
-        """Fail the item of a command that is given up; see `sluice_streaming.step.OnDead`.
+        """Fail the items of a command that is given up; see `sluice_streaming.step.OnDead`.
 
-        What a command that cannot be decoded was about, its record's key tells if it is an item's.
+        What a command that cannot be decoded was about, its record's header or key tells if it is items'.
         """
-        command: ItemCommand
-        if isinstance(subject, Delivery):
-            command = subject.command
-        elif (named := item_of_key(subject.key)) is not None:
-            command = ItemCommand(job=named[0], item=named[1])
-        else:
-            return ()
-        return (self.failed(command, failure.code, failure.status),) if is_item(command) else ()
+        about = _about(subject.command) if isinstance(subject, Delivery) else _named(subject)
+        return tuple([self.failed(it, failure.code, failure.status) for it in about if is_item(it)])
 
     def on_retry(self, delivery: Delivery[C], failure: Failure) -> Sequence[Message]:
-        """Say that the item waits to be tried again; see `sluice_streaming.step.OnRetry`."""
+        """Say that the items wait to be tried again; see `sluice_streaming.step.OnRetry`."""
         if failure.due is None:
             return ()
-        command = delivery.command
-        retrying = ItemRetrying(
-            job=command.job,
-            at=self._clock(),
-            item=command.item,
-            stage=self._stage,
-            code=item_error(failure.code),
-            attempt=failure.attempt,
-            due=failure.due,
+        return tuple(
+            [
+                event(
+                    ItemRetrying(
+                        job=it.job,
+                        at=self._clock(),
+                        item=it.item,
+                        stage=self._stage,
+                        code=item_error(failure.code),
+                        attempt=failure.attempt,
+                        due=failure.due,
+                    )
+                )
+                for it in _about(delivery.command)
+                if is_item(it)
+            ]
         )
-        return (event(retrying),)
+
+
+def _about(command: ItemCommand | LotCommand) -> Sequence[ItemCommand]:
+    if isinstance(command, ItemCommand):
+        return (command,)
+    return [ItemCommand(job=command.job, item=item) for item in dict.fromkeys(command.items)]
+
+
+def _named(record: Record) -> Sequence[ItemCommand]:
+    named = item_of_key(record.key)
+    items = header(record.headers, ITEMS)
+    if items is None:
+        return () if named is None else (ItemCommand(job=named[0], item=named[1]),)
+    job = (record.key or b"").decode("ascii", "replace") if named is None else named[0]
+    return [ItemCommand(job=job, item=item) for item in items_of_text(items.decode("ascii", "replace"))]

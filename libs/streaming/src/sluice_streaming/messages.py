@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
 from sluice_contracts import wire
 from sluice_contracts.topics import Topic
 from sluice_telemetry.trace import TRACEPARENT, current
+
+if TYPE_CHECKING:
+    from sluice_streaming.outcomes import Rest
 
 C = TypeVar("C")
 
@@ -63,6 +66,26 @@ class Outgoing(Struct, frozen=True):
     headers: Headers = ()
 
 
+class PassOn(Protocol):
+    """Publishes what has come of a part of a delivery before the rest is done."""
+
+    async def __call__(self, messages: Sequence[Message], rest: Sequence[Rest], done: int, /) -> None:
+        """Publish messages, and the pieces that failed, and give the slots of `done` items free.
+
+        The delivery itself goes on. Delivered again after a crash it is delivered whole.
+
+        Raises
+        ------
+        Unavailable, ValueError
+            As `Producer.publish`.
+        """
+
+
+async def nowhere(_messages: Sequence[Message], _rest: Sequence[Rest], _done: int) -> None:
+    """Refuse to pass anything on: a delivery that no worker made has no way out."""
+    raise RuntimeError("this delivery came from no worker")
+
+
 class Delivery(Struct, Generic[C], frozen=True):
     """One message handed to a handler.
 
@@ -75,11 +98,14 @@ class Delivery(Struct, Generic[C], frozen=True):
     attempt
         Counts from 1. It counts failures that were retried; a delivery repeated after a crash has the
         number of the one before.
+    pass_on
+        For a handler that has done a part and still waits for the rest; see `PassOn`.
     """
 
     command: C
     record: Any
     attempt: int = 1
+    pass_on: PassOn = nowhere
 
 
 def outgoing(message: Message) -> Outgoing:

@@ -8,6 +8,8 @@ raised                    then
 ========================  =================================================================
 `Retry`                   delivered again later through the retry tiers, up to the step's caps
 `Reject`                  goes to the dead-letter topic now
+`Partly`                  what was done is done, and the rest goes on by itself: each piece of it as
+                          a message of its own, as if its own handler had raised what is said of it
 `Unavailable`             our own infrastructure is away: same delivery again, in place, without end
 anything else             a bug: as `Retry` with the code `internal`, logged without its message
 ========================  =================================================================
@@ -15,9 +17,11 @@ anything else             a bug: as `Retry` with the code `internal`, logged wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+from sluice_streaming.messages import Message
 
 INTERNAL = "internal"
 """The code of a failure that no handler named."""
@@ -66,6 +70,34 @@ class Unavailable(Exception):  # noqa: N818
     def __init__(self, what: str) -> None:
         super().__init__(what)
         self.what = what
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A piece of a delivery that could not be done.
+
+    Parameters
+    ----------
+    message
+        A command about this piece alone, for the topic the delivery came from.
+    why
+        `Retry`, `Reject` or, for a bug, whatever was raised.
+    """
+
+    message: Message
+    why: BaseException
+
+
+class Partly(Exception):  # noqa: N818
+    """Some of the delivery was done: `messages` come of that. Each piece of `rest` goes its own way.
+
+    A piece's attempts go on counting from the delivery's.
+    """
+
+    def __init__(self, messages: Sequence[Message], rest: Sequence[Rest]) -> None:
+        super().__init__(f"{len(rest)} pieces are left")
+        self.messages = messages
+        self.rest = rest
 
 
 class Fenced(Exception):  # noqa: N818

@@ -17,7 +17,7 @@ class StreamSettings(Settings):
     kafka
         `host:port`, several separated by commas.
     concurrency
-        The most items in flight per process.
+        How many items may be in flight per process before no further lot of them begins.
     stuck
         Seconds of lag without progress after which the process ends, so that another takes over; 0: never.
     attempts

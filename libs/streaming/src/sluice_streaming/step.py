@@ -50,6 +50,8 @@ class Step(Generic[C]):
         How long after its first failure a message may still be scheduled again.
     time_limit
         Seconds after which a handler is cancelled and its delivery retried with the code `time_limit`.
+    weigh
+        How many of the worker's slots a message takes; for messages about several items, how many.
     """
 
     topic: Topic
@@ -59,3 +61,4 @@ class Step(Generic[C]):
     max_attempts: int | None = None
     max_age: timedelta = timedelta(hours=2)
     time_limit: float = 3600.0
+    weigh: Callable[[C], int] | None = None

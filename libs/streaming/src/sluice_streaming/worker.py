@@ -49,7 +49,8 @@ class Worker:
     steps
         One per topic.
     concurrency
-        The most handlers at once, over all steps.
+        How many items may be in handlers at once, over all steps. A message about several items begins
+        while there is room for one.
     clock
         Tells when retries are due.
     limits

@@ -12,7 +12,7 @@ from sluice_attacher.janitor import Janitor
 from sluice_attacher.postgres import PostgresItems, available
 from sluice_attacher.settings import Settings
 from sluice_attacher.transfer import Transfer
-from sluice_contracts.commands import AttachDocument
+from sluice_contracts.commands import AttachDocuments
 from sluice_contracts.topics import DOCUMENT_ATTACH
 from sluice_fhir.client import FhirClient, FhirLimits
 from sluice_fhir.source_store import SourceRegistry
@@ -22,6 +22,7 @@ from sluice_storage.objects import ObjectStore
 from sluice_storage.pool import open_pool
 from sluice_streaming.backend import Backend
 from sluice_streaming.limits import Limits
+from sluice_streaming.lots import weigh
 from sluice_streaming.service import Context, run
 from sluice_streaming.step import Step
 from sluice_streaming.worker import Worker
@@ -66,7 +67,7 @@ async def serve(context: Context, settings: Settings, backend: Backend, limits: 
 
 def _step(
     settings: Settings, pool: asyncpg.Pool, catalogue: Catalogue, objects: ObjectStore, http: GuardedClient
-) -> Step[AttachDocument]:
+) -> Step[AttachDocuments]:
     sources = SourceRegistry(
         pool, settings.secret_bytes, loopback=settings.loopback_sources, reading=available
     )
@@ -80,13 +81,17 @@ def _step(
             large=settings.large_transfers,
         ),
         time.time,
+        at_once=settings.concurrency,
+        time_limit=settings.transfer_seconds,
     )
     return Step(
         topic=DOCUMENT_ATTACH,
         handle=attaching.handle,
         on_dead=attaching.reports.on_dead,
         on_retry=attaching.reports.on_retry,
-        time_limit=settings.transfer_seconds,
+        # Each item has its own time; this is for what an item's time does not end.
+        time_limit=settings.transfer_seconds + 60.0,
+        weigh=weigh,
     )
 
 

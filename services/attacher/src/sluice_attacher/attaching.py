@@ -1,24 +1,28 @@
-"""Attaches items: one command, one content in the object store, one file in its folder."""
+"""Attaches items: a content in the object store and a file in its folder for each item of a lot."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
 from sluice_attacher.documents import Chosen, choose
 from sluice_attacher.filenames import file_name
-from sluice_attacher.store import Items, ScrapedItem
+from sluice_attacher.store import Items, Outcome, ScrapedItem
 from sluice_attacher.transfer import Brought, Transfer
-from sluice_contracts.commands import AttachDocument
+from sluice_contracts.commands import AttachDocuments, ItemCommand
 from sluice_contracts.errors import ItemError
 from sluice_contracts.events import DocumentAttached, Stage
+from sluice_contracts.ids import MOST_IN_LOT
+from sluice_contracts.topics import DOCUMENT_ATTACH
 from sluice_fhir.sources import Source, SourceLookup
 from sluice_security.failure import SourceFailure
 from sluice_storage.catalogue.attachment import Attached, Attachment, Refusal
 from sluice_storage.objects import ObjectStoreError
-from sluice_streaming.items import ItemReports, event, is_item
+from sluice_streaming.items import ItemReports, event
+from sluice_streaming.lots import Lots, lot
 from sluice_streaming.messages import Delivery, Message
 from sluice_streaming.outcomes import Reject, Retry, Unavailable
 
@@ -41,6 +45,10 @@ class AttachingItems:
         How many documents too large to be read with others are held in memory at once.
     clock
         Unix seconds.
+    at_once
+        The most items of a lot that are worked on at the same time.
+    time_limit
+        Seconds that one item may take.
 
     Attributes
     ----------
@@ -56,6 +64,8 @@ class AttachingItems:
         clock: Callable[[], float],
         *,
         large_documents: int = 1,
+        at_once: int = MOST_IN_LOT,
+        time_limit: float = 3600.0,
     ) -> None:
         self._items = items
         self._sources = sources
@@ -63,9 +73,13 @@ class AttachingItems:
         self._clock = clock
         self.reports = ItemReports(Stage.ATTACH, clock)
         self._large = asyncio.Semaphore(large_documents)
+        self._lots: Lots[AttachDocuments, ScrapedItem, _Ready] = Lots(
+            items.find, self._prepare, self._conclude, _again, at_once=at_once, time_limit=time_limit
+        )
+        self.time_limit = time_limit
 
-    async def handle(self, delivery: Delivery[AttachDocument]) -> Sequence[Message]:
-        """Attach the item unless that happened before, and say what became of it.
+    async def handle(self, delivery: Delivery[AttachDocuments]) -> Sequence[Message]:
+        """Attach the items unless that happened before, and say what became of them.
 
         Raises
         ------
@@ -73,61 +87,81 @@ class AttachingItems:
             The source may answer better later.
         Reject
             There is no such item, or nothing of it.
+        Partly
+            One of these holds of some of several items.
         Unavailable
             The database or the object store is away.
         """
-        command = delivery.command
-        found = await self._items.find(command.job, command.item) if is_item(command) else None
-        if found is None:
-            raise Reject(ItemError.INTERNAL)
+        return await self._lots.handle(delivery)
+
+    async def _prepare(
+        self, delivery: Delivery[AttachDocuments], item: int, found: ScrapedItem
+    ) -> _Ready | Message:
+        about = ItemCommand(job=delivery.command.job, item=item)
         if found.attached is not None:
-            return (self._attached(command, found.attached),)
+            return self._attached(about, found.attached)
         if found.cancelled:
-            return (self.reports.cancelled(command),)
+            return self.reports.cancelled(about)
+        made = await self._try(about, found)
+        return made if isinstance(made, Message) else _Ready(about, found, made)
+
+    async def _try(self, about: ItemCommand, found: ScrapedItem) -> Attachment | Message:
         try:
-            outcome = await self._attach(command, found)
+            return await self._stored(about, found)
         except SourceFailure as failure:
             if failure.retry:
                 raise Retry(failure.code, failure.after, failure.status) from None
-            return (self.reports.failed(command, failure.code, failure.status),)
+            return self.reports.failed(about, failure.code, failure.status)
         except ObjectStoreError:
             raise Unavailable("objects") from None
-        return (self._told(command, outcome),)
 
-    async def _attach(self, command: AttachDocument, found: ScrapedItem) -> Attached | Refusal:
+    async def _stored(self, about: ItemCommand, found: ScrapedItem) -> Attachment:
+        """Bring the item's content into the object store and give what is to be attached."""
         source = await self._sources.get(found.source)
         if source is None:
             raise SourceFailure(ItemError.SOURCE_UNKNOWN)
         if found.size is None or found.metadata is None:
             raise Reject(ItemError.INTERNAL)
-        for _ in range(_TRIES):
-            chosen, brought = await self._bring(command, found, source)
-            attachment = Attachment(
-                job=command.job,
-                item=command.item,
-                source=found.source,
-                folder=found.folder,
-                name=file_name(found.name, chosen, brought.content_type),
-                rule=found.rule,
-                stored=brought.stored,
-                content_type=brought.content_type,
-                metadata=_storable(found.metadata),
-                tags=found.tags,
-                others=chosen.others,
-            )
-            outcome = await self._items.attach(attachment)
-            if outcome is not Refusal.CONTENT_GONE:
-                return outcome
-        raise Retry(ItemError.INTERNAL)
+        chosen, brought = await self._bring(about, found, source)
+        return Attachment(
+            job=about.job,
+            item=about.item,
+            source=found.source,
+            folder=found.folder,
+            name=file_name(found.name, chosen, brought.content_type),
+            rule=found.rule,
+            stored=brought.stored,
+            content_type=brought.content_type,
+            metadata=_storable(found.metadata),
+            tags=found.tags,
+            others=chosen.others,
+        )
 
-    async def _bring(
-        self, command: AttachDocument, found: ScrapedItem, source: Source
-    ) -> tuple[Chosen, Brought]:
+    async def _conclude(self, _job: str, ready: Mapping[int, _Ready]) -> Sequence[Message]:
+        outcomes = await self._items.attach([it.attachment for it in ready.values()])
+        return [await self._end(it, outcome) for it, outcome in zip(ready.values(), outcomes, strict=True)]
+
+    async def _end(self, ready: _Ready, outcome: Outcome) -> Message:
+        """Say what became of an item, after bringing its content again if it was removed meanwhile."""
+        for _ in range(_TRIES - 1):
+            if outcome is not Refusal.CONTENT_GONE:
+                break
+            made = await self._try(ready.about, ready.found)
+            if isinstance(made, Message):
+                return made
+            (outcome,) = await self._items.attach([made])
+        if isinstance(outcome, Exception):
+            raise outcome
+        if outcome is Refusal.CONTENT_GONE:
+            raise Retry(ItemError.INTERNAL)
+        return self._told(ready.about, outcome)
+
+    async def _bring(self, about: ItemCommand, found: ScrapedItem, source: Source) -> tuple[Chosen, Brought]:
         if found.body is not None:
             chosen = choose(found.body, source.permits)
             return chosen, await self._transfer.bring(source, chosen)
         async with self._large:
-            body = await self._items.body(command.job, command.item)
+            body = await self._items.body(about.job, about.item)
             if body is None:
                 raise Reject(ItemError.INTERNAL)
             chosen = choose(body, source.permits)
@@ -137,25 +171,38 @@ class AttachingItems:
         # What comes by its URL does not need the document any more, and may take long.
         return chosen, await self._transfer.bring(source, chosen)
 
-    def _told(self, command: AttachDocument, outcome: Attached | Refusal) -> Message:
+    def _told(self, about: ItemCommand, outcome: Attached | Refusal) -> Message:
         if isinstance(outcome, Attached):
-            return self._attached(command, outcome)
+            return self._attached(about, outcome)
         if outcome is Refusal.CANCELLED:
-            return self.reports.cancelled(command)
-        return self.reports.failed(command, ItemError.DESTINATION_GONE)
+            return self.reports.cancelled(about)
+        return self.reports.failed(about, ItemError.DESTINATION_GONE)
 
-    def _attached(self, command: AttachDocument, attached: Attached) -> Message:
+    def _attached(self, about: ItemCommand, attached: Attached) -> Message:
         return event(
             DocumentAttached(
-                job=command.job,
+                job=about.job,
                 at=self._clock(),
-                item=command.item,
+                item=about.item,
                 file=attached.entry,
                 outcome=attached.outcome,
                 size=attached.size,
                 others=attached.others,
             )
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """An item whose content is in the object store."""
+
+    about: ItemCommand
+    found: ScrapedItem
+    attachment: Attachment
+
+
+def _again(job: str, item: int) -> Message:
+    return lot(DOCUMENT_ATTACH, AttachDocuments(job=job, items=(item,)))
 
 
 def _storable(metadata: bytes) -> str:

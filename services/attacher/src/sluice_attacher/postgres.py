@@ -7,18 +7,17 @@ from functools import partial
 
 import asyncpg
 
-from sluice_attacher.store import ScrapedItem
+from sluice_attacher.store import Outcome, ScrapedItem
 from sluice_contracts.commands import ConflictResolution
 from sluice_contracts.events import FileOutcome
 from sluice_storage.catalogue.attaching import Attaching
-from sluice_storage.catalogue.attachment import Attached, Attachment, Refusal
+from sluice_storage.catalogue.attachment import Attached, Attachment
 from sluice_storage.coalesce import Coalescer
 from sluice_storage.objects import ObjectStoreError
 from sluice_storage.pool import TRANSIENT
 from sluice_streaming.outcomes import unavailable
 
 _Key = tuple[str, int]
-_Outcome = Attached | Refusal | Exception
 
 available = partial(unavailable, "postgres", TRANSIENT)
 """Within it, a database that is away is told as `Unavailable`."""
@@ -55,12 +54,12 @@ class PostgresItems:
         self._attach_all = attach
         self._large = large
         self._find: Coalescer[_Key, ScrapedItem | None] = Coalescer(self._find_all, limit=limit)
-        self._attach: Coalescer[Attachment, _Outcome] = Coalescer(self._attach_each, limit=limit)
+        self._attach: Coalescer[Attachment, Outcome] = Coalescer(self._attach_each, limit=limit)
 
-    async def find(self, job: str, item: int) -> ScrapedItem | None:
+    async def find(self, job: str, items: Sequence[int]) -> Sequence[ScrapedItem | None]:
         """See `Items.find`."""
         with available():
-            return await self._find((job, item))
+            return await self._find.all([(job, item) for item in items])
 
     async def body(self, job: str, item: int) -> bytes | None:
         """See `Items.body`."""
@@ -70,15 +69,12 @@ class PostgresItems:
             )
             return body
 
-    async def attach(self, attachment: Attachment) -> Attached | Refusal:
+    async def attach(self, attachments: Sequence[Attachment]) -> Sequence[Outcome]:
         """See `Items.attach`."""
         with available(), unavailable("objects", (ObjectStoreError,)):
-            outcome = await self._attach(attachment)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+            return await self._attach.all(attachments)
 
-    async def _attach_each(self, batch: Sequence[Attachment]) -> list[_Outcome]:
+    async def _attach_each(self, batch: Sequence[Attachment]) -> list[Outcome]:
         try:
             return list(await self._attach_all(batch))
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:

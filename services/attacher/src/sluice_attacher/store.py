@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from sluice_contracts.commands import ConflictResolution
 from sluice_storage.catalogue.attachment import Attached, Attachment, Refusal
+
+Outcome = Attached | Refusal | Exception
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,14 @@ class Items(Protocol):
     Everything raises `Unavailable` while the database is away.
     """
 
-    async def find(self, job: str, item: int) -> ScrapedItem | None:
-        """Give an item, None if it is not here (any more)."""
+    async def find(self, job: str, items: Sequence[int]) -> Sequence[ScrapedItem | None]:
+        """Give these items of a job, None for one that is not here (any more)."""
 
     async def body(self, job: str, item: int) -> bytes | None:
         """Give a large DocumentReference, None if it is not here (any more)."""
 
-    async def attach(self, attachment: Attachment) -> Attached | Refusal:
-        """Let the file take effect, once; see `sluice_storage.catalogue.attaching.Attaching`."""
+    async def attach(self, attachments: Sequence[Attachment]) -> Sequence[Outcome]:
+        """Let each file take effect, once; see `sluice_storage.catalogue.attaching.Attaching`.
+
+        One that the database does not take gets the error, and the others are attached all the same.
+        """

@@ -22,6 +22,7 @@ from sluice_security.http import GuardedClient
 from sluice_security.http_budget import MemoryBudget
 from sluice_storage.pool import open_pool
 from sluice_streaming.backend import Backend
+from sluice_streaming.lots import weigh
 from sluice_streaming.service import Context, run
 from sluice_streaming.step import Step
 from sluice_streaming.worker import Worker
@@ -75,6 +76,7 @@ def _steps(settings: Settings, pool: asyncpg.Pool, http: GuardedClient) -> tuple
         FhirClient(http, limits=FhirLimits(document=settings.document_limit)),
         MemoryBudget(settings.documents_in_flight),
         time.time,
+        at_once=settings.concurrency,
     )
     return (
         Step(topic=JOBS_DOCUMENT_IMPORT, handle=planner.handle, on_dead=planner.on_dead),
@@ -83,6 +85,7 @@ def _steps(settings: Settings, pool: asyncpg.Pool, http: GuardedClient) -> tuple
             handle=fetching.handle,
             on_dead=fetching.reports.on_dead,
             on_retry=fetching.reports.on_retry,
+            weigh=weigh,
         ),
     )
 

@@ -1,22 +1,24 @@
-"""Fetches DocumentReferences: one command, one GET, one row."""
+"""Fetches DocumentReferences: a GET and a row for each item of a lot."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from sluice_contracts.commands import FetchDocument, ScrapeDocument
+from sluice_contracts.commands import FetchDocuments, ItemCommand, ScrapeDocuments
 from sluice_contracts.errors import ItemError
 from sluice_contracts.events import DocumentFetched, Stage
-from sluice_contracts.topics import DOCUMENT_SCRAPE
-from sluice_fetcher.store import Body, Documents
+from sluice_contracts.ids import MOST_IN_LOT
+from sluice_contracts.topics import DOCUMENT_FETCH, DOCUMENT_SCRAPE
+from sluice_fetcher.store import Body, Documents, WaitingItem
 from sluice_fhir.client import FetchedResource
 from sluice_fhir.sources import Source, SourceLookup
 from sluice_security.failure import SourceFailure
 from sluice_security.http_budget import Hold, MemoryBudget
-from sluice_streaming.items import ItemReports, event, is_item
+from sluice_streaming.items import ItemReports, event
+from sluice_streaming.lots import Lots, lot
 from sluice_streaming.messages import Delivery, Message
-from sluice_streaming.outcomes import Reject, Retry
+from sluice_streaming.outcomes import Retry
 
 DOCUMENT = "DocumentReference"
 
@@ -45,6 +47,8 @@ class Fetching:
         Bounds the bytes of bodies in flight.
     clock
         Unix seconds.
+    at_once
+        The most documents of a lot that are read at the same time.
 
     Attributes
     ----------
@@ -59,6 +63,8 @@ class Fetching:
         reader: Reader,
         budget: MemoryBudget,
         clock: Callable[[], float],
+        *,
+        at_once: int = MOST_IN_LOT,
     ) -> None:
         self._documents = documents
         self._sources = sources
@@ -66,9 +72,12 @@ class Fetching:
         self._budget = budget
         self._clock = clock
         self.reports = ItemReports(Stage.FETCH, clock)
+        self._lots: Lots[FetchDocuments, WaitingItem, int | Body] = Lots(
+            documents.find, self._fetch, self._conclude, _again, at_once=at_once
+        )
 
-    async def handle(self, delivery: Delivery[FetchDocument]) -> Sequence[Message]:
-        """Fetch the item's document unless it is there already, and pass the item on.
+    async def handle(self, delivery: Delivery[FetchDocuments]) -> Sequence[Message]:
+        """Fetch the items' documents unless they are there already, and pass the items on.
 
         Raises
         ------
@@ -76,36 +85,58 @@ class Fetching:
             The source may answer better later.
         Reject
             There is no such item.
+        Partly
+            One of these holds of some of several items.
         Unavailable
             The database is away.
         """
-        command = delivery.command
-        job, item = command.job, command.item
-        waiting = await self._documents.find(job, item) if is_item(command) else None
-        if waiting is None:
-            raise Reject(ItemError.INTERNAL)
-        if waiting.cancelled:
-            return (self.reports.cancelled(command),)
-        size = waiting.fetched
-        if size is None:
-            source = await self._sources.get(waiting.source)
-            if source is None:
-                return (self.reports.failed(command, ItemError.SOURCE_UNKNOWN),)
-            try:
-                size = await self._fetch(command, source, waiting.reference)
-            except SourceFailure as failure:
-                if failure.retry:
-                    raise Retry(failure.code, failure.after, failure.status) from None
-                return (self.reports.failed(command, failure.code, failure.status),)
-        return (
-            Message(DOCUMENT_SCRAPE, job, ScrapeDocument(job=job, item=item)),
-            event(DocumentFetched(job=job, at=self._clock(), item=item, size=size)),
-        )
+        return await self._lots.handle(delivery)
 
-    async def _fetch(self, command: FetchDocument, source: Source, reference: str) -> int:
-        # The share of memory is held until the body is in the database, not only until it has been read.
+    async def _fetch(
+        self, delivery: Delivery[FetchDocuments], item: int, waiting: WaitingItem
+    ) -> int | Body | Message:
+        """Give the size of a document that is kept, or one that is to be."""
+        about = ItemCommand(job=delivery.command.job, item=item)
+        if waiting.cancelled:
+            return self.reports.cancelled(about)
+        if waiting.fetched is not None:
+            return waiting.fetched
+        source = await self._sources.get(waiting.source)
+        if source is None:
+            return self.reports.failed(about, ItemError.SOURCE_UNKNOWN)
+        try:
+            return await self._read(about, source, waiting.reference)
+        except SourceFailure as failure:
+            if failure.retry:
+                raise Retry(failure.code, failure.after, failure.status) from None
+            return self.reports.failed(about, failure.code, failure.status)
+
+    async def _read(self, about: ItemCommand, source: Source, reference: str) -> int | Body:
         with self._budget.hold() as hold:
             found = await self._reader.get_resource(source, reference, expected=DOCUMENT, hold=hold)
             body = Body(found.body, found.etag, found.version)
-            await self._documents.keep(command.job, command.item, body)
-            return len(found.body)
+            if len(body.data) <= self._budget.free:
+                return body
+            # A large body has a share of memory until it is in the database. It must not wait there for the
+            # others of its lot, which may wait for that share.
+            await self._documents.keep(about.job, [(about.item, body)])
+            return len(body.data)
+
+    async def _conclude(self, job: str, made: Mapping[int, int | Body]) -> Sequence[Message]:
+        await self._documents.keep(job, [(item, it) for item, it in made.items() if isinstance(it, Body)])
+        at = self._clock()
+        return (
+            lot(DOCUMENT_SCRAPE, ScrapeDocuments(job=job, items=tuple(made)), key=job),
+            *[
+                event(
+                    DocumentFetched(
+                        job=job, at=at, item=item, size=len(it.data) if isinstance(it, Body) else it
+                    )
+                )
+                for item, it in made.items()
+            ],
+        )
+
+
+def _again(job: str, item: int) -> Message:
+    return lot(DOCUMENT_FETCH, FetchDocuments(job=job, items=(item,)))

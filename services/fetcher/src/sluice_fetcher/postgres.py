@@ -96,15 +96,15 @@ class PostgresDocuments:
         self._find: Coalescer[_Key, WaitingItem | None] = Coalescer(self._find_all, limit=limit)
         self._keep: Coalescer[_Row, None] = Coalescer(self._keep_all, limit=limit)
 
-    async def find(self, job: str, item: int) -> WaitingItem | None:
+    async def find(self, job: str, items: Sequence[int]) -> Sequence[WaitingItem | None]:
         """See `Documents.find`."""
         with available():
-            return await self._find((job, item))
+            return await self._find.all([(job, item) for item in items])
 
-    async def keep(self, job: str, item: int, body: Body) -> None:
+    async def keep(self, job: str, bodies: Sequence[tuple[int, Body]]) -> None:
         """See `Documents.keep`."""
         with available():
-            await self._keep((job, item, body))
+            await self._keep.all([(job, item, body) for item, body in bodies])
 
     async def _find_all(self, keys: Sequence[_Key]) -> list[WaitingItem | None]:
         rows = await self._pool.fetch(

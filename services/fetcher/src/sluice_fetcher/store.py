@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,8 +65,8 @@ class Jobs(Protocol):
 class Documents(Protocol):
     """Items and the bodies fetched for them. Calls made together share their round trips."""
 
-    async def find(self, job: str, item: int) -> WaitingItem | None:
-        """Give an item, None if it is not here (any more).
+    async def find(self, job: str, items: Sequence[int]) -> Sequence[WaitingItem | None]:
+        """Give these items of a job, None for one that is not here (any more).
 
         Raises
         ------
@@ -73,8 +74,8 @@ class Documents(Protocol):
             The database is away.
         """
 
-    async def keep(self, job: str, item: int, body: Body) -> None:
-        """Keep an item's body; the first one kept stays.
+    async def keep(self, job: str, bodies: Sequence[tuple[int, Body]]) -> None:
+        """Keep the bodies of a job's items; the first one kept of each stays.
 
         Raises
         ------

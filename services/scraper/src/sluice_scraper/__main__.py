@@ -7,7 +7,7 @@ import time
 import asyncpg
 import structlog
 
-from sluice_contracts.commands import ScrapeDocument
+from sluice_contracts.commands import ScrapeDocuments
 from sluice_contracts.topics import DOCUMENT_SCRAPE
 from sluice_fhir.client import FhirClient, FhirLimits
 from sluice_fhir.scrape import Scraper
@@ -22,6 +22,7 @@ from sluice_scraper.sources import SourceSchemas
 from sluice_security.http import GuardedClient
 from sluice_storage.pool import open_pool
 from sluice_streaming.backend import Backend
+from sluice_streaming.lots import weigh
 from sluice_streaming.service import Context, run
 from sluice_streaming.step import Step
 from sluice_streaming.worker import Worker
@@ -80,7 +81,7 @@ def _schemas(settings: Settings) -> SchemaSet:
 
 def _step(
     settings: Settings, pool: asyncpg.Pool, client: FhirClient, chooser: SourceSchemas, scraper: Scraper
-) -> Step[ScrapeDocument]:
+) -> Step[ScrapeDocuments]:
     sources = SourceRegistry(
         pool, settings.secret_bytes, loopback=settings.loopback_sources, reading=available
     )
@@ -91,12 +92,14 @@ def _step(
         client,
         scraper,
         time.time,
+        at_once=settings.concurrency,
     )
     return Step(
         topic=DOCUMENT_SCRAPE,
         handle=scraping.handle,
         on_dead=scraping.reports.on_dead,
         on_retry=scraping.reports.on_retry,
+        weigh=weigh,
     )
 
 

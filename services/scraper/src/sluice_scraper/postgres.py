@@ -40,10 +40,10 @@ class PostgresItems:
         self._find: Coalescer[_Key, FetchedItem | None] = Coalescer(self._find_all, limit=limit)
         self._keep: Coalescer[_Row, None] = Coalescer(self._keep_all, limit=limit)
 
-    async def find(self, job: str, item: int) -> FetchedItem | None:
+    async def find(self, job: str, items: Sequence[int]) -> Sequence[FetchedItem | None]:
         """See `Items.find`."""
         with available():
-            return await self._find((job, item))
+            return await self._find.all([(job, item) for item in items])
 
     async def body(self, job: str, item: int) -> bytes | None:
         """See `Items.body`."""
@@ -53,10 +53,10 @@ class PostgresItems:
             )
             return body
 
-    async def keep(self, job: str, item: int, scraped: ScrapedItem) -> None:
+    async def keep(self, job: str, scraped: Sequence[tuple[int, ScrapedItem]]) -> None:
         """See `Items.keep`."""
         with available():
-            await self._keep((job, item, scraped))
+            await self._keep.all([(job, item, made) for item, made in scraped])
 
     async def _find_all(self, keys: Sequence[_Key]) -> list[FetchedItem | None]:
         rows = await self._pool.fetch(

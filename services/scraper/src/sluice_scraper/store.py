@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,8 +47,8 @@ class ScrapedItem:
 class Items(Protocol):
     """Items and their metadata. Calls made together share their round trips."""
 
-    async def find(self, job: str, item: int) -> FetchedItem | None:
-        """Give an item, None if it is not here (any more).
+    async def find(self, job: str, items: Sequence[int]) -> Sequence[FetchedItem | None]:
+        """Give these items of a job, None for one that is not here (any more).
 
         Raises
         ------
@@ -64,8 +65,8 @@ class Items(Protocol):
             The database is away.
         """
 
-    async def keep(self, job: str, item: int, scraped: ScrapedItem) -> None:
-        """Keep an item's metadata; the first that was kept stays.
+    async def keep(self, job: str, scraped: Sequence[tuple[int, ScrapedItem]]) -> None:
+        """Keep the metadata of a job's items; the first that was kept of each stays.
 
         Raises
         ------
