@@ -111,7 +111,17 @@ class GuardedClient:
             `SOURCE_ADDRESS_REFUSED`, `SOURCE_TIMEOUT`, `SOURCE_UNAVAILABLE`, or `SOURCE_REJECTED` when the
             answer makes no sense. A status of 400 and more is an answer, not a failure.
         """
-        target = allowed.check(url)
+        return await self.follow(allowed.check(url), allowed, headers=headers, credentials=credentials)
+
+    async def follow(
+        self,
+        target: URL,
+        allowed: Allowlist,
+        *,
+        headers: Mapping[str, str] = NONE,
+        credentials: Mapping[str, str] = NONE,
+    ) -> GuardedResponse:
+        """GET what `allowed.check` gave just now; otherwise as `get`."""
         for _ in range(self.limits.redirects + 1):
             response = await self._send("GET", target, headers, credentials)
             if response.status not in _REDIRECTS:
