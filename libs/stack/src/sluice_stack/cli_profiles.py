@@ -21,13 +21,14 @@ class Profiles:
         The stack's folder.
     addresses
         Where the stack is.
+    operator
+        Its operator, if it is not the stack that `home` is of.
     """
 
-    def __init__(self, home: Home, addresses: Addresses) -> None:
+    def __init__(self, home: Home, addresses: Addresses, operator: Credentials | None = None) -> None:
         self.path: Path = home.folder / "cli.json"
         self._addresses = addresses
-        secrets = home.secrets()
-        self._operator = Credentials(client_id=secrets.operator_id, client_secret=secrets.operator_secret)
+        self._operator = operator or _operator_of(home)
         # Nothing of this process's own environment: it may speak for someone else.
         self._config = Config({"SLUICE_CONFIG": str(self.path)})
         self._keep(self._operator, OPERATOR)
@@ -79,3 +80,8 @@ class Profiles:
             registration_uri=credentials.registration_uri,
         )
         self._config.save(profile, name)
+
+
+def _operator_of(home: Home) -> Credentials:
+    secrets = home.secrets()
+    return Credentials(client_id=secrets.operator_id, client_secret=secrets.operator_secret)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ import typer
 from rich.console import Console
 
 from sluice_client import Credentials, ImportResult, Project, SluiceClient, SluiceError
+from sluice_settings import from_file
 from sluice_stack.cli_profiles import Profiles
 from sluice_stack.demo_documents import SOURCES, SYNTHEA, documents
 from sluice_stack.demo_export import export_all, grant_everything, pull_all, registered
@@ -29,6 +31,7 @@ T = TypeVar("T")
 console = Console(highlight=False)
 # Nothing here takes longer unless something is wrong: seconds in all, and for each document.
 _PATIENCE, _PATIENCE_EACH = 170.0, 0.1
+_OPERATOR = "SLUICE_BOOTSTRAP_OPERATOR"
 
 
 async def _register_sources(addresses: Addresses, operator: Credentials) -> None:
@@ -113,6 +116,39 @@ async def _with_supervision(stack: Stack | None, work: Awaitable[T]) -> T:
             supervisor.cancel()
 
 
+async def _all_of_it(
+    home: Home, addresses: Addresses, profiles: Profiles, choose: Callable[[str], list[str]]
+) -> tuple[str, str]:
+    await _register_sources(addresses, profiles.operator())
+    imported = await _import(addresses, profiles, choose(str(addresses.source)))
+    await _pull_and_export(home, addresses, profiles)
+    return imported
+
+
+def run_elsewhere(
+    home: Home, choose: Callable[[str], list[str]], gateway: str, auth: str, source: str
+) -> None:
+    """Run the demo on a deployment; `home` keeps what is exported.
+
+    The operator is the one of `SLUICE_BOOTSTRAP_OPERATOR`, or of the file that `…_FILE` names.
+
+    Raises
+    ------
+    StackError
+        Nothing says who the operator is.
+    SluiceError
+        The service refused something, or a job did not end in time.
+    """
+    given = os.environ.get(_OPERATOR) or from_file(_OPERATOR) or ""
+    client_id, _, secret = given.partition(":")
+    if not secret:
+        raise StackError(f"{_OPERATOR} must be the deployment's client_id:secret")
+    addresses = Addresses(supervisor=0, gateway=gateway, auth=auth, kafka="", postgres="", source=source)
+    home.folder.mkdir(parents=True, exist_ok=True)
+    profiles = Profiles(home, addresses, Credentials(client_id=client_id, client_secret=secret))
+    asyncio.run(_all_of_it(home, addresses, profiles, choose))
+
+
 def run(home: Home, choose: Callable[[str], list[str]], *, keep: bool) -> None:
     """Run the demo on the stack in `home`, starting it if it does not run.
 
@@ -136,9 +172,7 @@ def run(home: Home, choose: Callable[[str], list[str]], *, keep: bool) -> None:
         running = keep or stack is None
 
         async def work() -> None:
-            await _register_sources(addresses, profiles.operator())
-            imported = await _import(addresses, profiles, choose(str(addresses.source)))
-            await _pull_and_export(home, addresses, profiles)
+            imported = await _all_of_it(home, addresses, profiles, choose)
             said = further(profiles.path, *imported, addresses, running=running)
             console.print(f"\n{said}", soft_wrap=True)
 
@@ -157,15 +191,23 @@ def demo(
     synthea: Annotated[
         Path, typer.Option(envvar="SLUICE_SOURCE_SYNTHEA", help="the folder with Synthea's files")
     ] = SAMPLE,
+    gateway: Annotated[
+        str | None, typer.Option("--at", help="a deployment's API, instead of a stack on this machine")
+    ] = None,
+    auth: Annotated[str | None, typer.Option(help="that deployment's authorization server")] = None,
+    source: Annotated[str, typer.Option(help="the demo source, as that deployment reaches it")] = "",
 ) -> None:
     """Import documents and FHIR data from a demo source, and export the data, end to end."""
     stop_on_terminate()
+
+    def choose(url: str) -> list[str]:
+        return documents(url, f"run-{time.time():.0f}", synthea, count)
+
     try:
-        run(
-            Home(home),
-            lambda source: documents(source, f"run-{time.time():.0f}", synthea, count),
-            keep=keep,
-        )
+        if gateway is None:
+            run(Home(home), choose, keep=keep)
+        else:
+            run_elsewhere(Home(home), choose, gateway, auth or gateway, source)
     except KeyboardInterrupt:
         say("stopped")
     except (StackError, JarError, SluiceError) as error:

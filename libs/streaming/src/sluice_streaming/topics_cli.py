@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import time
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -16,6 +17,7 @@ from sluice_streaming.topics_admin import create
 from sluice_streaming.topics_lag import TopicLag, survey
 
 T = TypeVar("T")
+_PAUSE = 1.0
 _Kafka = Annotated[str, typer.Option("--kafka", envvar="SLUICE_KAFKA", help="host:port[,…]")]
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
@@ -27,9 +29,12 @@ def create_command(
     replication: Annotated[
         int, typer.Option(envvar="SLUICE_KAFKA_REPLICATION", min=1, help="copies of each partition")
     ] = 1,
+    wait: Annotated[
+        float, typer.Option(envvar="SLUICE_KAFKA_WAIT", min=0, help="seconds to wait for Kafka to answer")
+    ] = 0,
 ) -> None:
     """Create what is missing and align what is there; safe to run again."""
-    changes = _run(create(kafka, replication=replication))
+    changes = _run(_patiently(lambda: create(kafka, replication=replication), wait))
     for verb, names in (("created", changes.created), ("grown", changes.grown), ("altered", changes.altered)):
         for name in names:
             typer.echo(f"{verb} {name}")
@@ -77,6 +82,18 @@ def _rows(topic: TopicLag) -> list[tuple[str, str, str, str, str]]:
     if not topic.groups:
         return [(*size, "-", "-")]
     return [(*size, group, str(lag)) for group, lag in sorted(topic.groups.items())]
+
+
+async def _patiently(attempt: Callable[[], Awaitable[T]], wait: float) -> T:
+    """Try again until Kafka answers, for so many seconds."""
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            return await attempt()
+        except Unavailable:
+            if time.monotonic() + _PAUSE > deadline:
+                raise
+            await asyncio.sleep(_PAUSE)
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

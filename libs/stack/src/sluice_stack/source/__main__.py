@@ -24,9 +24,9 @@ async def _serve(server: SourceServer) -> None:
     await server.stop()
 
 
-Port = Annotated[
-    int, typer.Option(envvar="SLUICE_SOURCE_PORT", help="on the loopback address; 0: a free one")
-]
+Port = Annotated[int, typer.Option(envvar="SLUICE_SOURCE_PORT", help="0: a free one")]
+Host = Annotated[str, typer.Option(envvar="SLUICE_SOURCE_HOST", help="the address to listen on")]
+Url = Annotated[str, typer.Option(envvar="SLUICE_SOURCE_URL", help="as clients see it, if behind a proxy")]
 Synthea = Annotated[
     Path, typer.Option(envvar="SLUICE_SOURCE_SYNTHEA", help="the folder with Synthea's files")
 ]
@@ -40,13 +40,18 @@ Secret = Annotated[
 
 
 def _command(
-    port: Port = 8090, synthea: Synthea = SAMPLE, bearer: Bearer = "", client_secret: Secret = ""
+    port: Port = 8090,
+    synthea: Synthea = SAMPLE,
+    bearer: Bearer = "",
+    client_secret: Secret = "",
+    host: Host = "127.0.0.1",
+    url: Url = "",
 ) -> None:
     made = Credentials()
     credentials = Credentials(bearer=bearer or made.bearer, client_secret=client_secret or made.client_secret)
     folder = synthea if (synthea / "Patient.ndjson.gz").exists() else None
     try:
-        uvloop.run(_serve(SourceServer(folder, port, credentials)))
+        uvloop.run(_serve(SourceServer(folder, port, credentials, host=host, url=url.rstrip("/"))))
     except OSError as error:
         typer.echo(f"the demo source cannot listen on port {port}: {error.strerror}", err=True)
         raise typer.Exit(1) from None

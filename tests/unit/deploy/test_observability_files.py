@@ -1,0 +1,126 @@
+"""Prometheus scrapes every service, and dashboards and alerts ask only for metrics that there are."""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import REGISTRY
+
+from support.deployment import DEPLOY, SERVICES, services, told
+
+DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
+# What Prometheus itself says of each scrape.
+PROMETHEUS = {"up"}
+_NAME = re.compile(r"\b(?:sluice|process|python)_[a-z0-9_]+\b|\bup\b")
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[str, set[str]]:
+    """Give the labels of every sample that some service can expose, by the sample's name."""
+    for service in SERVICES:
+        package = import_module(f"sluice_{service}")
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            import_module(module.name)
+    found: dict[str, set[str]] = {name: {"service", "instance", "job"} for name in PROMETHEUS}
+    for collector in set(REGISTRY._collector_to_names):
+        labels = {*getattr(collector, "_labelnames", ()), "service", "instance", "job", "le"}
+        for name in REGISTRY._collector_to_names[collector]:
+            found[name] = labels
+    return found
+
+
+def scrapes() -> dict[str, int]:
+    configuration = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    return {
+        name: each["port"]
+        for job in configuration["scrape_configs"]
+        for each in job["dns_sd_configs"]
+        for name in each["names"]
+    }
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_prometheus_scrapes_every_service_where_it_listens(service: str) -> None:
+    said = told(service)
+    listens = said.get("SLUICE_HEALTH") or said["SLUICE_LISTEN"]
+    assert scrapes()[service] == int(listens.rpartition(":")[2])
+    assert "inside" in services()[service]["networks"]
+
+
+def test_prometheus_scrapes_nothing_that_is_not_there() -> None:
+    assert scrapes().keys() <= services().keys()
+
+
+def check(expression: str, known: dict[str, set[str]]) -> None:
+    names = set(_NAME.findall(re.sub(r'"[^"]*"', '""', expression)))
+    assert names, f"no metric in: {expression}"
+    unknown = names - known.keys()
+    assert not unknown, f"no such metrics: {unknown}"
+    possible = set().union(*(known[name] for name in names))
+    asked = {
+        word for group in re.findall(r"\bby \(([^)]*)\)", expression) for word in re.split(r"[,\s]+", group)
+    }
+    asked |= {
+        word
+        for inner in re.findall(r"\{([^}]*)\}", expression)
+        for word in re.findall(r"(\w+)\s*[=!]", inner)
+    }
+    assert asked <= possible, f"no such labels: {asked - possible}"
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_dashboards_ask_only_for_metrics_and_labels_that_there_are(
+    path: Path, known: dict[str, set[str]]
+) -> None:
+    board = json.loads(path.read_text())
+    expressions = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    assert expressions
+    for expression in expressions:
+        check(expression, known)
+
+
+def test_alerts_ask_only_for_metrics_and_labels_that_there_are(known: dict[str, set[str]]) -> None:
+    groups = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    assert rules
+    for rule in rules:
+        check(rule["expr"], known)
+
+
+@pytest.mark.parametrize(
+    "expression", ["rate(sluice_no_such_total[5m])", "sum by (patient) (sluice_lag_records)", "1"]
+)
+def test_the_check_notices_what_is_not_there(expression: str, known: dict[str, set[str]]) -> None:
+    with pytest.raises(AssertionError):
+        check(expression, known)
+
+
+def test_dashboards_and_datasources_name_each_other() -> None:
+    provisioned = yaml.safe_load(
+        (DEPLOY / "grafana" / "provisioning" / "datasources" / "sluice.yml").read_text()
+    )
+    sources = {each["uid"]: each for each in provisioned["datasources"]}
+    for each in sources.values():
+        host = each["url"].split("//")[1].split(":")[0]
+        assert host in services()
+    uids: list[str] = []
+    for path in DASHBOARDS:
+        board: dict[str, Any] = json.loads(path.read_text())
+        uids.append(board["uid"])
+        assert {panel["datasource"]["uid"] for panel in board["panels"]} <= sources.keys()
+        ids = [panel["id"] for panel in board["panels"]]
+        assert len(ids) == len(set(ids))
+    assert len(uids) == len(set(uids))
+
+
+def test_the_collector_hands_traces_to_the_trace_store() -> None:
+    configuration = yaml.safe_load((DEPLOY / "collector" / "config.yaml").read_text())
+    (exporter,) = configuration["service"]["pipelines"]["traces"]["exporters"]
+    assert configuration["exporters"][exporter]["endpoint"].split(":")[0] in services()
