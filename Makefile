@@ -13,7 +13,7 @@ export UV_SYSTEM_CERTS ?= 1
 
 ARGS ?=
 
-.PHONY: help install demo up test test-pulls lint format bench synthea lock lock-java clean
+.PHONY: help install demo up secrets compose-check nightly test test-pulls lint format bench synthea lock lock-java clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,14 @@ format: install ## format the code
 test: install ## run the tests
 	$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/faults $(ARGS)
 	$(BIN)/pytest --ignore=tests/faults/test_pull_kill_nine.py tests/faults
+
+secrets: ## make the compose stack's secrets, in deploy/secrets; ARGS="HOST..." for a certificate of those names
+	@deploy/secrets.sh $(ARGS)
+
+compose-check: install ## build the images and run the compose stack and a demo on it, with podman, as root
+	@deploy/check/run.sh
+
+nightly: test-pulls compose-check ## what takes too long for each change
 
 test-pulls: install ## kill whatever takes part in a pull, 20 times; takes some minutes more
 	$(BIN)/pytest tests/faults/test_pull_kill_nine.py
