@@ -41,7 +41,7 @@ from sluice_storage.catalogue.model import Destination, Entry, Listing, NotFound
 from sluice_storage.catalogue.projects import Destinations
 from sluice_streaming.memory import MemoryBroker
 from support.exports_memory import MemoryBulk
-from support.pulls_memory import MemoryPulls
+from support.pulls_memory import MemoryBrought, MemoryPulls
 from support.tokens import AUDIENCE, LocalAuthority
 
 SECRET = "5e" * 32
@@ -267,6 +267,7 @@ async def memory_gateway(
         keys=keys,
         jobs=jobs,
         pulls=pulls,
+        brought=MemoryBrought(),
         registry=MemoryRegistry(Source(id="one", name="One", base_url=BASE)),
         sources=cast("Any", None),
         schemas=SCHEMAS,

@@ -43,6 +43,7 @@ from sluice_storage.exports.objects import ExportObjects
 from sluice_storage.pool import open_pool
 from sluice_storage.resources.applying import Applier
 from sluice_storage.resources.artifacts import Artifacts
+from sluice_storage.resources.brought import Brought
 from sluice_storage.resources.groups import Groups
 from sluice_storage.resources.lookup import Lookup
 from sluice_streaming.backend import Producer
@@ -172,6 +173,7 @@ async def real_gateway(
             keys=PostgresKeys(pool),
             jobs=PostgresJobs(pool),
             pulls=PostgresPulls(pool),
+            brought=Brought(pool),
             registry=SourceRegistry(pool, chosen.secret_bytes, loopback=True),
             sources=sources,
             schemas=SCHEMAS,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from sluice_gateway.fhir.pull_store import BadLine, PulledFile, PullRow, Unresolved
+from sluice_storage.resources.brought import Scope
+from sluice_storage.resources.model import PatientChunk, Range
+from sluice_storage.resources.writer import Key
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 RUNNING = PullRow(
@@ -74,7 +77,35 @@ class MemoryPulls:
     async def unresolved(self, job: str) -> Sequence[Unresolved]:
         return self.dangling.get(job, [])
 
+    async def patients(self, job: str, after: str, limit: int) -> Sequence[str]:
+        return []
+
+    async def kept(self, job: str) -> Mapping[str, Sequence[Range]]:
+        return {}
+
     async def withdraw(self, job: str, at: datetime) -> bool:
         first = job not in self.withdrawn
         self.withdrawn.add(job)
         return first
+
+
+@dataclass
+class MemoryBrought:
+    """What imports brought: some resources about nobody, the same for all."""
+
+    lines: bytes = b""
+
+    async def scope(self, job: str, kept: Mapping[str, Iterable[Range]]) -> Scope:
+        return Scope({})
+
+    async def by_patient(self, scope: Scope, patients: Sequence[str]) -> AsyncGenerator[PatientChunk]:
+        if patients:
+            yield PatientChunk(patients[0], "Patient", b"", 0)
+
+    async def of_nobody(self, scope: Scope) -> AsyncGenerator[bytes]:
+        if self.lines:
+            yield self.lines
+
+    async def of_nobody_by_id(self, scope: Scope, keys: Iterable[Key]) -> AsyncGenerator[bytes]:
+        if keys:
+            yield b""

@@ -218,7 +218,10 @@ async def test_delete_cancels_and_afterwards_there_is_nothing(site: Site) -> Non
 
 
 @pytest.mark.parametrize("who", [{"subject": "bob"}, {"client": "other"}])
-@pytest.mark.parametrize("path", ["bulkstatus/{}", "{}/info_file_1.ndjson", "{}/errors_file_1.ndjson"])
+@pytest.mark.parametrize(
+    "path",
+    ["bulkstatus/{}", "bulkstatus/{}/bundles", "{}/info_file_1.ndjson", "{}/errors_file_1.ndjson"],
+)
 async def test_strangers_are_told_the_same_as_about_what_never_was(
     site: Site, path: str, who: dict[str, str]
 ) -> None:

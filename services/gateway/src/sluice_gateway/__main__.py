@@ -46,6 +46,7 @@ from sluice_storage.objects import ObjectStore
 from sluice_storage.pool import TRANSIENT, open_pool
 from sluice_storage.resources.applying import Applier
 from sluice_storage.resources.artifacts import Artifacts
+from sluice_storage.resources.brought import Brought
 from sluice_storage.resources.groups import Groups
 from sluice_storage.resources.lookup import Lookup
 from sluice_streaming.kafka import KafkaBackend, KafkaTuning
@@ -116,6 +117,7 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
             keys=upkeep.keys,
             jobs=PostgresJobs(pool),
             pulls=PostgresPulls(pool),
+            brought=Brought(pool),
             registry=SourceRegistry(pool, secret, loopback=settings.loopback_sources),
             sources=SourceStore(pool, secret, loopback=settings.loopback_sources),
             schemas=SchemaSet.load(settings.scrape_schemas),

@@ -20,6 +20,7 @@ from sluice_gateway.fhir.discovery import Discovery, SmartSource
 from sluice_gateway.fhir.measures import MeasurePorts, Measures
 from sluice_gateway.fhir.outcomes import BASE
 from sluice_gateway.fhir.pacing import Pacing
+from sluice_gateway.fhir.pull_bundles import BroughtReader, Bundles
 from sluice_gateway.fhir.pull_store import PullStore
 from sluice_gateway.fhir.pulls import Pulls, pull_key
 from sluice_gateway.fhir.reading import Reading
@@ -57,6 +58,7 @@ class Ports:
     keys: KeyStore
     jobs: JobStore
     pulls: PullStore
+    brought: BroughtReader
     registry: SourceMatcher
     sources: SourceStore
     schemas: SchemaSet
@@ -206,6 +208,7 @@ def _pulls(
         quotas,
         ports.commands,
         Pacing(settings.import_retry_after, settings.export_early_polls, monotonic=time.monotonic),
+        Bundles(ports.pulls, ports.brought, hrefs(BASE)),
         key=pull_key(settings.secret_bytes),
         hrefs=hrefs,
         etas=ports.etas,

@@ -166,7 +166,7 @@ class Asking:
             needs_token = needs_token or page.requires_token
             if len(files) >= MOST_ITEMS:
                 raise SourceFailure(ItemError.BAD_MANIFEST)
-        return FilesPlan(time, needs_token, tuple(files.values()))
+        return FilesPlan(source.base_url, time, needs_token, tuple(files.values()))
 
     async def _failed(self, job: PullJob, failure: SourceFailure) -> None:
         strikes = job.strikes + (failure.code is not ItemError.SOURCE_THROTTLED)

@@ -106,7 +106,8 @@ class PostgresJobs:
                 planning = await connection.fetchval(
                     f"""
                     UPDATE pulls.jobs SET phase = 'loading', turn = turn + 1, decided = turn, due = NULL,
-                        strikes = 0, files = $3, planned_at = $4, transaction_time = $5, needs_token = $6
+                        strikes = 0, files = $3, planned_at = $4, transaction_time = $5, needs_token = $6,
+                        base = $7
                     WHERE job = $1 AND turn = $2 AND phase IN ('starting', 'polling') AND {_LIVE}
                     RETURNING true
                     """,  # noqa: S608
@@ -116,6 +117,7 @@ class PostgresJobs:
                     at,
                     plan.transaction_time,
                     plan.needs_token,
+                    plan.base,
                 )
                 if planning:
                     for first in range(0, len(plan.files), _AT_ONCE):

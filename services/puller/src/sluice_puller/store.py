@@ -102,8 +102,9 @@ class Next:
 
 @dataclass(frozen=True, slots=True)
 class FilesPlan:
-    """A source's manifest, all pages of it."""
+    """A source's manifest, all pages of it; `base` is the source's base URL."""
 
+    base: str
     transaction_time: datetime | None
     needs_token: bool
     files: Sequence[ListedFile]

@@ -8,6 +8,7 @@ added, never rewritten. So a snapshot is one number, and a read of it gives the 
 | `model` | the words: `Snapshot`, `Window`, `Part`, `Chunk`, `Stored` |
 | `planner` | `Planner`: takes snapshots, cuts what is asked for into parts |
 | `reader` | `Reader`: gives a part's lines, in chunks or one by one; what was deleted; patient by patient |
+| `brought` | `Brought`: what a job brought, patient by patient |
 | `lookup` | `Lookup`: single resources, as they are now |
 | `artifacts` | `Artifacts`: Measures, Libraries, ValueSets by canonical URL |
 | `groups` | `Groups`: who is in which group of patients |

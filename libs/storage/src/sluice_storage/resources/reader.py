@@ -104,7 +104,7 @@ class Reader:
         if not present or not patients:
             return
         branches = " UNION ALL ".join(
-            f"(SELECT '{type_}', c.lines, c.count FROM ({_pieces(type_, condition)}) AS c)"  # noqa: S608
+            f"(SELECT '{type_}', c.lines, c.count FROM ({pieces(type_, condition)}) AS c)"  # noqa: S608
             for type_ in present
             for condition in (
                 f"r.patient = p.patient AND {visible(window)}",
@@ -118,7 +118,7 @@ class Reader:
         async with aclosing(self._copy(query, list(dict.fromkeys(patients)))) as stream:
             async for found in stream:
                 for patient, type_, lines, count in found:
-                    yield PatientChunk(text(patient), text(type_), _ended(lines), number(count))
+                    yield PatientChunk(text(patient), text(type_), ended(lines), number(count))
 
     async def _copy(self, query: str, *arguments: object) -> AsyncGenerator[list[Fields]]:
         async with (
@@ -153,7 +153,8 @@ class _Held:
         return Chunk(tuple(self.buffers), self.count, self.size, tuple(self.sources))
 
 
-def _ended(lines: memoryview | None) -> bytes:
+def ended(lines: memoryview | None) -> bytes:
+    """Give lines with the end of the last one."""
     return b"".join((lines or b"", _END))
 
 
@@ -179,14 +180,14 @@ def _by_ranges(part: Part, window: Window) -> tuple[str, tuple[object, ...]]:
 def _by_patients(part: Part, window: Window) -> tuple[str, tuple[object, ...]]:
     query = f"""
         SELECT c.lines, c.count FROM unnest($1::text[]) AS p (patient)
-        CROSS JOIN LATERAL ({_pieces(part.type, f"r.patient = p.patient AND {visible(window)}")}) AS c
+        CROSS JOIN LATERAL ({pieces(part.type, f"r.patient = p.patient AND {visible(window)}")}) AS c
     """  # noqa: S608
     return query, (list(part.patients),)
 
 
 def _shared(part: Part, window: Window) -> tuple[str, tuple[object, ...]]:
     condition = _shared_with(part.type, "s.patient = ANY($1::text[])", window)
-    query = f"SELECT c.lines, c.count FROM ({_pieces(part.type, condition)}) AS c"  # noqa: S608
+    query = f"SELECT c.lines, c.count FROM ({pieces(part.type, condition)}) AS c"  # noqa: S608
     return query, (list(part.patients),)
 
 
@@ -196,7 +197,7 @@ def _shared_with(type_: str, patients: str, window: Window) -> str:
     return f"{visible(window)} AND r.seq IN ({seqs})"
 
 
-def _pieces(type_: str, condition: str) -> str:
+def pieces(type_: str, condition: str) -> str:
     """Give a query for the rows with `condition`, aggregated to values of some hundred kilobytes."""
     return f"""
         SELECT string_agg(i.body, '\\x0a'::bytea ORDER BY i.seq) AS lines, count(*) AS count

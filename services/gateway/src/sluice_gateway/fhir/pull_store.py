@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from sluice_storage.resources.model import Range
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class PullRow:
         It was deleted or cancelled.
     source_time
         As of when the data are, as the source says: what changed there later is not among them.
+    base
+        The source's base URL, once the files are known.
     """
 
     client: str
@@ -52,6 +56,7 @@ class PullRow:
     failed_status: int | None
     gone: bool
     source_time: datetime | None = None
+    base: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,12 @@ class PullStore(Protocol):
 
     async def unresolved(self, job: str) -> Sequence[Unresolved]:
         """Give what the import's resources refer to and that is nowhere, by type."""
+
+    async def patients(self, job: str, after: str, limit: int) -> Sequence[str]:
+        """Give patients in whose compartments the import's resources are, in their order, after this one."""
+
+    async def kept(self, job: str) -> Mapping[str, Sequence[Range]]:
+        """Give the places, by type, of resources that the import brought and that were there before."""
 
     async def withdraw(self, job: str, at: datetime) -> bool:
         """Delete the import for everyone to see; say whether it was not deleted before."""

@@ -22,6 +22,7 @@ from sluice_gateway.etas import Etas, left
 from sluice_gateway.fhir.outcomes import Issue, Refusal, refused
 from sluice_gateway.fhir.pacing import Pacing
 from sluice_gateway.fhir.polling import Told, unavailable_export
+from sluice_gateway.fhir.pull_bundles import Bundles
 from sluice_gateway.fhir.pull_outcomes import error_text, errors, information
 from sluice_gateway.fhir.pull_parameters import URL, Wanted
 from sluice_gateway.fhir.pull_store import PullRow, PullStore
@@ -63,6 +64,8 @@ class Pulls:
         Puts commands on Kafka.
     pacing
         How often a client polls.
+    bundles
+        Writes what imports brought as Bundles.
     key
         The key that imports' ids are signed with.
     etas
@@ -81,6 +84,7 @@ class Pulls:
         quotas: Quotas,
         commands: Commands,
         pacing: Pacing,
+        bundles: Bundles,
         *,
         key: bytes,
         hrefs: Hrefs,
@@ -95,6 +99,7 @@ class Pulls:
         self._quotas = quotas
         self._commands = commands
         self._pacing = pacing
+        self._bundles = bundles
         self._key = key
         self._hrefs = hrefs
         self._etas = etas
@@ -191,6 +196,19 @@ class Pulls:
         if row.outcome is None or row.files is None or (name == ERRORS and not row.problems):
             raise unavailable_export()
         return information(self._store, job, row) if name == INFORMATION else errors(self._store, job, row)
+
+    async def bundles(self, who: Principal, job: str) -> AsyncGenerator[bytes]:
+        """Give what an ended import brought as NDJSON of Bundles, in pieces.
+
+        Raises
+        ------
+        Refusal
+            404: they have no such import that has ended.
+        """
+        row = await self._find(who, job)
+        if row.outcome is None or row.files is None:
+            raise unavailable_export()
+        return self._bundles.write(job, row.base)
 
     async def delete(self, who: Principal, job: str) -> None:
         """Cancel an import, or forget one that has ended; what was loaded stays.

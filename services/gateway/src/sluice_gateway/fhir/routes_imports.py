@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
 
@@ -14,6 +15,7 @@ from sluice_gateway.fhir.preferences import check_accept, lenient
 from sluice_gateway.fhir.pull_parameters import read_import
 from sluice_gateway.fhir.pulls import ERRORS, INFORMATION, SCOPE
 from sluice_gateway.fhir.routing import fhir_route
+from sluice_gateway.fhir.sending import written
 from sluice_gateway.idempotency import checked_key
 from sluice_gateway.routing import JSON, STREAMING, Answer, Call
 
@@ -79,8 +81,22 @@ async def get_import_errors(call: Call) -> web.StreamResponse:
     return await _outcomes(call, ERRORS)
 
 
+async def get_import_bundles(call: Call) -> web.StreamResponse:
+    """Get what an import brought as transaction Bundles: one for each patient, then what is about nobody.
+
+    A patient's Bundle has the patient's own resource first, then all that is in the patient's compartment,
+    then what that refers to of the import and is in nobody's compartment. What is in nobody's compartment
+    comes once more at the end, in Bundles of up to 5,000 entries and 8 MB. What somebody else has replaced or
+    deleted since is left out.
+    """
+    return await _streamed(call, await call.gateway.pulls.bundles(call.principal, call.path["id"]))
+
+
 async def _outcomes(call: Call, name: str) -> web.StreamResponse:
-    pieces = await call.gateway.pulls.outcomes(call.principal, call.path["id"], name)
+    return await _streamed(call, await call.gateway.pulls.outcomes(call.principal, call.path["id"], name))
+
+
+async def _streamed(call: Call, pieces: AsyncGenerator[bytes]) -> web.StreamResponse:
     response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: NDJSON})
     async with aclosing(pieces):
         async for piece in pieces:
@@ -88,7 +104,7 @@ async def _outcomes(call: Call, name: str) -> web.StreamResponse:
                 # The head is sent only when there is something to send after it.
                 call.request[STREAMING] = True
                 await response.prepare(call.request)
-            await response.write(piece)
+            await written(response, piece)
     if not response.prepared:
         await response.prepare(call.request)
     await response.write_eof()
@@ -131,6 +147,18 @@ ROUTES = (
         {202: None},
         scope=SCOPE,
         errors=(403, 404),
+    ),
+    fhir_route(
+        "GET",
+        "/bulkstatus/{id}/bundles",
+        get_import_bundles,
+        "Get what a bulk import brought, patient by patient",
+        TAG,
+        {200: bytes},
+        scope=SCOPE,
+        errors=(403, 404, 429),
+        media=NDJSON,
+        streams=True,
     ),
     fhir_route(
         "GET",

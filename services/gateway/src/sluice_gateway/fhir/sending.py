@@ -80,7 +80,7 @@ async def send_stored(response: web.StreamResponse, pieces: AsyncGenerator[bytes
     """
     async with aclosing(pieces):
         async for piece in pieces:
-            await _written(response, piece)
+            await written(response, piece)
     await response.write_eof()
 
 
@@ -116,11 +116,18 @@ async def compressed(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
 async def _send_pieces(response: web.StreamResponse, file: int, start: int, end: int) -> None:
     for at in range(start, end, _PIECE):
         piece = await asyncio.to_thread(os.pread, file, min(_PIECE, end - at), at)
-        await _written(response, piece)
+        await written(response, piece)
     await response.write_eof()
 
 
-async def _written(response: web.StreamResponse, piece: bytes) -> None:
+async def written(response: web.StreamResponse, piece: bytes) -> None:
+    """Send a piece of an answer whose head is sent.
+
+    Raises
+    ------
+    ConnectionError
+        The client went, or stalled.
+    """
     try:
         async with asyncio.timeout(_IDLE_SECONDS):
             await response.write(piece)

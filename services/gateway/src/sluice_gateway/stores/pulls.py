@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import asyncpg
 
 from sluice_gateway.fhir.pull_store import BadLine, PulledFile, PullRow, Unresolved
 from sluice_storage.coalesce import Coalescer
+from sluice_storage.resources.model import Range
 
 # A line for each bad line that is listed, each file that failed, each count that is not as announced, and
 # each file in which the source tells of problems of its own.
@@ -24,7 +25,7 @@ SELECT k.job::text AS asked, coalesce(s.client, j.client) AS client,
     (coalesce(t.problems, 0) + (j.failed IS NOT NULL AND j.files IS NOT NULL)::int
         + (SELECT count(*) FROM pulls.unresolved u WHERE u.job = k.job))::bigint AS problems,
     coalesce(j.failed, CASE WHEN s.outcome = 'failed' AND j.files IS NULL THEN 'internal' END) AS failed,
-    j.failed_status, j.transaction_time AS source_time,
+    j.failed_status, j.base, j.transaction_time AS source_time,
     (j.deleted_at IS NOT NULL OR j.cancelled_at IS NOT NULL OR s.cancelled_at IS NOT NULL) AS gone
 FROM unnest($1::uuid[]) AS k (job)
 LEFT JOIN status.jobs s ON s.job = k.job AND s.kind = 'bulk-import'
@@ -96,6 +97,24 @@ class PostgresPulls:
             "SELECT type, total, ids FROM pulls.unresolved WHERE job = $1 ORDER BY type", job
         )
         return [Unresolved(row["type"], row["total"], tuple(row["ids"])) for row in rows]
+
+    async def patients(self, job: str, after: str, limit: int) -> Sequence[str]:
+        """See `PullStore.patients`."""
+        rows = await self._pool.fetch(
+            "SELECT patient FROM pulls.patients WHERE job = $1 AND patient > $2 ORDER BY patient LIMIT $3",
+            job,
+            after,
+            limit,
+        )
+        return [row["patient"] for row in rows]
+
+    async def kept(self, job: str) -> Mapping[str, Sequence[Range]]:
+        """See `PullStore.kept`."""
+        rows = await self._pool.fetch("SELECT type, firsts, lasts FROM pulls.kept WHERE job = $1", job)
+        found: dict[str, list[Range]] = {}
+        for row in rows:
+            found.setdefault(row["type"], []).extend(zip(row["firsts"], row["lasts"], strict=True))
+        return found
 
     async def withdraw(self, job: str, at: datetime) -> bool:
         """See `PullStore.withdraw`."""
