@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sluice_contracts.ids import job_id
+from sluice_gateway.fhir.bulk import export_key
+from sluice_gateway.fhir.outcomes import ALIAS, BASE
+from sluice_gateway.fhir.pulls import pull_key
 from sluice_gateway.routes import ROUTES
 from sluice_gateway.routing import Route
-from support.gateway_memory import ADVANCE, Site, error_shape, memory_gateway
+from support.gateway_memory import ADVANCE, Site, error_shape, job_row, memory_gateway
+from support.isolation import ELSEWHERE, EXPORTS, GUARDED, IMPORTS, JOBS, PULLS, homes
+from support.pulls_memory import FILE
 from support.tokens import LocalAuthority
 
-GUARDED = [route for route in ROUTES if route.scope is not None]
+TESTS = Path(__file__).parents[2]
 SCOPED = [route for route in GUARDED if route.scope]
 EVERY_SCOPE = "bulk/import files/read files/write ops/*"
 PUBLIC = {
@@ -72,6 +80,78 @@ async def ask(site: Site, route: Route, headers: dict[str, str]) -> tuple[int, d
 
 def test_only_what_is_meant_to_be_public_is_public() -> None:
     assert {route.path for route in ROUTES if route.scope is None} == PUBLIC
+
+
+def test_every_route_has_one_test_that_holds_it_against_whoever_may_not_see() -> None:
+    without = {route.name: homes(route) for route in GUARDED if len(homes(route)) != 1}
+    assert not without, "give each of these one place in support/isolation.py"
+    assert {*JOBS, *ELSEWHERE} <= {route.name for route in GUARDED}
+    for place in ELSEWHERE.values():
+        file, _, test = place.partition("::")
+        assert f"def {test}(" in (TESTS / file).read_text(encoding="utf-8"), place
+
+
+async def test_nothing_is_served_but_what_is_declared(site: Site) -> None:
+    declared = {(route.method, route.path) for route in ROUTES}
+    declared |= {(r.method, ALIAS + r.path.removeprefix(BASE)) for r in ROUTES if r.fhir}
+    declared |= {("GET", "/v2/"), ("GET", "/v2/projects/")}
+    assert site.client.app is not None
+    served = {
+        (each.method, each.resource.canonical) for each in site.client.app.router.routes() if each.resource
+    }
+    assert served == declared
+
+
+STRANGERS = [
+    {"subject": "bob"},
+    {"client": "other"},
+    {"client": "ann", "subject": "portal"},
+    {"client": "other", "subject": "bob"},
+]
+
+
+def owned_job(site: Site, route: Route) -> str:
+    """Make a job of ann's through the portal that the route would tell of, and give its id."""
+    secret = site.gateway.settings.secret_bytes
+    key = (
+        site.job_key
+        if route.name in IMPORTS
+        else export_key(secret)
+        if route.name in EXPORTS
+        else pull_key(secret)
+    )
+    job = job_id(key, "portal/ann", site.now.at, 1)
+    if route.name in IMPORTS:
+        site.jobs.add("portal", "ann", job_row(job))
+    elif route.name in EXPORTS:
+        site.bulk.exports.add(job)
+        site.bulk.seal(job, b"{}\n")
+        site.bulk.exports.end(job, datetime.fromtimestamp(site.now.at, UTC))
+    else:
+        assert route.name in PULLS
+        ended = datetime.fromtimestamp(site.now.at, UTC)
+        site.pulls.add(job, FILE, files=1, problems=1, outcome="completed", finished_at=ended)
+    return job
+
+
+async def told(site: Site, route: Route, job: str, **who: str) -> tuple[int, bytes, list[str]]:
+    path = route.path.replace("{id}", job).replace("{name}", "0.0.Patient.ndjson")
+    headers = site.bearer(scopes=f"{EVERY_SCOPE} system/*.rs user/*.rs", **who)
+    answer = await site.call(route.method, path, headers=headers)
+    names = sorted(name for name in answer.headers if name not in ("Date", "X-Request-ID"))
+    return answer.status, (await answer.read()).replace(job.encode(), b"ID"), names
+
+
+@pytest.mark.parametrize("route", [route for route in GUARDED if route.name in JOBS], ids=name)
+async def test_a_strangers_answer_about_a_job_is_that_about_no_job(tmp_path: Path, route: Route) -> None:
+    async with memory_gateway(files=tmp_path) as site:
+        job, never = owned_job(site, route), job_id(b"another key", "portal/ann", site.now.at, 2)
+        for who in STRANGERS:
+            there = await told(site, route, job, **who)
+            assert there == await told(site, route, never, **who)
+            assert there[0] == 404
+        assert (await told(site, route, never))[0] == 404
+        assert (await told(site, route, job))[0] != 404
 
 
 @pytest.mark.parametrize("route", GUARDED, ids=name)
