@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from sluice_contracts.commands import FailFile, FailImport, FinishImport, LoadFile, StartBulkImport
 from sluice_contracts.events import ImportSettled, ItemFailed, JobFinished, JobOutcome
 from sluice_contracts.topics import BULK_IMPORT_FILES
+from sluice_expirer.imports import Imports
+from sluice_expirer.settings import Settings as Expiry
+from sluice_storage.pool import open_pool
 from sluice_streaming.messages import Message
 from support.pulling import PullSite, pull_site
 from support.resource_store import lines_of
@@ -152,3 +158,62 @@ async def test_giving_up_what_has_ended_or_is_not_there_changes_nothing(site: Pu
     assert site.told(ItemFailed) == []
     assert await site.stored() == before
     assert dict(await site.job()) == dict(row)
+
+
+async def test_a_cancelled_jobs_download_is_broken_off_also_if_the_source_sends_nothing(
+    site: PullSite,
+) -> None:
+    begun, broken = asyncio.Event(), asyncio.Event()
+
+    async def silent(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(lines_of({"resourceType": "Patient", "id": "first"}))
+        begun.set()
+        try:
+            while request.transport is not None:  # noqa: ASYNC110 - nobody tells when a connection is gone
+                await asyncio.sleep(0.05)
+        finally:
+            broken.set()
+        return response
+
+    site.source.http.on("/fhir/files/silent", silent)
+    site.source.list_file(f"{site.source.http.origin}/fhir/files/silent")
+    start = site.start()
+    await site.publish(start)
+    # The source would be waited for a minute.
+    async with site.running(source_idle=60.0):
+        await begun.wait()
+        await site.rows.execute("SELECT pulls.withdraw($1, now())", start.job)
+        async with asyncio.timeout(10):
+            await broken.wait()
+        await until(lambda: bool(site.told(JobFinished)))
+    assert site.told(JobFinished)[0].outcome is JobOutcome.CANCELLED
+    assert "Patient/first" not in await site.stored()
+
+
+async def test_an_import_is_forgotten_seven_days_after_its_end_and_what_it_loaded_stays(
+    site: PullSite,
+) -> None:
+    start = site.start()
+    await site.pull(start)
+    time = [datetime.now(UTC) + timedelta(days=6)]
+    pool = await open_pool(site.database.dsn_for("expirer"))
+    keep = timedelta(days=Expiry(postgres="x", objects="memory:").expire_import_days)
+    imports = Imports(pool, keep=keep, every=1.0, now=lambda: time[0])
+    everything = "SELECT (SELECT count(*) FROM pulls.files) + (SELECT count(*) FROM pulls.patients)"
+    await imports.round()
+    assert await site.rows.fetchval(everything) == 3
+    time[0] += timedelta(days=2)
+    await imports.round()
+    assert await site.rows.fetchval(everything) == 0
+    assert (await site.job())["deleted_at"] == time[0]
+    # What a process noted a moment later goes too.
+    await site.rows.execute("INSERT INTO pulls.patients VALUES ($1, 'late')", start.job)
+    await imports.round()
+    assert await site.rows.fetchval(everything) == 1
+    time[0] += timedelta(hours=2)
+    await imports.round()
+    assert await site.rows.fetchval(everything) == 0
+    assert len(await site.stored()) == 2
+    await pool.close()

@@ -1,4 +1,4 @@
-"""`python -m sluice_expirer`: deletes what exports wrote when its time has come."""
+"""`python -m sluice_expirer`: deletes what exports wrote, and forgets imports, when their time has come."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from sluice_contracts.topics import JOBS_EXPIRE
 from sluice_expirer.expiring import Expiring
+from sluice_expirer.imports import Imports
 from sluice_expirer.postgres import PostgresJobs
 from sluice_expirer.settings import Settings
 from sluice_expirer.timing import Rounds
@@ -41,6 +42,7 @@ async def serve(
     jobs, objects = PostgresJobs(pool), ExportObjects.from_url(settings.objects)
     expiring = Expiring(jobs, objects, settings.longest_download, now)
     rounds = Rounds(jobs, objects, producer, settle=settings.settle, every=settings.expire_every, now=now)
+    imports = Imports(pool, keep=settings.import_keep, every=settings.expire_every, now=now)
     worker = Worker(
         backend,
         GROUP,
@@ -54,6 +56,7 @@ async def serve(
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.run(context.stop))
             group.create_task(rounds.run(context.stop))
+            group.create_task(imports.run(context.stop))
     finally:
         await producer.stop()
         await pool.close()

@@ -18,7 +18,8 @@ _GRACE = timedelta(seconds=10)
 
 
 @contextmanager
-def _available() -> Iterator[None]:
+def available() -> Iterator[None]:
+    """Turn the errors of a database that is away into `Unavailable`."""
     try:
         yield
     except TRANSIENT:
@@ -39,12 +40,12 @@ class PostgresJobs:
 
     async def withdraw(self, job: str, reason: ExpiryReason, at: datetime) -> None:
         """See `Jobs.withdraw`."""
-        with _available():
+        with available():
             await self._pool.fetchval("SELECT exports.withdraw($1, $2, $3)", job, reason.value, at)
 
     async def gone(self, job: str) -> Gone | None:
         """See `Jobs.gone`."""
-        with _available():
+        with available():
             row = await self._pool.fetchrow(
                 "SELECT purged_at, reason FROM exports.jobs WHERE job = $1 AND purged_at IS NOT NULL", job
             )
@@ -52,7 +53,7 @@ class PostgresJobs:
 
     async def held(self, job: str, now: datetime, longest: timedelta) -> bool:
         """See `Jobs.held`."""
-        with _available():
+        with available():
             held = await self._pool.fetchval(
                 """
                 SELECT EXISTS (SELECT FROM exports.downloads d JOIN exports.jobs j USING (job)
@@ -66,7 +67,7 @@ class PostgresJobs:
 
     async def purge(self, job: str, at: datetime) -> Gone:
         """See `Jobs.purge`."""
-        with _available():
+        with available():
             async with self._pool.acquire() as connection, connection.transaction():
                 row = await connection.fetchrow(
                     """
@@ -84,7 +85,7 @@ class PostgresJobs:
 
     async def due(self, now: datetime, after: str | None, limit: int) -> Sequence[Due]:
         """See `Jobs.due`."""
-        with _available():
+        with available():
             rows = await self._pool.fetch(
                 """
                 SELECT * FROM (
@@ -106,7 +107,7 @@ class PostgresJobs:
 
     async def unswept(self, before: datetime, limit: int) -> Sequence[str]:
         """See `Jobs.unswept`."""
-        with _available():
+        with available():
             rows = await self._pool.fetch(
                 "SELECT job FROM exports.jobs WHERE swept_at IS NULL AND purged_at <= $1"
                 " ORDER BY purged_at LIMIT $2",
@@ -117,7 +118,7 @@ class PostgresJobs:
 
     async def swept(self, jobs: Sequence[str], at: datetime) -> None:
         """See `Jobs.swept`."""
-        with _available():
+        with available():
             await self._pool.execute(
                 "UPDATE exports.jobs SET swept_at = $2 WHERE job = ANY($1::uuid[])", list(jobs), at
             )

@@ -24,6 +24,8 @@ class Settings(StreamSettings):
         How long after an export's deletion its files wait for downloads that began before.
     expire_settle_hours
         How long after an export went what late writers left of it is looked for.
+    expire_import_days
+        How long after its end it is kept what became of an import.
     """
 
     postgres: str = Field(min_length=1)
@@ -31,6 +33,7 @@ class Settings(StreamSettings):
     expire_every: float = Field(default=30.0, gt=0)
     expire_longest_download_hours: float = Field(default=6.0, ge=0)
     expire_settle_hours: float = Field(default=2.0, ge=0)
+    expire_import_days: float = Field(default=7.0, gt=0)
 
     @property
     def longest_download(self) -> timedelta:
@@ -41,3 +44,8 @@ class Settings(StreamSettings):
     def settle(self) -> timedelta:
         """How long after an export went what late writers left of it is looked for."""
         return timedelta(hours=self.expire_settle_hours)
+
+    @property
+    def import_keep(self) -> timedelta:
+        """How long after its end it is kept what became of an import."""
+        return timedelta(days=self.expire_import_days)

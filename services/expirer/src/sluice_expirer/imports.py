@@ -1,0 +1,82 @@
+"""Forgets imports when their time has come: what became of them and what was noted, not what they loaded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import asyncpg
+import structlog
+
+from sluice_expirer.postgres import available
+from sluice_streaming.rounds import repeat
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE = 200
+# A process that was loading when an import was deleted notes something for a moment longer.
+_LATE = timedelta(hours=1)
+# When a job ended is the status service's knowledge. A row without content stays, or the job's id would look
+# like a new one's.
+_DUE = """
+    SELECT j.job FROM pulls.jobs j JOIN status.jobs s USING (job)
+    WHERE j.deleted_at IS NULL AND s.finished_at <= $1
+    UNION ALL
+    SELECT j.job FROM pulls.jobs j WHERE j.deleted_at <= $2 AND (
+        EXISTS (SELECT FROM pulls.files f WHERE f.job = j.job)
+        OR EXISTS (SELECT FROM pulls.patients p WHERE p.job = j.job)
+        OR EXISTS (SELECT FROM pulls.kept k WHERE k.job = j.job)
+        OR EXISTS (SELECT FROM pulls.mentions m WHERE m.job = j.job)
+    )
+    LIMIT $3
+"""
+
+
+class Imports:
+    """Forgets imports.
+
+    Parameters
+    ----------
+    pool
+        Connections of the role `sluice_expirer`.
+    keep
+        How long after its end an import is kept.
+    every
+        Seconds between rounds.
+    now
+        Gives the time.
+    """
+
+    def __init__(
+        self, pool: asyncpg.Pool, *, keep: timedelta, every: float, now: Callable[[], datetime]
+    ) -> None:
+        self._pool = pool
+        self._keep = keep
+        self._every = every
+        self._now = now
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set."""
+        await repeat(
+            stop, self._every, self.round, waits="expiry waits", fails="looking for expired imports failed"
+        )
+
+    async def round(self) -> None:
+        """Forget every import whose time has come.
+
+        Raises
+        ------
+        Unavailable
+            The database is away; call again.
+        """
+        while True:
+            now = self._now()
+            with available():
+                due = await self._pool.fetch(_DUE, now - self._keep, now - _LATE, _AT_ONCE)
+                for row in due:
+                    await self._pool.execute("SELECT pulls.withdraw($1, $2)", row["job"], now)
+            if due:
+                log.info("forgot imports", count=len(due))
+            if len(due) < _AT_ONCE:
+                return
