@@ -20,9 +20,10 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from sluice_contracts import wire
 from sluice_contracts.commands import DocumentImportCommand
-from sluice_contracts.topics import JOBS_DOCUMENT_IMPORT
+from sluice_contracts.topics import JOBS_DOCUMENT_IMPORT, JOBS_EVENTS
 from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.sources import Source, best_match
+from sluice_gateway.all_jobs import AnyItemRow, AnyJobRow, Owner
 from sluice_gateway.app import make_app
 from sluice_gateway.etas import Etas
 from sluice_gateway.fhir.measures import MeasurePorts
@@ -30,7 +31,9 @@ from sluice_gateway.health import Health
 from sluice_gateway.idempotency import Kept
 from sluice_gateway.jobs import ItemRow, JobRow, Rerun
 from sluice_gateway.models.base import ErrorBody
+from sluice_gateway.models.jobs import AnyJobQuery
 from sluice_gateway.openapi import written
+from sluice_gateway.paging import Window
 from sluice_gateway.publishing import Commands
 from sluice_gateway.quotas import Policy, Usage
 from sluice_gateway.settings import Settings
@@ -40,6 +43,7 @@ from sluice_storage.catalogue import Catalogue
 from sluice_storage.catalogue.model import Destination, Entry, Listing, NotFoundError, Page
 from sluice_storage.catalogue.projects import Destinations
 from sluice_streaming.memory import MemoryBroker
+from sluice_streaming.tail import MemoryTail
 from support.exports_memory import MemoryBulk
 from support.pulls_memory import MemoryBrought, MemoryPulls
 from support.tokens import AUDIENCE, LocalAuthority
@@ -133,6 +137,26 @@ class MemoryJobs:
         return self.reruns.get(job)
 
 
+@dataclass
+class MemoryAllJobs:
+    rows: dict[str, AnyJobRow] = field(default_factory=dict)
+    items_of: dict[str, list[AnyItemRow]] = field(default_factory=dict)
+
+    async def some(self, owner: Owner | None, jobs: Collection[str]) -> list[AnyJobRow]:
+        return [self.rows[job] for job in jobs if job in self.rows and owner in (None, self.rows[job].owner)]
+
+    async def page(
+        self, owner: Owner | None, query: AnyJobQuery, window: Window
+    ) -> tuple[list[AnyJobRow], int]:
+        found = [row for row in await self.some(owner, list(self.rows)) if query.kind in (None, row.kind)]
+        found.sort(key=lambda row: row.submitted_at, reverse=True)
+        return found[window.offset : window.offset + window.limit], len(found)
+
+    async def items(self, job: str, rank: int | None, window: Window) -> tuple[list[AnyItemRow], int]:
+        found = [row for row in self.items_of.get(job, []) if rank in (None, row.rank)]
+        return found[window.offset : window.offset + window.limit], len(found)
+
+
 class MemoryRegistry:
     def __init__(self, *sources: Source) -> None:
         self.places = [(Prefix.parse(source.base_url, loopback=True), source) for source in sources]
@@ -202,6 +226,7 @@ class Site:
     quotas: MemoryQuotas
     keys: MemoryKeys
     jobs: MemoryJobs
+    all_jobs: MemoryAllJobs
     pulls: MemoryPulls
     catalogue: MemoryCatalogue
     bulk: MemoryBulk
@@ -251,7 +276,7 @@ async def memory_gateway(
     authority = LocalAuthority(now=now)
     broker, quotas, keys, jobs = MemoryBroker(), MemoryQuotas(), MemoryKeys(), MemoryJobs()
     catalogue, bulk = MemoryCatalogue(), MemoryBulk(files or Path("/nonexistent"))
-    pulls, ends = MemoryPulls(), dict[str, float]()
+    pulls, ends, all_jobs = MemoryPulls(), dict[str, float](), MemoryAllJobs()
 
     async def known_ends(_jobs: Collection[str]) -> Mapping[str, float]:
         return ends
@@ -266,6 +291,8 @@ async def memory_gateway(
         quotas=quotas,
         keys=keys,
         jobs=jobs,
+        all_jobs=all_jobs,
+        tail=MemoryTail(broker, JOBS_EVENTS.name),
         pulls=pulls,
         brought=MemoryBrought(),
         registry=MemoryRegistry(Source(id="one", name="One", base_url=BASE)),
@@ -286,7 +313,21 @@ async def memory_gateway(
     chosen = Settings(postgres="postgresql://none", public_url=AUDIENCE, secret=SECRET, **settings)
     gateway = assemble(chosen, ports, DOCUMENT, now=now, nonce=lambda: next(numbers))
     async with TestClient(TestServer(make_app(gateway))) as client:
-        yield Site(client, gateway, authority, now, broker, quotas, keys, jobs, pulls, catalogue, bulk, ends)
+        yield Site(
+            client,
+            gateway,
+            authority,
+            now,
+            broker,
+            quotas,
+            keys,
+            jobs,
+            all_jobs,
+            pulls,
+            catalogue,
+            bulk,
+            ends,
+        )
     await commands.close()
 
 

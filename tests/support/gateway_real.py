@@ -22,6 +22,7 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from sluice_contracts.commands import StartDocumentImport
+from sluice_contracts.topics import JOBS_EVENTS
 from sluice_fhir.measures.artifacts import version_order
 from sluice_fhir.source_store import SourceRegistry, SourceStore
 from sluice_gateway.app import make_app, make_runner
@@ -30,6 +31,7 @@ from sluice_gateway.fhir.measures import MeasurePorts
 from sluice_gateway.health import Health
 from sluice_gateway.publishing import Commands
 from sluice_gateway.settings import Settings
+from sluice_gateway.stores.all_jobs import PostgresAllJobs
 from sluice_gateway.stores.exports import PostgresExports
 from sluice_gateway.stores.jobs import PostgresJobs
 from sluice_gateway.stores.keys import PostgresKeys
@@ -48,6 +50,7 @@ from sluice_storage.resources.groups import Groups
 from sluice_storage.resources.lookup import Lookup
 from sluice_streaming.backend import Producer
 from sluice_streaming.memory import MemoryBroker
+from sluice_streaming.tail import MemoryTail
 from support.catalogue import Bench, open_bench
 from support.gateway_memory import ADVANCE, DOCUMENT, SCHEMAS, SECRET
 from support.stack import Database
@@ -172,6 +175,8 @@ async def real_gateway(
             quotas=PostgresQuotas(pool),
             keys=PostgresKeys(pool),
             jobs=PostgresJobs(pool),
+            all_jobs=PostgresAllJobs(pool),
+            tail=MemoryTail(broker, JOBS_EVENTS.name),
             pulls=PostgresPulls(pool),
             brought=Brought(pool),
             registry=SourceRegistry(pool, chosen.secret_bytes, loopback=True),

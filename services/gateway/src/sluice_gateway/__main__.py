@@ -16,6 +16,7 @@ import asyncpg
 import structlog
 from aiohttp import web
 
+from sluice_contracts.topics import JOBS_EVENTS
 from sluice_fhir.client import FhirClient
 from sluice_fhir.measures.artifacts import version_order
 from sluice_fhir.scrape_match import SchemaSet
@@ -29,6 +30,7 @@ from sluice_gateway.idempotency import LIFETIME
 from sluice_gateway.openapi import written
 from sluice_gateway.publishing import Commands
 from sluice_gateway.settings import Settings
+from sluice_gateway.stores.all_jobs import PostgresAllJobs
 from sluice_gateway.stores.exports import PostgresExports
 from sluice_gateway.stores.jobs import PostgresJobs
 from sluice_gateway.stores.keys import PostgresKeys
@@ -51,6 +53,7 @@ from sluice_storage.resources.groups import Groups
 from sluice_storage.resources.lookup import Lookup
 from sluice_streaming.kafka import KafkaBackend, KafkaTuning
 from sluice_streaming.service import Context, run
+from sluice_streaming.tail import KafkaTail
 
 log = structlog.get_logger(__name__)
 
@@ -116,6 +119,8 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
             quotas=PostgresQuotas(pool),
             keys=upkeep.keys,
             jobs=PostgresJobs(pool),
+            all_jobs=PostgresAllJobs(pool),
+            tail=KafkaTail(settings.kafka, JOBS_EVENTS.name),
             pulls=PostgresPulls(pool),
             brought=Brought(pool),
             registry=SourceRegistry(pool, secret, loopback=settings.loopback_sources),

@@ -21,6 +21,11 @@ def make_app(gateway: Gateway, routes: Sequence[Route] = ROUTES) -> web.Applicat
     app = web.Application(middlewares=[serve], client_max_size=gateway.settings.body_limit)
     app[GATEWAY] = gateway
     app.on_response_prepare.append(add_fields)
+
+    async def let_watchers_go(_: web.Application) -> None:
+        await gateway.watching.close()
+
+    app.on_shutdown.append(let_watchers_go)
     for route in routes:
         app.router.add_route(route.method, route.path, endpoint(route, gateway))
     for route in routes:

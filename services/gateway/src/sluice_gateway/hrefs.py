@@ -19,6 +19,14 @@ class Hrefs:
         """Give a document import job's address."""
         return f"{self.base}/v2/bulk/fhir/{job}"
 
+    def any_job(self, job: str) -> str:
+        """Give a job's address among the jobs of every kind."""
+        return f"{self.base}/v2/jobs/{job}"
+
+    def bulk_import(self, job: str) -> str:
+        """Give the address at which a bulk import is polled."""
+        return f"{self.base}/fhir/bulkstatus/{job}"
+
     def file(self, file: str) -> str:
         """Give a file's or folder's address."""
         return f"{self.base}/v2/files/{file}"

@@ -9,13 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from sluice_contracts.events import JobKind
 from sluice_fhir.client import FhirClient
 from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.source_store import SourceStore
+from sluice_gateway.all_jobs import AllJobs, AnyJobStore
 from sluice_gateway.authentication import Verifier
 from sluice_gateway.downloads import Tickets
 from sluice_gateway.etas import Etas
-from sluice_gateway.fhir.bulk import Bulk, BulkPorts, assemble_bulk
+from sluice_gateway.fhir.bulk import Bulk, BulkPorts, assemble_bulk, export_key
 from sluice_gateway.fhir.discovery import Discovery, SmartSource
 from sluice_gateway.fhir.measures import MeasurePorts, Measures
 from sluice_gateway.fhir.outcomes import BASE
@@ -42,11 +44,13 @@ from sluice_gateway.scrape_trials import ScrapeTrials
 from sluice_gateway.settings import Settings
 from sluice_gateway.sources import Sources
 from sluice_gateway.submission import Submissions
+from sluice_gateway.watching import Watching
 from sluice_security.sealing import Seal
 from sluice_storage.access.grants import Grants
 from sluice_storage.catalogue import Catalogue
 from sluice_storage.resources.groups import Groups
 from sluice_storage.resources.lookup import Lookup
+from sluice_streaming.tail import Tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,8 @@ class Ports:
     quotas: QuotaStore
     keys: KeyStore
     jobs: JobStore
+    all_jobs: AnyJobStore
+    tail: Tail
     pulls: PullStore
     brought: BroughtReader
     registry: SourceMatcher
@@ -86,6 +92,8 @@ class Gateway:
     submissions: Submissions
     forecasts: Forecasts
     jobs: Jobs
+    all_jobs: AllJobs
+    watching: Watching
     pulls: Pulls
     projects: Projects
     files: Files
@@ -107,6 +115,15 @@ class Gateway:
 def job_key(secret: bytes) -> bytes:
     """Give the key that job ids are signed with: the deployment's secret for this one purpose."""
     return hmac.digest(secret, b"sluice job ids", hashlib.sha256)
+
+
+def _job_keys(settings: Settings) -> dict[JobKind, bytes]:
+    secret = settings.secret_bytes
+    return {
+        JobKind.DOCUMENT_IMPORT: job_key(secret),
+        JobKind.BULK_EXPORT: export_key(secret),
+        JobKind.BULK_IMPORT: pull_key(secret),
+    }
 
 
 def assemble(
@@ -131,6 +148,7 @@ def assemble(
     files = Files(ports.catalogue, hrefs)
     key = job_key(settings.secret_bytes)
     pulls = _pulls(settings, ports, quotas, hrefs, now=now, nonce=nonce)
+    all_jobs = AllJobs(ports.all_jobs, _job_keys(settings), hrefs=hrefs, etas=ports.etas, now=now)
     return Gateway(
         settings=settings,
         verifier=ports.verifier,
@@ -149,6 +167,8 @@ def assemble(
         ),
         forecasts=Forecasts(ports.catalogue),
         jobs=Jobs(ports.jobs, files, ports.commands, key=key, hrefs=hrefs, etas=ports.etas, now=now),
+        all_jobs=all_jobs,
+        watching=Watching(ports.tail, all_jobs.some),
         pulls=pulls,
         projects=Projects(ports.catalogue, hrefs),
         files=files,

@@ -10,6 +10,7 @@ from sluice_gateway.routes import (
     grants,
     groups,
     imports,
+    jobs,
     members,
     operations,
     projects,
@@ -20,6 +21,7 @@ from sluice_gateway.routing import Route
 
 ROUTES: tuple[Route, ...] = (
     *imports.ROUTES,
+    *jobs.ROUTES,
     *projects.ROUTES,
     *members.ROUTES,
     *files.ROUTES,

@@ -1,0 +1,243 @@
+"""Jobs of every kind from one place: what an owner, or an operator, asks without caring what kind it is.
+
+An owner (the client and the subject of a token) sees what was submitted with both; whoever has the scope
+`ops/jobs` sees everyone's. What a job is about stays with its kind's own API and its owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from sluice_contracts.events import JobKind, JobOutcome, Stage
+from sluice_contracts.ids import accepted_at, is_job_id
+from sluice_contracts.progress import ItemRank
+from sluice_gateway.etas import Etas
+from sluice_gateway.hrefs import Hrefs
+from sluice_gateway.jobs import error_of, owner_of
+from sluice_gateway.models.imports import ItemStateName, JobStateName
+from sluice_gateway.models.jobs import AnyJob, AnyJobQuery, JobCounts, JobItem
+from sluice_gateway.paging import Window
+from sluice_gateway.problems import not_found
+from sluice_security.tokens import Principal
+
+OPERATORS = "ops/jobs"
+# How long a job may be known by its id alone. A row that is missing for longer is one that never was.
+_UNSEEN_SECONDS = 3600.0
+
+Owner = tuple[str, str]
+"""A client and a subject."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnyJobRow:
+    """What the status service has folded of a job."""
+
+    job: str
+    kind: str
+    client: str
+    subject: str
+    state: str
+    outcome: str | None
+    items: int
+    attached: int
+    skipped: int
+    failed: int
+    cancelled: int
+    submitted_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def owner(self) -> Owner:
+        """Whose it is."""
+        return self.client, self.subject
+
+
+@dataclass(frozen=True, slots=True)
+class AnyItemRow:
+    """What the status service has folded of an item."""
+
+    item: int
+    rank: int
+    stage: str | None
+    code: str | None
+    attempt: int | None
+    source_status: int | None
+    file: str | None
+    updated_at: datetime
+
+
+class AnyJobStore(Protocol):
+    """Where jobs of every kind are read. An owner of None stands for everyone.
+
+    A job that its owner deleted, or that has expired, is not there.
+    """
+
+    async def some(self, owner: Owner | None, jobs: Collection[str]) -> list[AnyJobRow]:
+        """Give those of the jobs that are there; ids are UUIDs in their one spelling."""
+
+    async def page(
+        self, owner: Owner | None, query: AnyJobQuery, window: Window
+    ) -> tuple[list[AnyJobRow], int]:
+        """Give a page of jobs, newest first, and how many there are."""
+
+    async def items(self, job: str, rank: int | None, window: Window) -> tuple[list[AnyItemRow], int]:
+        """Give a page of a job's items, all or those of one rank, and how many there are."""
+
+
+class AllJobs:
+    """What can be asked about jobs of every kind.
+
+    Parameters
+    ----------
+    store
+        Where they are read.
+    keys
+        The keys that the ids of each kind are signed with.
+    hrefs
+        Makes addresses.
+    etas
+        Tells when running jobs will end.
+    now
+        The wall clock, Unix seconds.
+    """
+
+    def __init__(
+        self,
+        store: AnyJobStore,
+        keys: Mapping[JobKind, bytes],
+        *,
+        hrefs: Hrefs,
+        etas: Etas,
+        now: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._hrefs = hrefs
+        self._etas = etas
+        self._now = now
+
+    def sees(self, who: Principal) -> Owner | None:
+        """Give whose jobs the token sees; None: everyone's."""
+        return None if OPERATORS in who.scopes else (who.client, who.subject)
+
+    def left(self, who: Principal) -> float:
+        """Give for how many seconds the token is good yet."""
+        return max(0.0, who.expires - self._now())
+
+    async def page(self, who: Principal, query: AnyJobQuery) -> tuple[list[AnyJob], int]:
+        """Give a page of the jobs that the token sees, newest first, and how many it sees."""
+        rows, total = await self._store.page(self.sees(who), query, Window.of(query))
+        return await self.shown(rows), total
+
+    async def get(self, who: Principal, job: str) -> AnyJob:
+        """Give a job.
+
+        Raises
+        ------
+        Problem
+            404: the token sees no such job.
+        """
+        rows = await self._store.some(self.sees(who), [job]) if is_job_id(job) else []
+        return (await self.shown(rows))[0] if rows else self._accepted(who, job)
+
+    async def items(
+        self, who: Principal, job: str, state: ItemStateName | None, window: Window
+    ) -> tuple[list[JobItem], int]:
+        """Give a page of a job's items of which anything is known, and how many there are.
+
+        Raises
+        ------
+        Problem
+            404: the token sees no such job.
+        """
+        await self.get(who, job)
+        if state is ItemStateName.PENDING:
+            return [], 0  # of these nothing is known
+        rank = None if state is None else int(ItemRank[state.name])
+        rows, total = await self._store.items(job, rank, window)
+        return [_item(row) for row in rows], total
+
+    async def some(self, jobs: Collection[str]) -> list[AnyJobRow]:
+        """Give the rows of jobs, whoever's they are."""
+        return await self._store.some(None, jobs)
+
+    async def shown(self, rows: Sequence[AnyJobRow]) -> list[AnyJob]:
+        """Write rows as they are answered."""
+        running = [row.job for row in rows if row.state == JobStateName.RUNNING]
+        etas = await self._etas.of(running) if running else {}
+        return [self._job(row, etas.get(row.job)) for row in rows]
+
+    def _job(self, row: AnyJobRow, eta: datetime | None) -> AnyJob:
+        kind = JobKind(row.kind)
+        counts = JobCounts(
+            items=row.items,
+            done=row.attached + row.skipped + row.failed + row.cancelled,
+            attached=row.attached,
+            skipped=row.skipped,
+            failed=row.failed,
+            cancelled=row.cancelled,
+        )
+        return AnyJob(
+            id=row.job,
+            href=self._hrefs.any_job(row.job),
+            kind=kind,
+            state=JobStateName(row.state),
+            outcome=JobOutcome(row.outcome) if row.outcome else None,
+            client=row.client,
+            subject=row.subject,
+            counts=counts,
+            submitted_on=row.submitted_at,
+            started_on=row.started_at,
+            finished_on=row.finished_at,
+            eta=eta,
+            result=self._result(kind, row.job),
+        )
+
+    def _accepted(self, who: Principal, job: str) -> AnyJob:
+        """Give a job of which nothing but its id is known yet."""
+        for kind, key in self._keys.items():
+            at = accepted_at(key, owner_of(who), job)
+            if at is not None and self._now() - at < _UNSEEN_SECONDS:
+                submitted = datetime.fromtimestamp(at, UTC)
+                none = dict.fromkeys(("items", "attached", "skipped", "failed", "cancelled"), 0)
+                row = AnyJobRow(
+                    job=job,
+                    kind=kind.value,
+                    client=who.client,
+                    subject=who.subject,
+                    state=JobStateName.SUBMITTED,
+                    outcome=None,
+                    submitted_at=submitted,
+                    started_at=None,
+                    finished_at=None,
+                    **none,
+                )
+                return self._job(row, None)
+        raise not_found("job")
+
+    def _result(self, kind: JobKind, job: str) -> str:
+        match kind:
+            case JobKind.DOCUMENT_IMPORT:
+                return self._hrefs.job(job)
+            case JobKind.BULK_EXPORT:
+                return self._hrefs.export(job)
+            case JobKind.BULK_IMPORT:
+                return self._hrefs.bulk_import(job)
+
+
+def _item(row: AnyItemRow) -> JobItem:
+    state = ItemStateName[ItemRank(row.rank).name]
+    told = state in (ItemStateName.FAILED, ItemStateName.RETRYING)
+    return JobItem(
+        item=row.item,
+        state=state,
+        stage=Stage(row.stage) if row.stage is not None else None,
+        attempt=row.attempt,
+        error=error_of(row.code, row.source_status) if told else None,
+        file=row.file,
+        updated_on=row.updated_at,
+    )

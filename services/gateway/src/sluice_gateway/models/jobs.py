@@ -1,0 +1,70 @@
+"""Jobs of every kind, as their owners and operators see them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from sluice_contracts.events import JobKind, JobOutcome, Stage
+from sluice_gateway.models.base import AnswerModel, ErrorBody, PageQuery, Time
+from sluice_gateway.models.imports import ItemStateName, JobStateName
+
+
+class JobCounts(AnswerModel):
+    """How many of a job's items (documents, parts of an export, files of an import) have come how far."""
+
+    items: int = Field(description="How many there are; 0 until the job is planned.")
+    done: int = Field(description="How many have ended, however.")
+    attached: int = Field(description="How many took effect: imported, written or loaded.")
+    skipped: int
+    failed: int
+    cancelled: int
+
+
+class AnyJob(AnswerModel):
+    """A job of any kind."""
+
+    id: str
+    href: str
+    kind: JobKind
+    state: JobStateName
+    outcome: JobOutcome | None = Field(description="How it ended, once it has.")
+    client: str = Field(description="Id of the OAuth client that submitted it.")
+    subject: str = Field(description="Whom it was submitted for: a user, or the client itself.")
+    counts: JobCounts
+    submitted_on: Time
+    started_on: Time | None = Field(description="When it was planned.")
+    finished_on: Time | None
+    eta: Time | None = Field(description="When it will have ended, while it runs and that can be told.")
+    result: str = Field(description="Where its kind's own API shows it, for its owner.")
+
+
+class AnyJobQuery(PageQuery):
+    """Which jobs are wanted."""
+
+    kind: JobKind | None = None
+    state: JobStateName | None = None
+    outcome: JobOutcome | None = None
+    since: datetime | None = Field(None, description="Only jobs submitted at or after this instant.")
+    q: str | None = Field(
+        None, max_length=100, description="Only jobs whose id, or client's id, begins with this."
+    )
+
+
+class JobItem(AnswerModel):
+    """One item of a job, without what it is about."""
+
+    item: int = Field(description="The item's position, from 0.")
+    state: ItemStateName
+    stage: Stage | None = Field(description="The step that failed, or that is tried again.")
+    attempt: int | None = Field(description="How often it was tried, while it is tried again.")
+    error: ErrorBody | None
+    file: str | None = Field(description="Id of the file that a document became.")
+    updated_on: Time
+
+
+class JobItemsQuery(PageQuery):
+    """Which of a job's items are wanted."""
+
+    state: ItemStateName | None = Field(None, description="Only items in this state.")
