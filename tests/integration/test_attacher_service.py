@@ -43,7 +43,7 @@ from sluice_streaming.messages import Outgoing
 from support.catalogue import Bench, open_bench
 from support.hostile import http_source
 from support.stack import Database
-from support.streams import serving, until
+from support.streams import serving, told, until
 
 SECRET = "cd" * 32
 ENDS = (DocumentAttached, ItemFailed, ItemCancelled)
@@ -139,7 +139,7 @@ def running(
 
 
 def ended(broker: MemoryBroker) -> dict[int, Any]:
-    return {event.item: event for event in broker.bodies(JOBS_EVENTS) if isinstance(event, ENDS)}
+    return {event.item: event for event in told(broker) if isinstance(event, ENDS)}
 
 
 async def documents(origin: SourceServer, names: Sequence[str]) -> list[bytes]:
@@ -227,7 +227,7 @@ async def test_what_never_ends_or_always_breaks_is_retried_with_its_reason(
     broker = MemoryBroker()
 
     def waiting() -> dict[int, str]:
-        events = broker.bodies(JOBS_EVENTS)
+        events = told(broker)
         return {event.item: event.code for event in events if isinstance(event, ItemRetrying)}
 
     async with running(database, tmp_path, broker, source_idle=0.3):
@@ -263,7 +263,7 @@ async def test_items_with_one_name_under_each_rule_and_a_cancelled_job(
         await until(lambda: len(broker.records(JOBS_EVENTS.name)) == 9)
     said = {
         (jobs.index(event.job), event.item): event.outcome
-        for event in broker.bodies(JOBS_EVENTS)
+        for event in told(broker)
         if isinstance(event, DocumentAttached)
     }
     assert said == {
@@ -276,7 +276,7 @@ async def test_items_with_one_name_under_each_rule_and_a_cancelled_job(
         (3, 0): FileOutcome.SKIPPED,
         (3, 1): FileOutcome.SKIPPED,
     }
-    (last,) = [event for event in broker.bodies(JOBS_EVENTS) if isinstance(event, ItemCancelled)]
+    (last,) = [event for event in told(broker) if isinstance(event, ItemCancelled)]
     assert last.job == cancelled
     page = await bench.catalogue.entries.list("ada", Listing(project.root))
     assert [entry.name for entry in page.items] == [

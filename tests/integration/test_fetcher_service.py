@@ -24,7 +24,7 @@ from sluice_streaming.memory import MemoryBroker
 from sluice_streaming.messages import Message, Outgoing
 from support.hostile import HttpSource, document, http_source
 from support.stack import Database
-from support.streams import serving, until
+from support.streams import serving, told, until
 
 SECRET = "ab" * 32
 
@@ -75,7 +75,7 @@ def start(server: HttpSource, source: str, names: list[str]) -> StartDocumentImp
 
 
 def events(broker: MemoryBroker) -> list[Any]:
-    return broker.bodies(JOBS_EVENTS)
+    return told(broker)
 
 
 def ended(broker: MemoryBroker) -> int:

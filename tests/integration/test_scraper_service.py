@@ -15,7 +15,7 @@ import pytest
 
 from sluice_contracts.commands import ScrapeDocuments
 from sluice_contracts.events import DocumentScraped, ItemCancelled
-from sluice_contracts.topics import DOCUMENT_ATTACH, DOCUMENT_SCRAPE, JOBS_EVENTS
+from sluice_contracts.topics import DOCUMENT_ATTACH, DOCUMENT_SCRAPE
 from sluice_fhir.source_store import SourceStore
 from sluice_fhir.sources import SourceDraft
 from sluice_scraper.__main__ import serve
@@ -25,7 +25,7 @@ from sluice_storage.pool import open_pool
 from sluice_streaming.lots import lot
 from sluice_streaming.memory import MemoryBroker
 from support.stack import Database
-from support.streams import serving, until
+from support.streams import serving, told, until
 
 SECRET = "cd" * 32
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas" / "scrape"
@@ -93,7 +93,7 @@ async def fetched(database: Database, rows: asyncpg.Pool, source: SourceServer, 
 async def scraped(
     database: Database, broker: MemoryBroker, job: str, count: int, times: int = 1
 ) -> list[Any]:
-    told = len(broker.bodies(JOBS_EVENTS))
+    before = len(told(broker))
     async with running(database, broker):
         for _ in range(times):
             await broker.publish(
@@ -102,8 +102,8 @@ async def scraped(
                     for items in (range(first, min(first + 7, count)) for first in range(0, count, 7))
                 )
             )
-        await until(lambda: len(broker.bodies(JOBS_EVENTS)) >= told + count * times)
-    return broker.bodies(JOBS_EVENTS)[told:]
+        await until(lambda: len(told(broker)) >= before + count * times)
+    return told(broker)[before:]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from uuid import uuid4
 from aiokafka import AIOKafkaConsumer
 
 from sluice_contracts.commands import WritePart
-from sluice_contracts.topics import RetryTier, Topic
+from sluice_contracts.events import SEVERAL, each
+from sluice_contracts.topics import JOBS_EVENTS, RetryTier, Topic
 from sluice_streaming.backend import Assignee, Backend, Consumer, Producer
 from sluice_streaming.kafka import KafkaBackend, KafkaTuning
 from sluice_streaming.memory import MemoryBroker
@@ -254,6 +255,12 @@ async def until(condition: Callable[[], bool], timeout: float = 30.0) -> None:
     async with asyncio.timeout(timeout):
         while not condition():  # noqa: ASYNC110 - conditions of all kinds have no event
             await asyncio.sleep(0.01)
+
+
+def told(broker: MemoryBroker) -> list[Any]:
+    """Give all events, those about several items taken apart."""
+    events = broker.bodies(JOBS_EVENTS)
+    return [one for event in events for one in (each(event) if type(event) in SEVERAL else (event,))]
 
 
 def write(item: int, job: str = "job") -> WritePart:

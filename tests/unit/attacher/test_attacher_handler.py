@@ -22,9 +22,9 @@ from sluice_contracts.commands import AttachDocuments, ConflictResolution
 from sluice_contracts.errors import ItemError
 from sluice_contracts.events import (
     DocumentAttached,
+    DocumentsAttached,
     FileOutcome,
     ItemCancelled,
-    ItemEvent,
     ItemFailed,
     ItemRetrying,
     Stage,
@@ -201,10 +201,6 @@ async def test_an_attachment_becomes_a_file_once(bench: Bench) -> None:
     assert not answer.open
 
 
-def _item_event(message: Message) -> ItemEvent | None:
-    return message.body if isinstance(message.body, ItemEvent) else None
-
-
 async def test_a_lot_is_attached_together_and_each_item_has_its_own_end(bench: Bench) -> None:
     bench.opener.serve("Binary/1", b"hello")
     bench.items.put(0, document({**PDF, "url": "Binary/404"}))
@@ -215,12 +211,10 @@ async def test_a_lot_is_attached_together_and_each_item_has_its_own_end(bench: B
     bench.items.answers = [Refusal.CONTENT_GONE]
     delivery = Delivery(AttachDocuments(job=JOB, items=(0, 1, 2, 3, 4)), None)
     for _ in range(2):
-        events: dict[int, Any] = {
-            event.item: event for it in await bench.step.handle(delivery) if (event := _item_event(it))
-        }
-        assert isinstance(events[0], ItemFailed)
-        assert isinstance(events[3], ItemCancelled)
-        assert [events[item].file for item in (1, 2, 4)] == [f"{item:024x}" for item in (1, 2, 4)]
+        bodies = [it.body for it in await bench.step.handle(delivery)]
+        (told,) = [it for it in bodies if isinstance(it, DocumentsAttached)]
+        assert [(it.item, it.file) for it in told.items] == [(item, f"{item:024x}") for item in (1, 2, 4)]
+        assert {type(it) for it in bodies} == {DocumentsAttached, ItemFailed, ItemCancelled}
     assert [it.item for it in bench.items.attached] == [1, 2, 4, 1], "what was gone was brought again, alone"
 
 
@@ -237,7 +231,7 @@ async def test_a_row_that_the_database_refuses_leaves_its_lot_alone(bench: Bench
     with pytest.raises(Partly) as caught:
         await bench.step.handle(Delivery(AttachDocuments(job=JOB, items=(0, 1, 2)), None))
     assert [(it.message.key, type(it.why)) for it in caught.value.rest] == [(f"{JOB}/1", ValueError)]
-    assert len(caught.value.messages) == 2
+    assert [it.body.item for it in caught.value.messages if isinstance(it.body, DocumentAttached)] == [0, 2]
 
 
 async def test_inline_data_becomes_a_file_without_asking_the_source(bench: Bench) -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from sluice_contracts.commands import StartDocumentImport, WritePart
-from sluice_contracts.events import DocumentFetched, JobEvent, JobPlanned
+from sluice_contracts.events import DocumentFetched, DocumentsFetched, Fetched, JobEvent, JobPlanned, each
+from sluice_contracts.ids import MOST_IN_LOT
 from sluice_contracts.topics import JOBS_DOCUMENT_IMPORT, JOBS_EVENTS, TOPICS
 from sluice_contracts.wire import Decoder, MalformedMessageError, UnknownTypeError, encode
 
@@ -11,6 +12,19 @@ from sluice_contracts.wire import Decoder, MalformedMessageError, UnknownTypeErr
 def test_an_event_reads_back_as_it_was_written() -> None:
     event = DocumentFetched(job="j", at=1.5, item=3, size=10)
     assert Decoder[JobEvent](JOBS_EVENTS.messages).decode(encode(event)) == event
+
+
+@pytest.mark.parametrize("count", [0, 1, MOST_IN_LOT, MOST_IN_LOT + 1])
+def test_an_event_about_several_items_is_about_some_and_not_too_many(count: int) -> None:
+    items = tuple(Fetched(item=item, size=item) for item in range(count))
+    event = DocumentsFetched(job="j", at=1.5, items=items)
+    decoder = Decoder[JobEvent](JOBS_EVENTS.messages)
+    if not 0 < count <= MOST_IN_LOT:
+        with pytest.raises(MalformedMessageError):
+            decoder.decode(encode(event))
+        return
+    assert decoder.decode(encode(event)) == event
+    assert each(event) == [DocumentFetched(job="j", at=1.5, item=item, size=item) for item in range(count)]
 
 
 def test_a_type_nobody_knows_yet_is_told_apart_from_damage() -> None:

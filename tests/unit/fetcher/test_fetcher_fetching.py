@@ -10,7 +10,15 @@ import pytest
 from sluice_contracts import wire
 from sluice_contracts.commands import FetchDocuments, ScrapeDocuments
 from sluice_contracts.errors import ItemError
-from sluice_contracts.events import DocumentFetched, ItemCancelled, ItemFailed, ItemRetrying, Stage
+from sluice_contracts.events import (
+    DocumentFetched,
+    DocumentsFetched,
+    Fetched,
+    ItemCancelled,
+    ItemFailed,
+    ItemRetrying,
+    Stage,
+)
 from sluice_contracts.ids import item_key
 from sluice_contracts.topics import DOCUMENT_FETCH, DOCUMENT_SCRAPE, JOBS_EVENTS
 from sluice_fetcher.fetching import Fetching
@@ -59,9 +67,8 @@ async def test_a_lot_is_kept_at_once_and_goes_on_as_one(setting: Setting) -> Non
         setting.reader.answers[REFERENCE.format(item)] = BODY
     messages = await setting.fetch(0, 1, 2)
     assert messages[0].body == ScrapeDocuments(job=JOB, items=(0, 1, 2))
-    assert [message.body for message in messages[1:]] == [
-        DocumentFetched(job=JOB, at=NOW, item=item, size=len(BODY)) for item in (0, 1, 2)
-    ]
+    told = tuple(Fetched(item=item, size=len(BODY)) for item in (0, 1, 2))
+    assert [message.body for message in messages[1:]] == [DocumentsFetched(job=JOB, at=NOW, items=told)]
     assert set(setting.documents.bodies) == {(JOB, 0), (JOB, 1), (JOB, 2)}
     assert await setting.fetch(0, 1, 2) == messages, "delivered twice it says the same"
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from sluice_contracts.events import (
+    Attached,
     DocumentFetched,
+    DocumentsAttached,
     Event,
     FileOutcome,
     ImportSettled,
@@ -53,6 +55,16 @@ def test_what_ended_counts_for_its_source_and_its_client(site: Site) -> None:
     assert site.total("s1") == expected
     assert site.total("portal", Dimension.CLIENT) == expected
     assert (site.job().done, site.job().failed, site.job().size) == (4, 1, 2 * 20_480 + 7)
+
+
+def test_an_event_about_several_items_counts_for_each(site: Site) -> None:
+    ends = tuple(
+        Attached(item=item, file=f"{item:024x}", outcome=FileOutcome.CREATED, size=item) for item in range(4)
+    )
+    told = DocumentsAttached(job=JOB, at=BEGAN + 9, items=ends)
+    site.hear(plan(4), told, told, attached(JOB, 1))
+    assert site.total("s1") == Window(items=4, failed=0, size=6)
+    assert site.job().done == 4
 
 
 def test_items_count_for_the_server_that_each_is_on(site: Site) -> None:

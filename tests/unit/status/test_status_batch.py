@@ -12,7 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluice_contracts import wire
-from sluice_contracts.events import DocumentAttached, ItemEvent, JobEvent
+from sluice_contracts.events import (
+    Attached,
+    DocumentAttached,
+    DocumentsAttached,
+    DocumentsEvent,
+    DocumentsFetched,
+    DocumentsScraped,
+    Fetched,
+    FileOutcome,
+    ItemEvent,
+    JobEvent,
+    Scraped,
+    each,
+)
 from sluice_contracts.topics import JOBS_EVENTS
 from sluice_status.batch import Batch, read
 from sluice_status.columns import table
@@ -47,6 +60,40 @@ def test_the_highest_rank_stands_for_an_item() -> None:
         1: DocumentAttached,
         2: DocumentAttached,
     }
+
+
+def test_an_event_about_several_items_says_what_one_about_each_says() -> None:
+    fetched = DocumentsFetched(
+        job=JOB, at=BEGAN + 1, items=tuple(Fetched(item=item, size=item) for item in range(3))
+    )
+    scraped = DocumentsScraped(job=JOB, at=BEGAN + 2, items=(Scraped(item=1, keys=3, warnings=1),))
+    landed = DocumentsAttached(
+        job=JOB,
+        at=BEGAN + 3,
+        items=(
+            Attached(item=2, file="a" * 24, outcome=FileOutcome.SKIPPED, size=7),
+            Attached(item=0, file="b" * 24, outcome=FileOutcome.CREATED, size=8, others=2),
+        ),
+    )
+    told: tuple[DocumentsEvent, ...] = (fetched, scraped, landed)
+    together = batch_of(*told)
+    assert together.jobs == batch_of(*(one for event in told for one in each(event))).jobs
+    assert table(together.jobs) == [
+        (1, 0, 70, BEGAN + 3, 8, "b" * 24, "created", None, None, None, None),
+        (1, 1, 30, BEGAN + 2, None, None, None, None, None, None, None),
+        (1, 2, 60, BEGAN + 3, 7, "a" * 24, "skipped", None, None, None, None),
+    ]
+    assert together.records == 3
+
+
+def test_of_an_event_about_several_items_only_what_cannot_be_kept_is_left_out() -> None:
+    items = tuple(
+        Attached(item=item, file=file, outcome=FileOutcome.CREATED, size=1)
+        for item, file in enumerate(("a" * 24, "\0"))
+    )
+    batch = batch_of(DocumentsAttached(job=JOB, at=BEGAN, items=items))
+    assert list(batch.jobs[JOB].items) == [0]
+    assert len(batch.dead) == 1
 
 
 def test_offsets_move_past_every_record_also_the_bad_ones() -> None:

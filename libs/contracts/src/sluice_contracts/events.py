@@ -1,7 +1,8 @@
 """Events: what happened, for the status service and for everyone who subscribes to `jobs.events`.
 
 Events hold ids, counts, codes and times, and no health information: no names, no metadata values, no
-addresses of resources. `at` is Unix seconds. The same event may be published more than once; whoever
+addresses of resources. `at` is Unix seconds. Some tell of several items of a job at once, in `items`, what
+their singulars tell of one. The same event may be published more than once; whoever
 consumes them folds sets of (job, item), never counters.
 
 Numbers and texts have bounds, so that a decoded event fits wherever it is stored; they are checked when an
@@ -14,10 +15,14 @@ from enum import StrEnum
 from typing import Annotated
 
 from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
 from sluice_contracts.exports import ExpiryReason
+from sluice_contracts.ids import MOST_IN_LOT
 
 MOST_ITEMS = 1_000_000
+
+_LOT = Meta(min_length=1, max_length=MOST_IN_LOT)
 
 Seconds = Annotated[float, Meta(ge=0, le=253_402_300_799)]
 """Unix seconds, no later than the year 9999."""
@@ -149,6 +154,49 @@ class DocumentAttached(ItemEvent, frozen=True, kw_only=True, tag="DocumentAttach
     others: Number = 0
 
 
+class Fetched(Struct, frozen=True, kw_only=True, gc=False):
+    """One item of `DocumentsFetched`; see `DocumentFetched`."""
+
+    item: Position
+    size: Bytes
+
+
+class Scraped(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One item of `DocumentsScraped`; see `DocumentScraped`."""
+
+    item: Position
+    keys: Number
+    warnings: Number = 0
+
+
+class Attached(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One item of `DocumentsAttached`; see `DocumentAttached`."""
+
+    item: Position
+    file: Word
+    outcome: FileOutcome
+    size: Bytes
+    others: Number = 0
+
+
+class DocumentsFetched(Event, frozen=True, kw_only=True, tag="DocumentsFetched"):
+    """`DocumentFetched` of several items at once."""
+
+    items: Annotated[tuple[Fetched, ...], _LOT]
+
+
+class DocumentsScraped(Event, frozen=True, kw_only=True, tag="DocumentsScraped"):
+    """`DocumentScraped` of several items at once."""
+
+    items: Annotated[tuple[Scraped, ...], _LOT]
+
+
+class DocumentsAttached(Event, frozen=True, kw_only=True, tag="DocumentsAttached"):
+    """`DocumentAttached` of several items at once."""
+
+    items: Annotated[tuple[Attached, ...], _LOT]
+
+
 class PartSealed(ItemEvent, frozen=True, kw_only=True, tag="PartSealed"):
     """A part of an export is there, whole: `files` files of `count` lines and `size` bytes together.
 
@@ -219,6 +267,9 @@ JobEvent = (
     | DocumentFetched
     | DocumentScraped
     | DocumentAttached
+    | DocumentsFetched
+    | DocumentsScraped
+    | DocumentsAttached
     | PartSealed
     | FileLoaded
     | ImportSettled
@@ -226,6 +277,25 @@ JobEvent = (
     | ItemFailed
     | ItemCancelled
 )
+
+
+DocumentEvent = DocumentFetched | DocumentScraped | DocumentAttached
+DocumentsEvent = DocumentsFetched | DocumentsScraped | DocumentsAttached
+"""The events that tell of several items; `each` takes them apart."""
+
+_ONE: dict[type[Event], type[DocumentEvent]] = {
+    DocumentsFetched: DocumentFetched,
+    DocumentsScraped: DocumentScraped,
+    DocumentsAttached: DocumentAttached,
+}
+SEVERAL = frozenset(_ONE)
+"""The classes of `DocumentsEvent`."""
+
+
+def each(event: DocumentsEvent) -> list[DocumentEvent]:
+    """Give what an event tells of several items as an event of each, in their order."""
+    one, job, at = _ONE[type(event)], event.job, event.at
+    return [one(job=job, at=at, **asdict(it)) for it in event.items]
 
 
 class JobState(Struct, frozen=True, kw_only=True):

@@ -58,6 +58,9 @@ class Fold:
     prepare
         See `Prepare`; without one `apply` is given the records. It runs while the batch before is being
         applied, so that decoding one and writing the other take the same time.
+    pace
+        Seconds from the beginning of one batch to that of the next, unless that is a full one; a record that
+        comes alone does not wait.
     stuck
         Seconds of lag without progress after which it gives up; 0 is for ever.
     """
@@ -72,6 +75,7 @@ class Fold:
         *,
         max_batch: int = 2000,
         prepare: Prepare | None = None,
+        pace: float = 0.0,
         stuck: float = 300.0,
     ) -> None:
         self._group = group
@@ -79,6 +83,7 @@ class Fold:
         self._positions = positions
         self._apply = apply
         self._gathering = Gathering(prepare or plain, max_batch)
+        self._pace = pace
         self._portion = min(max_batch, _PORTION)
         self._consumer = backend.consumer(group, [topic.name], self)
         self._ours: list[Partition] = []
@@ -192,8 +197,11 @@ class Fold:
                 await asyncio.sleep(0)
 
     async def _fold(self) -> None:
+        loop = asyncio.get_running_loop()
+        at = loop.time()
         while True:
-            batch = await self._gathering.take()
+            batch = await self._gathering.take(at - loop.time())
+            at = loop.time() + self._pace
             pause = _FIRST_PAUSE
             while not await self._attempt(batch):
                 await asyncio.sleep(pause)

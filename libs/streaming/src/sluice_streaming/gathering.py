@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +54,7 @@ class Gathering:
         self._limit = limit
         self._batch: Batch | None = None
         self._filled = asyncio.Event()
+        self._full = asyncio.Event()
         self._taken = asyncio.Event()
 
     async def add(self, epoch: int, portion: Mapping[Partition, Sequence[Record]]) -> None:
@@ -75,9 +77,16 @@ class Gathering:
         for partition, part in portion.items():
             batch.ends[partition] = part[-1].offset + 1
         self._filled.set()
+        if batch.size >= self._limit:
+            self._full.set()
 
-    async def take(self) -> Batch:
-        """Give what has gathered, waiting until there is something."""
+    async def take(self, pause: float = 0.0) -> Batch:
+        """Give what has gathered, once there is something and it is full or `pause` seconds are over."""
+        self._full.clear()
+        if pause > 0 and (self._batch is None or self._batch.size < self._limit):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._full.wait()
         while self._batch is None:
             self._filled.clear()
             await self._filled.wait()

@@ -1,4 +1,4 @@
-"""What the steps that handle items say of them on `jobs.events`: an event is about one item, always."""
+"""What the steps that handle items say of them on `jobs.events`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from typing import TypeVar
 
 from sluice_contracts.commands import ItemCommand, LotCommand
 from sluice_contracts.errors import item_error
-from sluice_contracts.events import Event, ItemCancelled, ItemFailed, ItemRetrying, Stage
+from sluice_contracts.events import (
+    DocumentsEvent,
+    Event,
+    ItemCancelled,
+    ItemFailed,
+    ItemRetrying,
+    Stage,
+    each,
+)
 from sluice_contracts.ids import is_job_id, item_of_key, items_of_text
 from sluice_contracts.topics import JOBS_EVENTS
 from sluice_streaming.messages import Delivery, Message, Record, header
@@ -23,6 +31,11 @@ _ITEMS_END = 2**31
 def event(body: Event) -> Message:
     """Address an event."""
     return Message(JOBS_EVENTS, body.job, body)
+
+
+def documents(body: DocumentsEvent) -> Message:
+    """Address an event about several items; about one it is told in the singular."""
+    return event(body if len(body.items) > 1 else each(body)[0])
 
 
 def is_item(command: ItemCommand) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import logging
 import os
 import signal
@@ -33,6 +34,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _STOP_SECONDS = 30.0
+_YOUNG = 10_000
 _FROZEN_SECONDS = 120.0
 
 
@@ -88,9 +90,22 @@ def run(service: str, main: Main) -> None:
         print(f"{service}: {explain(error)}", file=sys.stderr)
         raise SystemExit(os.EX_CONFIG) from None
     configure_logging(service, logging.getLevelNamesMapping()[settings.log_level])
+    _spare_collecting()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(_supervise(Context(service), main, settings))
     raise SystemExit(code)
+
+
+def _spare_collecting() -> None:
+    """Look for garbage less often, and never through what was imported.
+
+    Reference counting frees nearly everything; what is left over are the cycles that exceptions make. A
+    process that handles thousands of small objects a second would look through all of its modules' again
+    and again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG, 20, 20)
 
 
 async def _supervise(context: Context, main: Main, settings: ProcessSettings) -> int:

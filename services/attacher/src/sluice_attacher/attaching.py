@@ -14,14 +14,15 @@ from sluice_attacher.store import Items, Outcome, ScrapedItem
 from sluice_attacher.transfer import Brought, Transfer
 from sluice_contracts.commands import AttachDocuments, ItemCommand
 from sluice_contracts.errors import ItemError
-from sluice_contracts.events import DocumentAttached, Stage
+from sluice_contracts.events import Attached as AttachedEvent
+from sluice_contracts.events import DocumentsAttached, Stage
 from sluice_contracts.ids import MOST_IN_LOT
 from sluice_contracts.topics import DOCUMENT_ATTACH
 from sluice_fhir.sources import Source, SourceLookup
 from sluice_security.failure import SourceFailure
 from sluice_storage.catalogue.attachment import Attached, Attachment, Refusal
 from sluice_storage.objects import ObjectStoreError
-from sluice_streaming.items import ItemReports, event
+from sluice_streaming.items import ItemReports, documents
 from sluice_streaming.lots import Lots, lot
 from sluice_streaming.messages import Delivery, Message
 from sluice_streaming.outcomes import Reject, Retry, Unavailable
@@ -73,7 +74,7 @@ class AttachingItems:
         self._clock = clock
         self.reports = ItemReports(Stage.ATTACH, clock)
         self._large = asyncio.Semaphore(large_documents)
-        self._lots: Lots[AttachDocuments, ScrapedItem, _Ready] = Lots(
+        self._lots: Lots[AttachDocuments, ScrapedItem, _Ready | Attached] = Lots(
             items.find, self._prepare, self._conclude, _again, at_once=at_once, time_limit=time_limit
         )
         self.time_limit = time_limit
@@ -96,10 +97,10 @@ class AttachingItems:
 
     async def _prepare(
         self, delivery: Delivery[AttachDocuments], item: int, found: ScrapedItem
-    ) -> _Ready | Message:
+    ) -> _Ready | Attached | Message:
         about = ItemCommand(job=delivery.command.job, item=item)
         if found.attached is not None:
-            return self._attached(about, found.attached)
+            return found.attached
         if found.cancelled:
             return self.reports.cancelled(about)
         made = await self._try(about, found)
@@ -137,12 +138,24 @@ class AttachingItems:
             others=chosen.others,
         )
 
-    async def _conclude(self, _job: str, ready: Mapping[int, _Ready]) -> Sequence[Message]:
+    async def _conclude(self, job: str, made: Mapping[int, _Ready | Attached]) -> Sequence[Message]:
+        messages: list[Message] = []
+        attached = {item: it for item, it in made.items() if isinstance(it, Attached)}
+        ready = {item: it for item, it in made.items() if isinstance(it, _Ready)}
         outcomes = await self._items.attach([it.attachment for it in ready.values()])
-        return [await self._end(it, outcome) for it, outcome in zip(ready.values(), outcomes, strict=True)]
+        for (item, it), outcome in zip(ready.items(), outcomes, strict=True):
+            end = await self._end(it, outcome)
+            if isinstance(end, Attached):
+                attached[item] = end
+            else:
+                messages.append(end)
+        if attached:
+            told = tuple([_told(item, attached[item]) for item in sorted(attached)])
+            messages.append(documents(DocumentsAttached(job=job, at=self._clock(), items=told)))
+        return messages
 
-    async def _end(self, ready: _Ready, outcome: Outcome) -> Message:
-        """Say what became of an item, after bringing its content again if it was removed meanwhile."""
+    async def _end(self, ready: _Ready, outcome: Outcome) -> Attached | Message:
+        """Give what became of an item, after bringing its content again if it was removed meanwhile."""
         for _ in range(_TRIES - 1):
             if outcome is not Refusal.CONTENT_GONE:
                 break
@@ -154,7 +167,11 @@ class AttachingItems:
             raise outcome
         if outcome is Refusal.CONTENT_GONE:
             raise Retry(ItemError.INTERNAL)
-        return self._told(ready.about, outcome)
+        if outcome is Refusal.CANCELLED:
+            return self.reports.cancelled(ready.about)
+        if outcome is Refusal.DESTINATION_GONE:
+            return self.reports.failed(ready.about, ItemError.DESTINATION_GONE)
+        return outcome
 
     async def _bring(self, about: ItemCommand, found: ScrapedItem, source: Source) -> tuple[Chosen, Brought]:
         if found.body is not None:
@@ -171,26 +188,6 @@ class AttachingItems:
         # What comes by its URL does not need the document any more, and may take long.
         return chosen, await self._transfer.bring(source, chosen)
 
-    def _told(self, about: ItemCommand, outcome: Attached | Refusal) -> Message:
-        if isinstance(outcome, Attached):
-            return self._attached(about, outcome)
-        if outcome is Refusal.CANCELLED:
-            return self.reports.cancelled(about)
-        return self.reports.failed(about, ItemError.DESTINATION_GONE)
-
-    def _attached(self, about: ItemCommand, attached: Attached) -> Message:
-        return event(
-            DocumentAttached(
-                job=about.job,
-                at=self._clock(),
-                item=about.item,
-                file=attached.entry,
-                outcome=attached.outcome,
-                size=attached.size,
-                others=attached.others,
-            )
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
@@ -199,6 +196,16 @@ class _Ready:
     about: ItemCommand
     found: ScrapedItem
     attachment: Attachment
+
+
+def _told(item: int, attached: Attached) -> AttachedEvent:
+    return AttachedEvent(
+        item=item,
+        file=attached.entry,
+        outcome=attached.outcome,
+        size=attached.size,
+        others=attached.others,
+    )
 
 
 def _again(job: str, item: int) -> Message:

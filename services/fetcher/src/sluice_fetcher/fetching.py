@@ -7,7 +7,7 @@ from typing import Protocol
 
 from sluice_contracts.commands import FetchDocuments, ItemCommand, ScrapeDocuments
 from sluice_contracts.errors import ItemError
-from sluice_contracts.events import DocumentFetched, Stage
+from sluice_contracts.events import DocumentsFetched, Fetched, Stage
 from sluice_contracts.ids import MOST_IN_LOT
 from sluice_contracts.topics import DOCUMENT_FETCH, DOCUMENT_SCRAPE
 from sluice_fetcher.store import Body, Documents, WaitingItem
@@ -15,7 +15,7 @@ from sluice_fhir.client import FetchedResource
 from sluice_fhir.sources import Source, SourceLookup
 from sluice_security.failure import SourceFailure
 from sluice_security.http_budget import Hold, MemoryBudget
-from sluice_streaming.items import ItemReports, event
+from sluice_streaming.items import ItemReports, documents
 from sluice_streaming.lots import Lots, lot
 from sluice_streaming.messages import Delivery, Message
 from sluice_streaming.outcomes import Retry
@@ -124,17 +124,12 @@ class Fetching:
 
     async def _conclude(self, job: str, made: Mapping[int, int | Body]) -> Sequence[Message]:
         await self._documents.keep(job, [(item, it) for item, it in made.items() if isinstance(it, Body)])
-        at = self._clock()
+        told = [
+            Fetched(item=item, size=len(it.data) if isinstance(it, Body) else it) for item, it in made.items()
+        ]
         return (
             lot(DOCUMENT_SCRAPE, ScrapeDocuments(job=job, items=tuple(made)), key=job),
-            *[
-                event(
-                    DocumentFetched(
-                        job=job, at=at, item=item, size=len(it.data) if isinstance(it, Body) else it
-                    )
-                )
-                for item, it in made.items()
-            ],
+            documents(DocumentsFetched(job=job, at=self._clock(), items=tuple(told))),
         )
 
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 from sluice_contracts.errors import ItemError
 from sluice_contracts.events import (
     DocumentAttached,
+    DocumentsAttached,
     Event,
     FileLoaded,
     ImportSettled,
@@ -72,6 +73,9 @@ def told(event: Event) -> Told:
     match event:
         case DocumentAttached() | PartSealed() | FileLoaded():
             return Told(items=(event.item,), ended=True, size=(event.size,))
+        case DocumentsAttached():
+            items = tuple([it.item for it in event.items])
+            return Told(items=items, ended=True, size=tuple([it.size for it in event.items]))
         case ItemFailed():
             return Told(items=(event.item,), ended=True, failed=True, fault=event.code in SOURCE_FAULTS)
         case ItemRetrying():

@@ -11,7 +11,8 @@ import msgspec
 
 from sluice_contracts.commands import AttachDocuments, ItemCommand, ScrapeDocuments
 from sluice_contracts.errors import ItemError
-from sluice_contracts.events import DocumentScraped, Stage
+from sluice_contracts.events import DocumentsScraped, Stage
+from sluice_contracts.events import Scraped as ScrapedEvent
 from sluice_contracts.ids import MOST_IN_LOT
 from sluice_contracts.topics import DOCUMENT_ATTACH, DOCUMENT_SCRAPE
 from sluice_fhir.scrape import Scraped, Scraper, open_document, with_callers
@@ -19,7 +20,7 @@ from sluice_fhir.sources import Source
 from sluice_scraper.sources import JsonClient, SourceReader, SourceSchemas
 from sluice_scraper.store import FetchedItem, Items, ScrapedItem
 from sluice_security.failure import SourceFailure
-from sluice_streaming.items import ItemReports, event
+from sluice_streaming.items import ItemReports, documents
 from sluice_streaming.lots import Lots, lot
 from sluice_streaming.messages import Delivery, Message
 from sluice_streaming.outcomes import Reject, Retry
@@ -151,13 +152,10 @@ class Scraping:
     async def _conclude(self, job: str, made: Mapping[int, _Made]) -> Sequence[Message]:
         rows = [(item, it.row) for item, it in made.items() if it.row is not None]
         await self._items.keep(job, rows)
-        at = self._clock()
+        told = [ScrapedEvent(item=item, keys=it.keys, warnings=it.warnings) for item, it in made.items()]
         return (
             lot(DOCUMENT_ATTACH, AttachDocuments(job=job, items=tuple(made))),
-            *[
-                event(DocumentScraped(job=job, at=at, item=item, keys=it.keys, warnings=it.warnings))
-                for item, it in made.items()
-            ],
+            documents(DocumentsScraped(job=job, at=self._clock(), items=tuple(told))),
         )
 
 

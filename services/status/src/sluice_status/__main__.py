@@ -25,7 +25,6 @@ async def main(context: Context) -> None:
     settings = Settings()
     # A span is tens of thousands of small objects that hold no cycles: looking through them time and again
     # takes a tenth of the fold.
-    gc.freeze()
     gc.set_threshold(100_000, 20, 100)
     await serve(context, settings, settings.backend())
 
@@ -45,6 +44,7 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
         folder.apply,
         prepare=folder.prepare,
         max_batch=settings.batch,
+        pace=settings.pace,
     )
     context.watch(fold.ready)
     try:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from msgspec.structs import replace
 
 from sluice_contracts.events import (
+    SEVERAL,
     DocumentAttached,
     FileOutcome,
     ItemCancelled,
@@ -20,6 +21,7 @@ from sluice_contracts.events import (
     ItemRetrying,
     JobCancelled,
     JobPlanned,
+    each,
 )
 from sluice_contracts.progress import ItemRank
 from sluice_contracts.wire import Decoder, MalformedMessageError, UnknownTypeError
@@ -156,7 +158,11 @@ def read(batch: Batch, records: Sequence[LogRecord], decoder: Decoder[Any]) -> N
     jobs = batch.jobs
     rank_of = RANKS.get
     events: list[Any] = decoder.decode_each([record.value or b"" for record in records])
-    for record, event in zip(records, events, strict=True):
+    kinds = Counter(map(type, events))
+    told: Iterable[tuple[LogRecord, Any]] = zip(records, events, strict=True)
+    if not SEVERAL.isdisjoint(kinds):
+        told = _taken_apart(told)
+    for record, event in told:
         kind = type(event)
         rank = rank_of(kind)
         if rank is None:
@@ -181,7 +187,16 @@ def read(batch: Batch, records: Sequence[LogRecord], decoder: Decoder[Any]) -> N
         elif rank == held[0]:
             news.lift(rank, event)
     batch.records += len(records)
-    batch.types.update(map(type, events))
+    batch.types.update(kinds)
     last = {record.partition: record for record in records}
     for record in last.values():
         batch.next_offsets[record.topic, record.partition] = record.offset + 1
+
+
+def _taken_apart(told: Iterable[tuple[LogRecord, Any]]) -> Iterator[tuple[LogRecord, Any]]:
+    for record, event in told:
+        if type(event) in SEVERAL:
+            for one in each(event):
+                yield record, one
+        else:
+            yield record, event
