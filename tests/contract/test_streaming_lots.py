@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from uuid import uuid4
 
 import pytest
+from prometheus_client import REGISTRY
 
 from sluice_contracts.commands import FetchDocuments, WritePart
 from sluice_contracts.events import Stage
@@ -132,6 +133,14 @@ async def test_each_item_of_a_lot_has_its_own_end_and_its_own_attempts(bed: Bed)
     assert outcomes == Counter(done | {("failed", 2), ("failed", 3)})
     assert bed.attempts == {0: [1], 1: [1, 2, 3], 2: [1, 2, 3], 3: [1], 4: [1, 2], 5: [1]}
     assert sorted(await bed.letters()) == [(2,), (3,)]
+    # An alert on dead letters sees those of pieces too.
+    assert _counted(bed.inbox.name, "dead") == 1
+    assert _counted(bed.inbox.retry(bed.inbox.retries[1]), "dead") == 1
+    assert _counted(bed.inbox.name, "retried") == 3
+
+
+def _counted(topic: str, outcome: str) -> float | None:
+    return REGISTRY.get_sample_value("sluice_messages_handled_total", {"topic": topic, "outcome": outcome})
 
 
 async def test_dead_letters_of_items_are_redriven_as_lots_of_their_own(bed: Bed) -> None:

@@ -56,11 +56,6 @@ class _Slots:
         self._dispatcher.slots(given)
 
 
-def _count_pieces(record: Record, settlement: Settlement) -> None:
-    for outcome, code in settlement.pieces:
-        metrics.FAILED.labels(record.topic, outcome, code).inc()
-
-
 class Dispatcher:
     """Runs deliveries of the lanes it is given.
 
@@ -101,7 +96,7 @@ class Dispatcher:
         self._holding = 0
         self._open = True
         self._fenced = metrics.FENCED.labels(group)
-        metrics.IN_FLIGHT.labels(group).set_function(lambda: len(self._tasks))
+        metrics.IN_FLIGHT.labels(group).set_function(lambda: concurrency - self._free)
         self._seconds = {topic: metrics.SECONDS.labels(topic) for topic in handlings}
         self._handled = {
             (topic, outcome): metrics.HANDLED.labels(topic, outcome)
@@ -215,10 +210,9 @@ class Dispatcher:
             return
         lane.finish(record)
         self.settled += 1
-        self._handled[record.topic, settlement.outcome].inc()
-        if settlement.code:
-            metrics.FAILED.labels(record.topic, settlement.outcome, settlement.code).inc()
-        _count_pieces(record, settlement)
+        self._count(record, settlement.outcome, settlement.code)
+        for outcome, code in settlement.pieces:
+            self._count(record, outcome, code)
 
     async def _handle(
         self, handling: Handling[object], record: Record, command: object, ahead: Ahead, slots: _Slots
@@ -253,7 +247,13 @@ class Dispatcher:
         if not lane.fenced:
             await self._producer.send(settlement.records)
             self.settled += 1
-            _count_pieces(record, settlement)
+            for outcome, code in settlement.pieces:
+                self._count(record, outcome, code)
+
+    def _count(self, record: Record, outcome: str, code: str) -> None:
+        self._handled[record.topic, outcome].inc()
+        if code:
+            metrics.FAILED.labels(record.topic, outcome, code).inc()
 
     async def _publish(
         self, lane: Lane, handling: Handling[object], record: Record, settlement: Settlement

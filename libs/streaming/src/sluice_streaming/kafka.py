@@ -42,7 +42,7 @@ class KafkaTuning:
     pace: float = 0.1
     session: float = 10.0
     rebalance: float = 30.0
-    fetch_wait: float = 0.2
+    fetch_wait: float = 0.5
     fetch_bytes: int = 512 * 1024
 
 

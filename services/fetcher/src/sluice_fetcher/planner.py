@@ -25,9 +25,9 @@ from sluice_streaming.lots import lot
 from sluice_streaming.messages import Delivery, Message, Record
 from sluice_streaming.outcomes import Failure, Reject
 
-LOT = 20
+LOT = 25
 """How many items one command is about. More would make what a record costs hardly less; a job of a hundred
-still spreads over five processes."""
+still spreads over four processes."""
 
 
 class Planner:
