@@ -180,7 +180,7 @@ async def test_a_job_becomes_files_and_everything_delivered_twice_leaves_the_sam
     for record in broker.records(DOCUMENT_ATTACH.name) * 2:
         again.append(Outgoing(DOCUMENT_ATTACH.name, record.key, record.value, record.headers))
     async with running(database, tmp_path, again):
-        await until(lambda: len(again.records(JOBS_EVENTS.name)) == 120)
+        await until(lambda: len(told(again)) == 120)
     assert {item: (e.file, e.outcome, e.size) for item, e in ended(again).items()} == {
         item: (e.file, e.outcome, e.size) for item, e in ended(broker).items()
     }
