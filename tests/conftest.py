@@ -24,4 +24,11 @@ settings.register_profile(
     derandomize=bool(os.environ.get("CI")),
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.load_profile("sluice")
+# `make fuzz` looks at many more, and at others each time.
+settings.register_profile(
+    "fuzz",
+    deadline=None,
+    max_examples=int(os.environ.get("SLUICE_FUZZ_EXAMPLES", "100")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("fuzz" if "SLUICE_FUZZ_EXAMPLES" in os.environ else "sluice")

@@ -114,6 +114,13 @@ def _item(value: Any, where: str) -> ImportItem:
 
 
 def _csv(text: str) -> Iterable[ImportItem]:
+    try:
+        yield from _rows(text)
+    except csv.Error:
+        raise ImportFileError("The file is not CSV, or a field of it is too long.", _HINT) from None
+
+
+def _rows(text: str) -> Iterable[ImportItem]:
     rows = csv.DictReader(io.StringIO(text))
     names = {(name or "").strip() for name in rows.fieldnames or ()}
     if not names & {"fhir_document_reference", "reference"}:

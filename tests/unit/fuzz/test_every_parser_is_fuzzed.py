@@ -1,0 +1,80 @@
+"""Which test throws anything at which parser; `make fuzz` runs all of them with many more examples."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[2]
+_HERE = "unit/fuzz/test_parsers.py::"
+PARSERS = {
+    # records
+    "sluice_contracts.wire:Decoder": _HERE + "test_no_record_does_more_than_be_refused",
+    "sluice_contracts.ids:item_of_key": _HERE + "test_no_key_is_an_items_unless_it_was_made_so",
+    "sluice_contracts.ids:accepted_at": "unit/contracts/test_job_ids.py::"
+    "test_text_that_is_no_job_id_is_never_accepted",
+    "sluice_streaming.retries:History": "unit/streaming/test_retry_tiers.py::"
+    "test_headers_that_lie_never_break_a_delivery",
+    "sluice_telemetry.trace:parse": "unit/telemetry/test_trace_context.py::"
+    "test_anything_else_is_no_trace_and_no_error",
+    # what sources send
+    "sluice_fhir.ndjson:Splitter": "unit/fhir/test_ndjson_splitter.py::"
+    "test_how_a_file_is_cut_into_pieces_makes_no_difference",
+    "sluice_fhir.ndjson_resource:parse": _HERE + "test_no_line_does_more_than_be_refused",
+    "sluice_fhir.json_depth:is_deeper": "unit/fhir/test_fhir_json_depth.py::test_no_bytes_break_it",
+    "sluice_fhir.export_manifest:read_manifest": _HERE + "test_no_manifest_does_more_than_be_refused",
+    "sluice_fhir.outcomes:retry_after": "unit/fhir/test_fhir_outcomes.py::test_no_text_breaks_it",
+    "sluice_fhir.references:parse_reference": "unit/fhir/test_fhir_references.py::"
+    "test_no_text_but_a_reference_is_one",
+    "sluice_attacher.inline:Base64Decoder": "unit/attacher/test_attacher_contents.py::"
+    "test_base64_decodes_the_same_however_it_is_cut_and_spelled",
+    "sluice_attacher.binary:Unwrapping": "unit/attacher/test_attacher_contents.py::"
+    "test_a_binary_is_unwrapped_however_it_is_cut_and_ordered",
+    "sluice_storage.catalogue.naming:safe_name": "unit/storage/test_catalogue_naming.py::"
+    "test_whatever_is_asked_for_a_name_is_safe_or_none",
+    # what clients send
+    "sluice_gateway.references:DocumentReferenceUri": "unit/gateway/test_import_request_rules.py::"
+    "test_what_passes_as_a_reference_ends_in_a_document_and_has_no_way_out",
+    "sluice_gateway.bodies:parser": "unit/gateway/test_import_request_rules.py::"
+    "test_whatever_bytes_are_sent_are_refused_and_never_a_crash",
+    "sluice_gateway.fhir.v3:Version3": "unit/gateway/test_export_parameters.py::"
+    "test_whatever_a_body_is_it_is_read_or_refused",
+    "sluice_gateway.fhir.pull_parameters:read_import": "unit/gateway/test_bulk_import_parameters.py::"
+    "test_no_body_does_anything_but_be_read_or_refused",
+    "sluice_gateway.fhir.queries:parse_search": _HERE + "test_no_search_does_more_than_be_refused",
+    "sluice_gateway.fhir.preferences:lenient": _HERE + "test_no_preference_does_more_than_be_refused",
+    "sluice_gateway.downloads:span": _HERE + "test_no_range_is_outside_of_what_there_is",
+    "sluice_gateway.downloads:disposition": "unit/gateway/test_download_addresses.py::"
+    "test_no_name_adds_a_parameter_or_a_line",
+    "sluice_fhir.search:parse_type_filter": _HERE + "test_no_type_filter_does_more_than_be_refused",
+    "sluice_security.jose:read": _HERE + "test_no_token_does_more_than_be_refused",
+    "sluice_auth.assertion:claimed": _HERE + "test_no_token_does_more_than_be_refused",
+    # measures
+    "sluice_fhir.measures.intake:parse_bundle": "unit/fhir/measures/test_measure_intake.py::"
+    "test_every_entry_is_done_or_refused",
+    "sluice_fhir.measures.elm:parse_elm": "unit/fhir/measures/test_measure_failures.py::"
+    "test_no_elm_does_more_than_be_refused",
+    "sluice_fhir.measures.submission:parse_submission": "unit/fhir/measures/test_measure_submissions.py::"
+    "test_no_parameters_do_more_than_be_refused",
+    # what operators write
+    "sluice_fhir.fhirpath:compile_path": _HERE + "test_no_path_does_more_than_be_refused",
+    "sluice_fhir.scrape_schema:read_schema": _HERE + "test_no_scrape_schema_does_more_than_be_refused",
+    "sluice_security.guard_urls:parse_url": "unit/security/test_guard_urls.py::test_no_text_leads_outside",
+    # what the command line reads
+    "sluice_client.importing:parse": _HERE + "test_no_list_of_what_to_import_does_more_than_be_refused",
+    "sluice_client.manifests:read_manifest": _HERE + "test_no_manifest_does_more_to_a_client_than_be_refused",
+}
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_the_parser_is_there_and_so_is_its_test(parser: str) -> None:
+    module, _, name = parser.partition(":")
+    assert hasattr(importlib.import_module(module), name)
+    file, _, test = PARSERS[parser].partition("::")
+    text = (TESTS / file).read_text(encoding="utf-8")
+    assert f"def {test}(" in text
+    before = text[: text.index(f"def {test}(")]
+    decorators = before[before.rindex("\n\n\n") :] if "\n\n\n" in before else before
+    assert "@given" in decorators
