@@ -56,6 +56,8 @@ CATALOGUE: dict[str, dict[str, object] | list[str] | None] = {
 OWN = frozenset(
     {
         "list_bulk_fhir_imports",
+        "list_jobs",
+        "watch_jobs",
         "create_project",
         "list_projects",
         "get_user",
@@ -68,7 +70,11 @@ OWN = frozenset(
 _KICK_OFFS = "unit/gateway/test_export_endpoints.py::"
 _MEASURES = "integration/test_measures_http.py::"
 _SUBMISSIONS = "integration/test_submit_data_http.py::"
+_ANY_JOBS = "unit/gateway/test_jobs_of_every_kind.py::test_to_anyone_else_a_job_does_not_exist"
 ELSEWHERE = {
+    "get_job": _ANY_JOBS,
+    "list_job_items": _ANY_JOBS,
+    "watch_job": _ANY_JOBS,
     "export_system": _KICK_OFFS + "test_without_a_grant_there_is_nothing_to_export",
     "export_system_by_parameters": _KICK_OFFS + "test_without_a_grant_there_is_nothing_to_export",
     "export_patients": _KICK_OFFS + "test_at_the_patient_level_only_granted_groups_patients_are_there",
