@@ -17,7 +17,15 @@ from sluice_gateway.routing import Route
 
 IMPORTS = frozenset({"get_bulk_fhir_import", "cancel_bulk_fhir_import", "rerun_bulk_fhir_import"})
 EXPORTS = frozenset({"get_export", "delete_export", "get_export_file", "head_export_file"})
-PULLS = frozenset({"get_import_status", "delete_import", "get_import_information", "get_import_errors"})
+PULLS = frozenset(
+    {
+        "get_import_status",
+        "delete_import",
+        "get_import_information",
+        "get_import_errors",
+        "get_import_bundles",
+    }
+)
 JOBS = IMPORTS | EXPORTS | PULLS
 
 CATALOGUE: dict[str, dict[str, object] | list[str] | None] = {
