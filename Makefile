@@ -13,7 +13,7 @@ export UV_SYSTEM_CERTS ?= 1
 
 ARGS ?=
 
-.PHONY: help install demo up secrets compose-check nightly test test-pulls lint format bench synthea lock lock-java clean
+.PHONY: help install demo up secrets compose-check nightly test test-pulls lint format bench fuzz synthea lock lock-java clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,13 @@ compose-check: install ## build the images and run the compose stack and a demo 
 	@deploy/check/run.sh
 
 nightly: test-pulls compose-check ## what takes too long for each change
+
+# What has to hold for any input, tried with SLUICE_FUZZ_EXAMPLES of them instead of a hundred.
+fuzz: export SLUICE_FUZZ_EXAMPLES ?= 2000
+fuzz: install ## throw many more inputs at every parser, and at the API; takes some minutes
+	$(BIN)/pytest -n 2 -m hypothesis --timeout 3600 tests/unit $(ARGS)
+	SLUICE_FUZZ_EXAMPLES=$$(($(SLUICE_FUZZ_EXAMPLES) / 20)) \
+		$(BIN)/pytest --timeout 3600 tests/integration/test_openapi_fuzzing.py $(ARGS)
 
 test-pulls: install ## kill whatever takes part in a pull, 20 times; takes some minutes more
 	$(BIN)/pytest tests/faults/test_pull_kill_nine.py
