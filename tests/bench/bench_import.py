@@ -17,6 +17,7 @@ import json
 import statistics
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.measure import Figure, console, report, side_by_side
 from bench.stack_watch import MIB, peaks, processor_seconds, shown_peaks, shown_shares
 from sluice_stack.stack import Stack
+from support.collector import collecting
 from support.portal import Portal, new_portal
 from support.stack import scratch_folder
 from support.stack_whole import running_stack
@@ -133,9 +135,14 @@ def _command(
     repeats: Annotated[int, typer.Option(help="readings of each")] = 3,
     large: Annotated[bool, typer.Option(help="also import one attachment of 2 GB")] = True,
     scale: Annotated[int, typer.Option(help="processes of each worker")] = 1,
+    traces: Annotated[bool, typer.Option(help="tell every span to a collector")] = False,
 ) -> None:
     workers = dict.fromkeys(("fetcher", "scraper", "attacher"), scale)
-    with running_stack(scale=workers) as stack:
+    with ExitStack() as inside:
+        settings = {}
+        if traces:
+            settings["OTEL_EXPORTER_OTLP_ENDPOINT"] = inside.enter_context(collecting(keep=False)).url
+        stack = inside.enter_context(running_stack(scale=workers, settings=settings))
         console.print(f"stack is up at {stack.layout.gateway_url}")
         uvloop.run(measure(stack, items, repeats))
         if large:

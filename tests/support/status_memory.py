@@ -23,6 +23,7 @@ class FakeRecord:
     offset: int
     partition: int = 0
     topic: str = "jobs.events"
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def records_of(events: Sequence[Any], start: int = 0, partition: int = 0) -> list[FakeRecord]:
@@ -87,7 +88,7 @@ class MemoryLedger:
 
     async def outbox(self, partitions: Collection[int], limit: int) -> list[Announced]:
         waiting = [
-            Announced(seq, it.job, it.type, it.body)
+            Announced(seq, it.job, it.type, it.body, it.trace)
             for seq, it in self.tables.outbox
             if it.partition in partitions
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluice_contracts.events import FileOutcome, ItemEvent, JobCancelled, JobFinished, JobState
+from sluice_status import metrics
 from sluice_status.folding import Folder
 from sluice_status.jobs import FINISHED, RUNNING, SUBMITTED, Job
 from sluice_status.ladder import ItemRow, instant, order, row_of
@@ -281,3 +283,21 @@ async def test_one_record_that_the_database_refuses_is_buried_and_the_rest_is_fo
     assert [it.offset for it in ledger.tables.dead] == [10]
     assert ledger.tables.jobs[JOB].state == FINISHED
     assert ledger.tables.offsets["jobs.events", 0] == 12
+
+
+async def test_jobs_and_items_are_counted_once_however_often_their_events_come() -> None:
+    def counted() -> Counter[str]:
+        counters = (metrics.PLANNED, metrics.FINISHED_JOBS, metrics.ITEMS)
+        samples = [it for each in counters for family in each.collect() for it in family.samples]
+        totals = [it for it in samples if it.name.endswith("_total")]
+        return Counter({f"{it.name}{sorted(it.labels.values())}": int(it.value) for it in totals})
+
+    before = counted()
+    ledger = await fold([attached(JOB, 0), planned(JOB, 2), failed(JOB, 1)], (2,))
+    await fold([attached(JOB, 0), planned(JOB, 2), failed(JOB, 1)], (1,), ledger)
+    assert counted() - before == {
+        "sluice_jobs_planned_total['document-import']": 1,
+        "sluice_jobs_finished_total['completed', 'document-import']": 1,
+        "sluice_items_ended_total['attached', 'document-import']": 1,
+        "sluice_items_ended_total['document-import', 'failed']": 1,
+    }

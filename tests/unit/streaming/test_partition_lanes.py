@@ -111,3 +111,14 @@ def test_ordered_records_set_aside_still_count_as_waiting() -> None:
     some.add([record(n, b"one") for n in range(HIGH + 1)])
     assert drain(some) == [0]
     assert some.full
+
+
+def test_what_waits_longest_is_found_also_behind_its_key_and_not_before_it_is_due() -> None:
+    some = lane(ordered=True)
+    assert some.waiting_since() is None
+    some.add([record(0, b"one"), record(1, b"one", at=20.0), record(2, b"two", at=30.0)])
+    assert some.take(50.0) is not None
+    assert some.waiting_since() == 20.0
+    tier = lane("t.retry.10s")
+    tier.add([record(0, at=20.0)])
+    assert tier.waiting_since() == 30.0

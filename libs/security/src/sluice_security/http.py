@@ -28,6 +28,7 @@ from sluice_security.guard import (
 from sluice_security.guard_urls import Allowlist
 from sluice_security.http_limits import HttpLimits
 from sluice_security.http_response import GuardedResponse, failure_of
+from sluice_telemetry.spans import Kind, span
 
 __all__ = ["GuardedClient", "GuardedResponse", "HttpLimits", "SourceFailure"]
 
@@ -178,11 +179,22 @@ class GuardedClient:
     ) -> aiohttp.ClientResponse:
         session = self._session_for(url)
         sent = {**headers, **credentials} if credentials else headers
+        call = span(method, Kind.CLIENT)
+        call.set("server.address", url.raw_host)  # never the path: it names whom a resource is about
+        outcome: str | None = "abandoned"
         try:
             async with asyncio.timeout(self.limits.answer):
-                return await session.request(method, url, headers=sent, data=data, allow_redirects=False)
+                response = await session.request(method, url, headers=sent, data=data, allow_redirects=False)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            raise failure_of(error, None) from None
+            failure = failure_of(error, None)
+            outcome = failure.code
+            raise failure from None
+        else:
+            call.set("http.response.status_code", response.status)
+            outcome = None
+            return response
+        finally:
+            call.end(outcome)
 
     def _session_for(self, url: URL) -> aiohttp.ClientSession:
         if self._public is None:

@@ -13,6 +13,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from sluice_telemetry.spans import within
+from sluice_telemetry.subject import about
+
 PACE = 0.02
 """Seconds. At a few hundred rows a second Postgres answers within two milliseconds: without a pace nearly
 every row would be a statement of its own, and half of the work of all processes together would be that."""
@@ -46,6 +49,7 @@ class Coalescer(Generic[Row, Result]):
         pace: float = PACE,
     ) -> None:
         self._run = run
+        self._name = f"batch {getattr(run, '__qualname__', '')}"
         self._limit = limit
         self._free = lanes
         self._pace = pace
@@ -100,8 +104,12 @@ class Coalescer(Generic[Row, Result]):
 
     async def _flush(self, batch: list[tuple[Sequence[Row], asyncio.Future[list[Result]]]]) -> None:
         rows = batch[0][0] if len(batch) == 1 else [row for brought, _ in batch for row in brought]
+        about(None)  # whoever began the batch, it is about all of its rows
         try:
-            results = list(await self._run(rows))
+            # The span is part of the trace of the caller that began the batch.
+            with within(self._name) as span:
+                span.set("sluice.rows", len(rows))
+                results = list(await self._run(rows))
             if len(results) != len(rows):
                 raise RuntimeError(f"{len(rows)} rows gave {len(results)} results")
             begin = 0

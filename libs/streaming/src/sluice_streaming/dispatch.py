@@ -24,36 +24,15 @@ from sluice_streaming.letters import LetterCap
 from sluice_streaming.limits import Limits
 from sluice_streaming.messages import Record, header
 from sluice_streaming.outcomes import Unavailable
-from sluice_telemetry.trace import TRACEPARENT, bind, continued
+from sluice_streaming.slots import Slots
+from sluice_telemetry.spans import Kind, hop
+from sluice_telemetry.trace import TRACEPARENT
 
 log = structlog.get_logger(__name__)
 
 TOO_LARGE = "too_large"
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
-
-
-class _Slots:
-    """The slots that one delivery holds: one for each of its items that is not passed on yet."""
-
-    __slots__ = ("_dispatcher", "_held", "weight")
-
-    def __init__(self, dispatcher: Dispatcher, weight: int) -> None:
-        self.weight = weight
-        self._dispatcher = dispatcher
-        self._held = 0
-        self.take()
-
-    def take(self) -> None:
-        """Hold all of them (again)."""
-        held, self._held = self._held, self.weight
-        self._dispatcher.slots(held - self.weight)
-
-    def give(self, count: int) -> None:
-        """Give up to `count` of them back."""
-        given = min(count, self._held)
-        self._held -= given
-        self._dispatcher.slots(given)
 
 
 class Dispatcher:
@@ -98,6 +77,7 @@ class Dispatcher:
         self._fenced = metrics.FENCED.labels(group)
         metrics.IN_FLIGHT.labels(group).set_function(lambda: concurrency - self._free)
         self._seconds = {topic: metrics.SECONDS.labels(topic) for topic in handlings}
+        self._settled_after = {topic: metrics.SETTLED.labels(topic) for topic in handlings}
         self._handled = {
             (topic, outcome): metrics.HANDLED.labels(topic, outcome)
             for topic in handlings
@@ -141,7 +121,7 @@ class Dispatcher:
             ready.rotate(-1)
             handling = self._handlings[record.topic]
             command = handling.read(record)
-            slots = _Slots(self, handling.weigh(command))
+            slots = Slots(self.slots, handling.weigh(command))
             task = asyncio.get_running_loop().create_task(
                 self._deliver(lane, record, handling, command, slots)
             )
@@ -194,9 +174,27 @@ class Dispatcher:
         self.pump()
 
     async def _deliver(
-        self, lane: Lane, record: Record, handling: Handling[object], command: object, slots: _Slots
+        self, lane: Lane, record: Record, handling: Handling[object], command: object, slots: Slots
     ) -> None:
-        bind(continued(header(record.headers, TRACEPARENT)))
+        traceparent = header(record.headers, TRACEPARENT)
+        with hop(f"{record.topic} process", Kind.CONSUMER, traceparent) as span:
+            settlement = await self._settle(lane, record, handling, command, slots)
+            span.set("sluice.outcome", settlement.outcome)
+            span.set("sluice.code", settlement.code or None)
+        if lane.fenced:
+            self._fenced.inc()
+            return
+        lane.finish(record)
+        self.settled += 1
+        self._settled_after[record.topic].observe(max(0.0, self._clock.now() - lane.since(record)))
+        self._count(record, settlement.outcome, settlement.code)
+        for outcome, code in settlement.pieces:
+            self._count(record, outcome, code)
+
+    async def _settle(
+        self, lane: Lane, record: Record, handling: Handling[object], command: object, slots: Slots
+    ) -> Settlement:
+        """Handle a record and publish what that leads to."""
         ahead = partial(self._pass_on, lane, record, slots)
         try:
             settlement = await self._handle(handling, record, command, ahead, slots)
@@ -204,18 +202,10 @@ class Dispatcher:
             slots.give(slots.weight)
         if settlement.capped:
             await self._admit_letter(record)
-        settlement = await self._publish(lane, handling, record, settlement)
-        if lane.fenced:
-            self._fenced.inc()
-            return
-        lane.finish(record)
-        self.settled += 1
-        self._count(record, settlement.outcome, settlement.code)
-        for outcome, code in settlement.pieces:
-            self._count(record, outcome, code)
+        return await self._publish(lane, handling, record, settlement)
 
     async def _handle(
-        self, handling: Handling[object], record: Record, command: object, ahead: Ahead, slots: _Slots
+        self, handling: Handling[object], record: Record, command: object, ahead: Ahead, slots: Slots
     ) -> Settlement:
         pause = _FIRST_PAUSE
         while True:
@@ -236,7 +226,7 @@ class Dispatcher:
         self,
         lane: Lane,
         record: Record,
-        slots: _Slots,
+        slots: Slots,
         settlement: Settlement,
         done: int,
     ) -> None:

@@ -8,6 +8,7 @@ can be seen from outside. While one batch is being applied the next is being fet
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
@@ -63,6 +64,8 @@ class Fold:
         comes alone does not wait.
     stuck
         Seconds of lag without progress after which it gives up; 0 is for ever.
+    now
+        The wall clock (Unix seconds), for how long records have waited.
     """
 
     def __init__(
@@ -77,9 +80,11 @@ class Fold:
         prepare: Prepare | None = None,
         pace: float = 0.0,
         stuck: float = 300.0,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._group = group
         self._topic = topic
+        self._now = now
         self._positions = positions
         self._apply = apply
         self._gathering = Gathering(prepare or plain, max_batch)
@@ -97,6 +102,8 @@ class Fold:
         self._away: str | None = None
         self._folded = metrics.FOLDED.labels(group)
         self._lag = metrics.LAG.labels(group, topic.name)
+        self._lag_seconds = metrics.LAG_SECONDS.labels(group, topic.name)
+        self._taken: Batch | None = None
 
     def ready(self) -> bool | str:
         """Say whether records flow: True, or what they wait for."""
@@ -200,12 +207,13 @@ class Fold:
         loop = asyncio.get_running_loop()
         at = loop.time()
         while True:
-            batch = await self._gathering.take(at - loop.time())
+            self._taken = batch = await self._gathering.take(at - loop.time())
             at = loop.time() + self._pace
             pause = _FIRST_PAUSE
             while not await self._attempt(batch):
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
+            self._taken = None
 
     async def _attempt(self, batch: Batch) -> bool:
         """Apply a batch; False if that must be tried again."""
@@ -253,5 +261,12 @@ class Fold:
                 self._watchdog.progress()  # a log that is away is not a consumer that sleeps
                 continue
             self._away = None
-            self._lag.set(lag)
+            self._report(lag)
             self._watchdog.check(lag, busy=int(self._applying.locked()))
+
+    def _report(self, behind: int) -> None:
+        """Set the lag metrics; `behind` records are not read yet."""
+        waiting = [batch for batch in (self._taken, self._gathering.batch) if batch is not None]
+        self._lag.set(behind + sum(batch.size for batch in waiting))
+        oldest = min((batch.since for batch in waiting), default=None)
+        self._lag_seconds.set(0.0 if oldest is None else max(0.0, self._now() - oldest))

@@ -30,10 +30,14 @@ def plain(prepared: list[Record] | None, records: Sequence[Record]) -> list[Reco
 
 @dataclass(slots=True)
 class Batch:
-    """Records read in one `epoch`, prepared, and for each partition the offset after its last one."""
+    """Records read in one `epoch`, prepared, and for each partition the offset after its last one.
+
+    `since` is when the oldest of them was written (Unix seconds).
+    """
 
     epoch: int
     size: int = 0
+    since: float = float("inf")
     work: Any = None
     ends: dict[Partition, int] = field(default_factory=dict)
 
@@ -74,11 +78,17 @@ class Gathering:
         records = [record for part in portion.values() for record in part]
         batch.work = self._prepare(batch.work, records)
         batch.size += len(records)
+        batch.since = min(batch.since, *(part[0].timestamp / 1000 for part in portion.values()))
         for partition, part in portion.items():
             batch.ends[partition] = part[-1].offset + 1
         self._filled.set()
         if batch.size >= self._limit:
             self._full.set()
+
+    @property
+    def batch(self) -> Batch | None:
+        """What has gathered and was not taken yet."""
+        return self._batch
 
     async def take(self, pause: float = 0.0) -> Batch:
         """Give what has gathered, once there is something and it is full or `pause` seconds are over."""

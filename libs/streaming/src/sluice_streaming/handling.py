@@ -11,6 +11,7 @@ import structlog
 from msgspec import Struct
 
 from sluice_contracts import wire
+from sluice_contracts.commands import Command, ItemCommand, LotCommand
 from sluice_streaming.cancelling import being_cancelled
 from sluice_streaming.clock import Clock
 from sluice_streaming.letters import dead_letter
@@ -30,6 +31,7 @@ from sluice_streaming.outcomes import (
 from sluice_streaming.retries import History, choose_tier, foreign
 from sluice_streaming.step import Step
 from sluice_telemetry.logs import describe
+from sluice_telemetry.subject import about
 
 log = structlog.get_logger(__name__)
 
@@ -127,6 +129,7 @@ class Handling(Generic[C]):
         if isinstance(command, wire.MalformedMessageError):
             log.warning("malformed message", **_place(record), reason=str(command))
             return self._dead(record, record, History.of(record), Reject(MALFORMED))
+        _tell(command)
         history = History.of(record)
         delivery = Delivery(command, record, history.attempt)
         if ahead is not None and self._step.weigh is not None:
@@ -174,10 +177,12 @@ class Handling(Generic[C]):
                 whole.timestamp,
             )
             command: Any = piece.message.body
+            _tell(command)
             settled = self._failed(Delivery(command, record, history.attempt), history, piece.why)
             records += settled.records
             capped = capped or settled.capped
             pieces.append((settled.outcome, settled.code))
+        _tell(delivery.command)
         return Settlement(DONE, tuple(records), capped, pieces=tuple(pieces))
 
     async def _call(self, delivery: Delivery[C]) -> Sequence[Message]:
@@ -224,6 +229,7 @@ class Handling(Generic[C]):
         capped, status = (code == INTERNAL, why.status) if isinstance(why, Retry) else (True, None)
         topic, now = self._step.topic.dead, self._clock.now()
         letter = dead_letter(record, history, topic, code, now, status=status)
+        log.warning("dead letter", **_place(record), code=code, attempt=history.attempt)
         failure = Failure(code, history.attempt, status=status)
         messages = self._spoken(self._step.on_dead, subject, failure)
         return Settlement(DEAD, (letter, *messages), capped, code)
@@ -253,6 +259,14 @@ class _PassOn(Generic[C]):
     async def __call__(self, messages: Sequence[Message], rest: Sequence[Rest], done: int) -> None:
         settlement = self._handling.partly(self._delivery, self._history, messages, rest)
         await self._ahead(settlement, done)
+
+
+def _tell(command: Any) -> None:
+    """Have what is logged from now on say what it is about: a job, and its item if it is about one."""
+    item = command.item if isinstance(command, ItemCommand) else None
+    if isinstance(command, LotCommand) and len(command.items) == 1:
+        item = command.items[0]
+    about(command.job if isinstance(command, Command) else None, item)
 
 
 def _place(record: Record) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from sluice_contracts.events import (
 )
 from sluice_contracts.ids import is_job_id, item_of_key, items_of_text
 from sluice_contracts.topics import JOBS_EVENTS
+from sluice_streaming import metrics
 from sluice_streaming.messages import Delivery, Message, Record, header
 from sluice_streaming.outcomes import Failure
 
@@ -69,12 +70,14 @@ class ItemReports:
 
     def failed(self, command: ItemCommand, code: str, status: int | None = None) -> Message:
         """Say that the item ended without a file; `status` is the HTTP status of the source's answer."""
+        known = item_error(code)
+        metrics.ITEMS_FAILED.labels(self._stage, known).inc()
         failed = ItemFailed(
             job=command.job,
             at=self._clock(),
             item=command.item,
             stage=self._stage,
-            code=item_error(code),
+            code=known,
             source_status=status,
         )
         return event(failed)

@@ -89,6 +89,15 @@ class Lane:
             else:
                 del self._busy[record.key]
 
+    def since(self, record: Record) -> float:
+        """Give when a record could be handled first (Unix seconds): when it was written, or became due."""
+        return record.timestamp / 1000 if self._delay is None else retries.due(record, self._delay)
+
+    def waiting_since(self) -> float | None:
+        """Give since when the record that waits longest could be handled (Unix seconds); None: none waits."""
+        heads = [queue[0] for queue in (self._queue, self._freed, *self._busy.values()) if queue]
+        return min((self.since(record) for record in heads), default=None)
+
     def due(self) -> float | None:
         """Give when the head may be handled (Unix seconds), or None if it need not wait for a time."""
         if self._delay is None or not self._queue or self._freed:

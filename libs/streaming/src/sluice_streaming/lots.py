@@ -18,6 +18,7 @@ from sluice_contracts.topics import Topic
 from sluice_streaming.items import ITEMS, is_place
 from sluice_streaming.messages import Delivery, Message
 from sluice_streaming.outcomes import TIME_LIMIT, Partly, Reject, Rest, Retry, Unavailable
+from sluice_telemetry.subject import about
 
 PATIENCE = 0.25
 """Seconds after which what is ready of a lot is passed on without the rest."""
@@ -119,6 +120,7 @@ class Lots(Generic[C, F, M]):
 
     async def one(self, delivery: Delivery[C], item: int, found: F | None) -> M | Message:
         """Do what one item takes; see `work`."""
+        about(delivery.command.job, item)
         if found is None:
             raise Reject(ItemError.INTERNAL)
         return await self._work(delivery, item, found)

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import structlog
 import uvloop
+from prometheus_client import disable_created_metrics
 from pydantic import ValidationError
 
 from sluice_settings import explain
@@ -28,6 +29,7 @@ from sluice_streaming.starting import StoppedError, unless_stopped
 from sluice_streaming.watchdog import Stuck
 from sluice_telemetry.health import HealthServer, Ready
 from sluice_telemetry.logs import configure_logging
+from sluice_telemetry.spans import exporting
 
 log = structlog.get_logger(__name__)
 
@@ -89,9 +91,14 @@ def run(service: str, main: Main) -> None:
     except ValidationError as error:
         print(f"{service}: {explain(error)}", file=sys.stderr)
         raise SystemExit(os.EX_CONFIG) from None
+    # The time at which each sample came into being doubles what is scraped, and Prometheus drops it.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     configure_logging(service, logging.getLevelNamesMapping()[settings.log_level])
     _spare_collecting()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with (
+        exporting(service, settings.trace_ratio),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         code = runner.run(_supervise(Context(service), main, settings))
     raise SystemExit(code)
 

@@ -52,7 +52,11 @@ class ProcessSettings(Settings):
         `host:port` of the health endpoints; port 0, or nothing, means none.
     log_level
         The least severity that is logged.
+    trace_ratio
+        Which share of the traces that begin here is exported, where `OTEL_EXPORTER_OTLP_ENDPOINT` says where
+        to.
     """
 
     health: str = Field(default="", pattern=r"^$|^.*:\d{1,5}$")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    trace_ratio: float = Field(default=1.0, ge=0, le=1)

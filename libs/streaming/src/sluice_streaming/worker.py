@@ -73,7 +73,7 @@ class Worker:
         self._steps = {name: step for step in steps for name in _topics(step)}
         self._consumer = backend.consumer(group, list(self._steps), self)
         self._lanes: dict[Partition, Lane] = {}
-        clock = clock or SystemClock()
+        self._clock = clock = clock or SystemClock()
         handlings = {step.topic.name: Handling(step, clock, self._limits.attempts) for step in steps}
         self._dispatcher = Dispatcher(
             self._producer,
@@ -234,7 +234,14 @@ class Worker:
             expected += 0 if lane is not None and lane.paused else behind
         for topic, total in totals.items():
             metrics.LAG.labels(self._group, topic).set(total)
+            metrics.LAG_SECONDS.labels(self._group, topic).set(self._waited(topic))
         return expected
+
+    def _waited(self, topic: str) -> float:
+        # What is not read yet was written after what is: a lane that reads on holds the oldest.
+        lanes = [lane for partition, lane in self._lanes.items() if partition.topic == topic]
+        oldest = min((since for lane in lanes if (since := lane.waiting_since()) is not None), default=None)
+        return 0.0 if oldest is None else max(0.0, self._clock.now() - oldest)
 
 
 def _topics(step: Step[Any]) -> list[str]:

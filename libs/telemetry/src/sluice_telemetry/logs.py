@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object per line on stderr, each with its service and trace.
+"""Structured logs: one JSON object per line on stderr, each with its service, trace, job and item.
 
 Logs hold ids, counts and codes, never health information, and never an exception's message: a message may
 quote what was being handled. An error is logged by its type and by the code locations it passed through.
@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from sluice_telemetry.subject import subject
 from sluice_telemetry.trace import current
 
 Event = MutableMapping[str, Any]
@@ -42,7 +43,12 @@ def describe(error: BaseException) -> dict[str, Any]:
     return {"error": " from ".join(kinds), "at": places}
 
 
-def _add_trace(_logger: Any, _method: str, event: Event) -> Event:
+def _add_context(_logger: Any, _method: str, event: Event) -> Event:
+    job, item = subject()
+    if job is not None:
+        event.setdefault("job", job)
+    if item is not None:
+        event.setdefault("item", item)
     trace = current()
     if trace is not None:
         event["trace"] = trace.trace_id
@@ -130,7 +136,7 @@ def configure_logging(service: str, level: int = logging.INFO) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         add_service,
-        _add_trace,
+        _add_context,
         _strip_exception,
     ]
     # Our own lines go straight to stderr; a gateway writes one for every request, and by way of Python's

@@ -36,6 +36,11 @@ class Trace:
     def __str__(self) -> str:
         return f"00-{self.trace_id}-{self.span_id}-{self.flags:02x}"
 
+    @property
+    def sampled(self) -> bool:
+        """Whether its spans are told to a collector, where there is one."""
+        return bool(self.flags & _SAMPLED)
+
     def child(self) -> Trace:
         """Give a new span of the same trace."""
         return Trace(self.trace_id, _digits(64), self.flags)

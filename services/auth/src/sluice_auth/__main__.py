@@ -18,7 +18,6 @@ from sluice_security.http import GuardedClient
 from sluice_security.serving import QuietRunner
 from sluice_storage.pool import TRANSIENT, open_pool
 from sluice_streaming.service import Context, run
-from sluice_telemetry.trace import bind, continued
 
 log = structlog.get_logger(__name__)
 
@@ -81,7 +80,6 @@ async def main(context: Context) -> None:
             fetch=fetching(outgoing, loopback=settings.loopback_sources),
             ready=context.ready,
             away=TRANSIENT,
-            trace=lambda header: bind(continued(header)),
         )
         upkeep = Upkeep(service.keyring, store)
         try:

@@ -13,10 +13,13 @@ from sluice_auth.errors import OAuthError, invalid_request
 from sluice_auth.handlers.forms import answer, refusal
 from sluice_auth.keyring import NoKeyError
 from sluice_auth.request_metrics import observe, route_of
+from sluice_telemetry.spans import Kind, hop
+from sluice_telemetry.trace import TRACEPARENT
 
 log = structlog.get_logger(__name__)
 
 MAX_BODY = 64 * 1024
+_QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -32,7 +35,6 @@ def make_app(
     parts: Iterable[Part],
     *,
     away: tuple[type[Exception], ...],
-    trace: Callable[[str | None], object] = lambda _: None,
 ) -> web.Application:
     """Put the application together.
 
@@ -40,15 +42,17 @@ def make_app(
     ----------
     away
         The exceptions that mean that the store is away, which is answered with 503.
-    trace
-        Given a request's `traceparent`; makes it the current trace.
     """
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         began = time.perf_counter()
-        trace(request.headers.get("traceparent"))
-        response = await _guarded(request, handler, away)
+        route, traceparent = route_of(request), request.headers.get(TRACEPARENT)
+        method = request.method if route != "none" else "any"
+        with hop(f"{method} {route}", Kind.SERVER, traceparent, told=route not in _QUIET) as span:
+            response = await _guarded(request, handler, away)
+            span.set("http.route", route)
+            span.set("http.response.status_code", response.status)
         response.headers["X-Content-Type-Options"] = "nosniff"
         observe(request, response.status, began)
         return response

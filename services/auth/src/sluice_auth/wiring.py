@@ -68,7 +68,6 @@ def assemble(
     passwords: Passwords | None = None,
     ready: Callable[[], bool | str] = lambda: True,
     away: tuple[type[Exception], ...] = (),
-    trace: Callable[[str | None], object] = lambda _: None,
 ) -> Service:
     """Put the service together.
 
@@ -82,7 +81,7 @@ def assemble(
         Hashes them; by default at their full cost.
     ready
         True, or why the service cannot do its work now.
-    away, trace
+    away
         See `sluice_auth.app.make_app`.
     """
     keyring = make_keyring(settings, keys, now=now)
@@ -111,7 +110,7 @@ def assemble(
         HealthEndpoints(ready),
         *_for_people(settings, store, passwords or Passwords(), origins, now=now, monotonic=monotonic),
     ]
-    return Service(make_app(parts, away=away, trace=trace), keyring)
+    return Service(make_app(parts, away=away), keyring)
 
 
 def _grants(settings: Settings, now: Clock) -> dict[GrantType, Grant]:

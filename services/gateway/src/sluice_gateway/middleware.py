@@ -13,14 +13,16 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from aiohttp import hdrs, web
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from sluice_gateway.fhir.outcomes import below_fhir, outcome_response
 from sluice_gateway.problems import Problem, unavailable
 from sluice_gateway.routing import GATEWAY, PRINCIPAL, STREAMING, problem_response
 from sluice_storage.pool import TRANSIENT
 from sluice_streaming.outcomes import Unavailable
-from sluice_telemetry.trace import TRACEPARENT, continued, tracing
+from sluice_telemetry.spans import Kind, hop
+from sluice_telemetry.subject import apart
+from sluice_telemetry.trace import TRACEPARENT
 
 log = structlog.get_logger(__name__)
 
@@ -33,12 +35,17 @@ REQUESTS = Counter("sluice_gateway_requests", "Requests answered.", ["method", "
 SECONDS = Histogram(
     "sluice_gateway_request_seconds", "Time to answer.", ["method", "route"], buckets=_BUCKETS
 )
+UNDER_WAY = Gauge("sluice_gateway_requests_under_way", "Requests being answered now, streams too.", ["route"])
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def _route(request: web.Request) -> str:
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "none"
+
+
+def _method(request: web.Request) -> str:
+    return request.method if request.method in hdrs.METH_ALL else "other"
 
 
 def _http_problem(error: web.HTTPException) -> Problem:
@@ -104,20 +111,25 @@ async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
     began = time.perf_counter()
     given = request.headers.get(REQUEST_ID, "")
     request[ID] = given if _SOUND_ID.fullmatch(given) else secrets.token_hex(12)
+    route, traceparent = _route(request), request.headers.get(TRACEPARENT)
     with (
-        tracing(continued(request.headers.get(TRACEPARENT))),
+        apart(),  # a connection's requests are answered by one task
+        hop(f"{_method(request)} {route}", Kind.SERVER, traceparent, told=route not in _QUIET) as span,
         structlog.contextvars.bound_contextvars(request=request[ID]),
+        UNDER_WAY.labels(route).track_inprogress(),
     ):
         response = await _answered(request, handler)
         if not response.prepared:
             response.headers.update(await _quota_fields(request))
+        span.set("http.route", route)
+        span.set("http.response.status_code", response.status)
         _note(request, response.status, time.perf_counter() - began)
     return response
 
 
 def _note(request: web.Request, status: int, seconds: float) -> None:
     route = _route(request)
-    method = request.method if request.method in hdrs.METH_ALL else "other"
+    method = _method(request)
     REQUESTS.labels(method, route, str(status)).inc()
     SECONDS.labels(method, route).observe(seconds)
     if route not in _QUIET:

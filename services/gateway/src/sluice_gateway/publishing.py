@@ -29,6 +29,8 @@ from sluice_gateway.problems import Problem, unavailable
 from sluice_streaming.backend import Producer
 from sluice_streaming.messages import Message
 from sluice_streaming.outcomes import Unavailable
+from sluice_telemetry.spans import Kind, within
+from sluice_telemetry.subject import about
 
 log = structlog.get_logger(__name__)
 
@@ -111,12 +113,14 @@ class Commands:
             await self._producer.stop()
 
     async def _publish(self, command: Start | Cancel | ExpireJob) -> None:
+        about(command.job)
         if not self.connected:
             raise unavailable("its message log")
         message = Message(topic=_topic(command), key=command.job, body=command)
         try:
-            async with asyncio.timeout(self._patience):
-                await self._producer.publish([message])
+            with within(f"{message.topic.name} publish", Kind.PRODUCER):
+                async with asyncio.timeout(self._patience):
+                    await self._producer.publish([message])
         except (Unavailable, TimeoutError):
             raise unavailable("its message log") from None
         except ValueError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from typing import Protocol
 
 import msgspec
@@ -19,6 +20,8 @@ from sluice_status import metrics
 from sluice_status.ledger import Announced, Ledger
 from sluice_streaming.messages import Message
 from sluice_streaming.outcomes import Unavailable
+from sluice_telemetry.spans import Kind, hop
+from sluice_telemetry.trace import TRACEPARENT, Trace, bind
 
 log = structlog.get_logger(__name__)
 
@@ -92,7 +95,7 @@ class Announcer:
             if not waiting:
                 return
             metrics.WAITING.set(len(waiting))
-            await self._publisher.publish([_message(it) for it in waiting])
+            await self._publish(waiting)
             await self._ledger.published(waiting)
             for it in waiting:
                 metrics.ANNOUNCED.labels(it.type).inc()
@@ -100,8 +103,20 @@ class Announcer:
             if len(waiting) < _AT_ONCE:
                 return
 
+    async def _publish(self, waiting: Sequence[Announced]) -> None:
+        with ExitStack() as spans:
+            messages = []
+            for it in waiting:
+                # Each belongs to the trace of what led to it, which is over for this process by now.
+                span = spans.enter_context(hop(f"{it.type} publish", Kind.PRODUCER, it.trace))
+                span.set("sluice.job", it.job)
+                messages.append(_message(it, span.trace))
+            bind(None)
+            await self._publisher.publish(messages)
 
-def _message(it: Announced) -> Message:
+
+def _message(it: Announced, trace: Trace) -> Message:
+    headers = ((TRACEPARENT, str(trace).encode()),)
     if it.type == "JobFinished":
-        return Message(JOBS_EVENTS, it.job, msgspec.json.decode(it.body, type=JobFinished))
-    return Message(JOBS_STATE, it.job, msgspec.json.decode(it.body, type=JobState))
+        return Message(JOBS_EVENTS, it.job, msgspec.json.decode(it.body, type=JobFinished), headers)
+    return Message(JOBS_STATE, it.job, msgspec.json.decode(it.body, type=JobState), headers)

@@ -47,6 +47,8 @@ class LogRecord(Protocol):
     def offset(self) -> int: ...  # noqa: D102
     @property
     def value(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,10 @@ class Dead:
 class News:
     """What a batch says about one job.
 
-    `items` maps a position to the rank and the event that stands for it. `partition` is where it was read.
+    `items` maps a position to the rank and the event that stands for it. `last` is the last record of it.
     """
 
-    partition: int
+    last: LogRecord = field(compare=False)
     planned: JobPlanned | None = None
     cancelled_at: float | None = None
     items: dict[int, tuple[int, ItemEvent]] = field(default_factory=dict)
@@ -145,7 +147,8 @@ class Batch:
             if not _JOB.fullmatch(job):
                 self.dead.append(Dead.of(record, "a job that is no id"))
                 return None
-            news = self.jobs[job] = News(record.partition)
+            news = self.jobs[job] = News(record)
+        news.last = record
         return news
 
 
@@ -180,6 +183,7 @@ def read(batch: Batch, records: Sequence[LogRecord], decoder: Decoder[Any]) -> N
         elif (kind is ItemFailed or kind is ItemRetrying) and "\0" in event.code:
             batch.dead.append(Dead.of(record, _NUL))
             continue
+        news.last = record
         items = news.items
         held = items.get(event.item)
         if held is None or rank > held[0]:

@@ -16,7 +16,9 @@ from sluice_status.batch import Batch, Dead, LogRecord, News, read
 from sluice_status.jobs import FINISHED, Ending, Job, cancels, count, end, finished, learn, standing
 from sluice_status.ledger import Announcement, Ledger, RefusedError, Transaction
 from sluice_status.pace import Pace
+from sluice_streaming.messages import header
 from sluice_streaming.outcomes import Fenced
+from sluice_telemetry.trace import TRACEPARENT, parse
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +29,15 @@ class Span:
 
     records: list[LogRecord] = field(default_factory=list)
     batch: Batch = field(default_factory=Batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What a span came to: how many announcements, the jobs told of, and jobs before and after."""
+
+    announcements: int = 0
+    told: Sequence[Job] = ()
+    changed: Sequence[tuple[Job, Job]] = ()
 
 
 class Folder:
@@ -111,19 +122,20 @@ class Folder:
         except KeyError:
             raise Fenced from None
         async with self._ledger.transaction(expected, ahead) as transaction:
-            announcements, told = await self._fold(transaction, batch)
+            folded = await self._fold(transaction, batch)
         for place in ahead.keys() & self._reached.keys():
             self._reached[place] = ahead[place]
-        self._pace.told(told)
-        if announcements:
+        self._pace.told(folded.told)
+        if folded.announcements:
             self._wake()
         metrics.observe(batch, time.perf_counter() - started)
+        metrics.observe_jobs(folded.changed)
 
-    async def _fold(self, transaction: Transaction, batch: Batch) -> tuple[int, list[Job]]:
+    async def _fold(self, transaction: Transaction, batch: Batch) -> Folded:
         if batch.dead:
             await transaction.bury(batch.dead)
         if not batch.jobs:
-            return 0, []
+            return Folded()
         held = await transaction.lock(batch.jobs)
         jobs = {job: learn(held[job], news) for job, news in batch.jobs.items()}
         for job, news in batch.jobs.items():
@@ -136,7 +148,8 @@ class Folder:
         changed = [row for job, row in jobs.items() if row != held[job]]
         if changed:
             await transaction.save(changed)
-        return await self._announce(transaction, batch.jobs, held, changed)
+        announcements, told = await self._announce(transaction, batch.jobs, held, changed)
+        return Folded(announcements, told, [(held[row.job], row) for row in changed])
 
     async def _announce(
         self,
@@ -148,13 +161,15 @@ class Folder:
         announcements: list[Announcement] = []
         told: list[Job] = []
         for row in changed:
-            before, place = held[row.job], news[row.job].partition
+            before, last = held[row.job], news[row.job].last
+            place, trace = last.partition, parse(header(last.headers, TRACEPARENT))
+            parent = None if trace is None else str(trace)
             if row.state == FINISHED and before.state != FINISHED:
                 body = wire.encode(finished(row))
-                announcements.append(Announcement(place, row.job, "JobFinished", body))
+                announcements.append(Announcement(place, row.job, "JobFinished", body, parent))
             if row.kind is not None and (row.state != before.state or self._pace.due(row)):
                 body = wire.encode(standing(row))
-                announcements.append(Announcement(place, row.job, "JobState", body))
+                announcements.append(Announcement(place, row.job, "JobState", body, parent))
                 told.append(row)
         if announcements:
             await transaction.announce(announcements)

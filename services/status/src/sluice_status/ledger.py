@@ -22,13 +22,15 @@ class RefusedError(Exception):
 class Announcement:
     """A message decided on in a transaction, to be published once that is committed.
 
-    `partition` is that of the record that led to it, `type` the message's name, `body` its JSON.
+    `partition` is that of the record that led to it, `type` the message's name, `body` its JSON, `trace` the
+    `traceparent` of that record.
     """
 
     partition: int
     job: str
     type: str
     body: bytes
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Announced:
     job: str
     type: str
     body: bytes
+    trace: str | None = None
 
 
 class Transaction(Protocol):

@@ -120,16 +120,16 @@ WHERE held.job = told.job
 """
 
 ANNOUNCE = """
-INSERT INTO status.outbox (partition, job, type, body)
-SELECT told.partition, told.job, told.type, told.body
-FROM unnest($1::int[], $2::uuid[], $3::text[], $4::bytea[]) WITH ORDINALITY
-    AS told (partition, job, type, body, number),
-    set_config('synchronous_commit', CASE WHEN $5 THEN 'on' ELSE 'off' END, true)
+INSERT INTO status.outbox (partition, job, type, body, trace)
+SELECT told.partition, told.job, told.type, told.body, told.trace
+FROM unnest($1::int[], $2::uuid[], $3::text[], $4::bytea[], $5::text[]) WITH ORDINALITY
+    AS told (partition, job, type, body, trace, number),
+    set_config('synchronous_commit', CASE WHEN $6 THEN 'on' ELSE 'off' END, true)
 ORDER BY told.number
 """
 
 OUTBOX = """
-SELECT seq, job::text, type, body FROM status.outbox
+SELECT seq, job::text, type, body, trace FROM status.outbox
 WHERE partition = ANY($1::int[]) ORDER BY seq LIMIT $2
 """
 

@@ -171,6 +171,7 @@ class PostgresTransaction:
             [it.job for it in announcements],
             [it.type for it in announcements],
             [it.body for it in announcements],
+            [it.trace for it in announcements],
             any(it.type == "JobFinished" for it in announcements),
         )
 

@@ -1,0 +1,104 @@
+"""One trace leads from the request that submits a job to the event that tells its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from sluice_contracts.topics import JOBS_EVENTS
+from sluice_stack.stack import Stack
+from sluice_streaming.messages import header
+from sluice_telemetry.trace import TRACEPARENT, new_trace, parse
+from support.collector import CollectorStub, Told, collecting
+from support.portal import new_portal
+from support.stack_whole import running_stack
+
+DOCUMENT = "bench-000777"
+WANTED = {
+    ("sluice-gateway", "POST /v2/bulk/fhir"),
+    ("sluice-gateway", "jobs.document-import publish"),
+    ("sluice-fetcher", "jobs.document-import process"),
+    ("sluice-fetcher", "document.fetch process"),
+    ("sluice-fetcher", "GET"),
+    ("sluice-scraper", "document.scrape process"),
+    ("sluice-attacher", "document.attach process"),
+    ("sluice-attacher", "GET"),
+    ("sluice-status", "JobFinished publish"),
+}
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[CollectorStub]:
+    with collecting() as stub:
+        yield stub
+
+
+@pytest.fixture(scope="module")
+def traced(collector: CollectorStub) -> Iterator[Stack]:
+    settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    services = ("fetcher", "scraper", "attacher", "status", "gateway", "auth")
+    with running_stack(services=services, settings=settings) as stack:
+        yield stack
+
+
+async def end_of(stack: Stack, job: str) -> str:
+    """Give the `traceparent` of the event that tells the job's end."""
+    consumer = AIOKafkaConsumer(
+        JOBS_EVENTS.name, bootstrap_servers=stack.addresses.kafka, auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    try:
+        async for record in consumer:
+            event = msgspec.json.decode(record.value)
+            if (event["type"], event["job"]) == ("JobFinished", job):
+                return (header(record.headers, TRACEPARENT) or b"").decode()
+        raise AssertionError("the log ended")
+    finally:
+        await consumer.stop()
+
+
+@pytest.mark.timeout(300)
+async def test_one_trace_leads_from_the_request_to_the_last_event(
+    traced: Stack, collector: CollectorStub
+) -> None:
+    begun = new_trace()
+    async with new_portal(traced, "traced") as portal:
+        url = f"{traced.layout.source_url}/r4/fhir/DocumentReference/{DOCUMENT}"
+        body = {"items": [{"fhir_document_reference": url, "project": portal.project}]}
+        sent = {TRACEPARENT: str(begun)}
+        status, answer = await portal.call("POST", "/v2/bulk/fhir", json=body, headers=sent)
+        assert status == 202
+        await portal.finished([answer["id"]])
+    async with asyncio.timeout(60):
+        last = parse(await end_of(traced, answer["id"]))
+        assert last is not None
+        spans = await told(collector, begun.trace_id)
+    assert last.trace_id == begun.trace_id
+    connected(spans, begun.span_id, last.span_id)
+    # A trace says what was done and how it went, never with what.
+    assert [each for each in spans if DOCUMENT in str(each) or "DocumentReference" in str(each)] == []
+    about = [each for each in spans if each.name == "document.attach process"]
+    assert answer["id"] in about[0].attributes["sluice.job"]
+
+
+async def told(collector: CollectorStub, trace: str) -> list[Told]:
+    """Wait until all that is wanted of a trace was told."""
+    while True:
+        spans = collector.of(trace)
+        if {(each.service, each.name) for each in spans} >= WANTED:
+            return spans
+        await asyncio.sleep(0.1)
+
+
+def connected(spans: list[Told], first: str, last: str) -> None:
+    """Hold that every span has its parent in the trace, up to the one the client began."""
+    parents = {each.id: each.parent for each in spans}
+    assert {each for each in parents.values() if each not in parents} == {first}
+    path = [last]
+    while path[-1] != first:
+        path.append(parents[path[-1]])
+    assert len(path) > 6
