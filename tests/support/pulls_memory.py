@@ -12,22 +12,7 @@ from sluice_storage.resources.model import PatientChunk, Range
 from sluice_storage.resources.writer import Key
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
-RUNNING = PullRow(
-    client="portal",
-    subject="ann",
-    submitted_at=AT,
-    finished_at=None,
-    outcome=None,
-    progress=None,
-    files=None,
-    settled=0,
-    lines=0,
-    expected=None,
-    problems=0,
-    failed=None,
-    failed_status=None,
-    gone=False,
-)
+RUNNING = PullRow.accepted("portal", "ann", AT)
 FILE = PulledFile(
     item=0,
     kind="output",

@@ -45,6 +45,7 @@ class ItemError(StrEnum):
     FILE_TOO_LARGE = "file_too_large"
     FILE_TRUNCATED = "file_truncated"
     NOT_NDJSON = "not_ndjson"
+    NOT_WHOLE = "not_whole"
     CANCELLED = "cancelled"
     INTERNAL = "internal"
 
@@ -150,6 +151,11 @@ ERROR_TEXTS: dict[ItemError, ErrorText] = {
     ItemError.FILE_TRUNCATED: ErrorText(502, "The file ended early, repeatedly.", _RETRY_IMPORT),
     ItemError.NOT_NDJSON: ErrorText(
         502, "The source answered with something else than NDJSON.", "Ask the source's operator."
+    ),
+    ItemError.NOT_WHOLE: ErrorText(
+        422,
+        "The import was to be stored whole or not at all, and something of it is missing or not sound.",
+        "See the import's file of errors; without _strict what is sound is stored.",
     ),
     ItemError.CANCELLED: ErrorText(
         409, "The job was cancelled before this item ended.", "Submit the item again."

@@ -39,9 +39,12 @@ class ImportRequest(Struct, frozen=True, kw_only=True):
         Which of the two it is.
     report
         The MeasureReport that the data are submitted with, as JSON: it is stored when they are.
+    strict
+        Store everything, in one step, or nothing.
     """
 
     source: str
     url: str
     export_type: ExportType = ExportType.DYNAMIC
     report: str | None = None
+    strict: bool = False

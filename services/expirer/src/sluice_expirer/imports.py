@@ -28,6 +28,7 @@ _DUE = """
         OR EXISTS (SELECT FROM pulls.patients p WHERE p.job = j.job)
         OR EXISTS (SELECT FROM pulls.kept k WHERE k.job = j.job)
         OR EXISTS (SELECT FROM pulls.mentions m WHERE m.job = j.job)
+        OR EXISTS (SELECT FROM pulls.staged s WHERE s.job = j.job)
     )
     LIMIT $3
 """

@@ -6,7 +6,6 @@ as about a job that does not exist.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from typing import Protocol
 from sluice_contracts.commands import CancelDocumentImport, ConflictResolution, ImportItem
 from sluice_contracts.errors import ERROR_TEXTS, ItemError
 from sluice_contracts.events import JobOutcome
-from sluice_contracts.ids import accepted_at
+from sluice_contracts.ids import accepted_at, is_job_id
 from sluice_contracts.progress import ItemRank
 from sluice_gateway.etas import Etas
 from sluice_gateway.hrefs import Hrefs
@@ -35,7 +34,7 @@ from sluice_security.tokens import Principal
 
 # How long a job may be known by its id alone. A row that is missing for longer is one that never was.
 _UNSEEN_SECONDS = 3600.0
-_JOB_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +109,27 @@ class CommandPublisher(Protocol):
 def owner_of(principal: Principal) -> str:
     """Name the owner that a job id is bound to."""
     return f"{principal.client}/{principal.subject}"
+
+
+def unseen(key: bytes, who: Principal, job: str, now: float) -> float | None:
+    """Give when a job of theirs was accepted (Unix seconds) of which nothing but its id may be known yet.
+
+    None: it is not theirs, or was accepted so long ago that it would be known.
+
+    Parameters
+    ----------
+    key
+        The key that ids of its kind are signed with.
+    now
+        Unix seconds.
+    """
+    at = accepted_at(key, owner_of(who), job)
+    return at if at is not None and now - at < _UNSEEN_SECONDS else None
+
+
+def asked(job: str) -> str:
+    """Give a job's id as it can be looked up: what is none is looked up as well, and not found."""
+    return job if is_job_id(job) else _NOBODY
 
 
 def error_of(code: str | None, source_status: int | None) -> ErrorBody:
@@ -219,14 +239,14 @@ class Jobs:
         return rerun
 
     async def _find(self, who: Principal, job: str) -> JobSummary:
-        if not _JOB_ID.fullmatch(job):
+        if not is_job_id(job):
             raise not_found("job")
         row = await self._store.get(who.client, who.subject, job)
         if row is not None:
             running = row.state == JobStateName.RUNNING
             return self._summary(row, await self._etas.one(job) if running else None)
-        accepted = accepted_at(self._key, owner_of(who), job)
-        if accepted is None or self._now() - accepted > _UNSEEN_SECONDS:
+        accepted = unseen(self._key, who, job, self._now())
+        if accepted is None:
             raise not_found("job")
         return JobSummary(
             id=job,

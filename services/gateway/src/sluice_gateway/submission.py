@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Protocol
 
 from sluice_contracts.commands import ConflictResolution, ImportItem, StartDocumentImport
 from sluice_contracts.ids import job_id
 from sluice_gateway.hrefs import Hrefs
-from sluice_gateway.idempotency import Kept, KeyStore, conflict, digest
+from sluice_gateway.idempotency import Kept, KeyStore, claim, conflict, digest
 from sluice_gateway.import_requests import SourceMatcher, parse_import, registered
 from sluice_gateway.jobs import Rerun, owner_of
 from sluice_gateway.models.imports import ImportRequest, JobAccepted, JobStateName
@@ -226,26 +225,16 @@ class Submissions:
         self, who: Principal, wanted: Wanted, idempotency_key: str | None, request_digest: bytes
     ) -> JobAccepted:
         now = self._now()
-        job = job_id(self._key, owner_of(who), now, self._nonce())
-        if idempotency_key is not None:
-            kept = await self._keys.keep(
-                who.client,
-                who.subject,
-                idempotency_key,
-                request_digest,
-                job,
-                datetime.fromtimestamp(now, UTC),
-            )
-            if kept.request != request_digest:
-                raise conflict()
-            job, now = kept.job, kept.accepted_at.timestamp()
-            if kept.published:
-                return self._accepted(job)
+        made = job_id(self._key, owner_of(who), now, self._nonce())
+        claimed = await claim(self._keys, who, idempotency_key, request_digest, made, now)
+        job = claimed.job
+        if claimed.published:
+            return self._accepted(job)
         command = StartDocumentImport(
             job=job,
             client=who.client,
             subject=who.subject,
-            submitted_at=now,
+            submitted_at=claimed.at,
             items=wanted.items,
             conflict_resolution=wanted.conflict_resolution,
             tags=wanted.tags,

@@ -18,11 +18,12 @@ from sluice_fhir.source_tokens import SourceTokens
 from sluice_fhir.sources import Source
 from sluice_fhir.throttle import Throttle
 from sluice_puller.asking import Asking
-from sluice_puller.contents import Contents
+from sluice_puller.contents import Contents, Wanted
 from sluice_puller.loading import Loading
 from sluice_puller.postgres_files import PostgresFiles
 from sluice_puller.postgres_jobs import PostgresJobs, available
 from sluice_puller.postgres_notes import Notes
+from sluice_puller.postgres_staging import Staging
 from sluice_puller.pulling import Pulling
 from sluice_puller.settings import Settings
 from sluice_puller.timing import Rounds
@@ -145,14 +146,15 @@ def _workers(
     )
 
 
-def _loader(pool: asyncpg.Pool, line_bytes: int, job: str, source: Source) -> Loader:
+def _loader(pool: asyncpg.Pool, line_bytes: int, wanted: Wanted, source: Source) -> Loader:
     return Loader(
         pool,
-        job=job,
+        job=wanted.job,
         source=source.id,
         base=source.base_url,
         line_bytes=line_bytes,
-        noting=Notes(pool, job),
+        writer=Staging(pool, wanted.job, wanted.item) if wanted.aside else None,
+        noting=Notes(pool, wanted.job),
     )
 
 

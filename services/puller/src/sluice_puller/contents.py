@@ -53,19 +53,24 @@ class FileLoader(Protocol):
     async def delete(self, keys: list[Key]) -> int: ...  # noqa: D102
 
 
-MakeLoader = Callable[[str, Source], FileLoader]
-"""Makes the loader of a job's files from a source."""
+MakeLoader = Callable[["Wanted", Source], FileLoader]
+"""Makes the loader of a file from a source."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A file that is wanted: as the manifest lists it, and whether it is protected as the export is."""
+    """A file that is wanted: as the manifest lists it, and whether it is protected as the export is.
+
+    What it holds is taken aside if the job is wanted whole.
+    """
 
     job: str
+    item: int
     kind: PulledKind
     type: str | None
     url: str
     needs_token: bool
+    aside: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,7 @@ class Contents:
             source = msgspec.structs.replace(source, auth=NoAuth())
         try:
             async with aclosing(self._pieces(source, wanted.url)) as pieces:
-                return await self._into(self._loader(wanted.job, source), pieces, wanted)
+                return await self._into(self._loader(wanted, source), pieces, wanted)
         except SourceFailure as failure:
             code = _CODES.get(failure.code, failure.code)
             raise SourceFailure(code, failure.status, retry=failure.retry, after=failure.after) from None

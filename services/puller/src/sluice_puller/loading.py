@@ -16,7 +16,7 @@ from sluice_contracts.topics import BULK_IMPORT_FILES
 from sluice_fhir.sources import Source, SourceLookup
 from sluice_puller.contents import Taken, Wanted
 from sluice_puller.pulling import fail_of, finish_of
-from sluice_puller.store import Files, Loaded, Settled, WaitingFile
+from sluice_puller.store import Files, Finished, Loaded, Settled, WaitingFile
 from sluice_security.failure import SourceFailure
 from sluice_storage.pool import TRANSIENT
 from sluice_streaming.items import ItemReports, event, is_item
@@ -103,8 +103,9 @@ class Loading:
                 settled = await self._load(command, waiting)
         except _StoppedError:
             return (self._reports.cancelled(command),)
-        told = event(_told(command, waiting, settled))
-        return (told,) if settled.last is None else (told, finish_of(command.job, settled.last))
+        # Of a job that is wanted whole nothing is known before all of it is there.
+        told = () if waiting.strict else (event(_told(command.job, command.item, waiting, settled)),)
+        return told if settled.last is None else (*told, finish_of(command.job, settled.last))
 
     def on_dead(self, subject: Delivery[PulledFileCommand] | Record, failure: Failure) -> Sequence[Message]:
         """Have the file of a command that is given up settled as failed.
@@ -135,7 +136,15 @@ class Loading:
         source = None if waiting.source is None else await self._sources.get(waiting.source)
         if source is None:
             return await self._give_up(command, ItemError.SOURCE_UNKNOWN, None)
-        wanted = Wanted(command.job, waiting.kind, waiting.type, waiting.url, waiting.needs_token)
+        wanted = Wanted(
+            command.job,
+            command.item,
+            waiting.kind,
+            waiting.type,
+            waiting.url,
+            waiting.needs_token,
+            waiting.strict,
+        )
         try:
             taken = await self._watched(command.job, self._contents.take(source, wanted))
         except SourceFailure as failure:
@@ -174,11 +183,21 @@ class Loading:
                 code=code,
                 source_status=done.status,
             )
-            return (event(failed),)
+            return (*await self._files_of(done, command.job), event(failed))
         settled = ImportSettled(
             job=command.job, at=at, item=command.item, files=done.files, failed=done.failed
         )
-        return (event(settled),)
+        return (*await self._files_of(done, command.job), event(settled))
+
+    async def _files_of(self, done: Finished, job: str) -> Sequence[Message]:
+        """Say how the files of a job have ended of which nothing was told yet."""
+        if not done.strict:
+            return ()
+        return [
+            event(_told(job, item, file, file.settled))
+            for item, file in await self._files.ended(job)
+            if file.settled is not None
+        ]
 
     async def _watched(self, job: str, work: Coroutine[Any, Any, Result]) -> Result:
         """Do the work, and stop it within seconds if the job is cancelled.
@@ -206,22 +225,22 @@ def _going(settled: Settled | None) -> Settled:
     return settled
 
 
-def _told(command: ItemCommand, waiting: WaitingFile, settled: Settled) -> FileLoaded | ItemFailed:
+def _told(job: str, item: int, waiting: WaitingFile, settled: Settled) -> FileLoaded | ItemFailed:
     at = settled.at.timestamp()
     if settled.failed is not None:
         return ItemFailed(
-            job=command.job,
+            job=job,
             at=at,
-            item=command.item,
+            item=item,
             stage=Stage.LOAD,
             code=settled.failed,
             source_status=settled.status,
         )
     counts = settled.counts
     return FileLoaded(
-        job=command.job,
+        job=job,
         at=at,
-        item=command.item,
+        item=item,
         resource_type=(waiting.type or "") if waiting.kind is PulledKind.OUTPUT else "",
         read=counts.read,
         created=counts.created,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, fields
 from datetime import datetime
 
@@ -10,12 +10,9 @@ import asyncpg
 import msgspec
 
 from sluice_contracts.imports import ImportRequest, PulledKind
-from sluice_fhir.ndjson_resource import Resource, parse
-from sluice_puller.postgres_jobs import RELEASE, Connection, available
-from sluice_puller.postgres_notes import resolve
+from sluice_puller.postgres_ends import finish, hold
+from sluice_puller.postgres_jobs import Connection, available
 from sluice_puller.store import Finished, Loaded, Settled, WaitingFile
-from sluice_storage.resources.applying import Applier
-from sluice_storage.resources.tables import Connection as AnyConnection
 
 _COUNTS = tuple(field.name for field in fields(Loaded))
 _SETTLED = f"""
@@ -37,7 +34,7 @@ class PostgresFiles:
         with available():
             row = await self._pool.fetchrow(
                 """
-                SELECT j.request, j.needs_token, f.kind, f.type, f.url, f.expected, f.settled_at,
+                SELECT j.request, j.needs_token, j.strict, f.kind, f.type, f.url, f.expected, f.settled_at,
                     (j.cancelled_at IS NOT NULL OR j.deleted_at IS NOT NULL) AS stopped
                 FROM pulls.jobs j LEFT JOIN pulls.files f ON f.job = j.job AND f.item = $2
                 WHERE j.job = $1
@@ -58,6 +55,7 @@ class PostgresFiles:
             url=row["url"],
             expected=row["expected"],
             stopped=row["stopped"],
+            strict=row["strict"],
             settled=settled,
         )
 
@@ -85,7 +83,7 @@ class PostgresFiles:
         with available():
             async with self._pool.acquire() as connection, connection.transaction():
                 # The lock orders the files' ends, and holds off the job's cancellation and deletion.
-                if not await _hold(connection, job):
+                if not await hold(connection, job):
                     return None
                 values = ", ".join(f"{name} = ${number}" for number, name in enumerate(_COUNTS, 6))
                 settling = await connection.fetchval(
@@ -116,89 +114,19 @@ class PostgresFiles:
                         )
                 return await _settled(connection, job, item)
 
+    async def ended(self, job: str) -> Sequence[tuple[int, WaitingFile]]:
+        """See `Files.ended`."""
+        with available():
+            items = await self._pool.fetch(
+                "SELECT item FROM pulls.files WHERE job = $1 AND settled_at IS NOT NULL ORDER BY item", job
+            )
+            found = [(row["item"], await self.find(job, row["item"])) for row in items]
+        return [(item, file) for item, file in found if file is not None]
+
     async def finish(self, job: str, at: datetime) -> Finished | None:
         """See `Files.finish`."""
         with available():
-            if await self._ready(job):
-                await resolve(self._pool, job)
-            report = await self._report(job)
-            if report is None:
-                async with self._pool.acquire() as connection, connection.transaction():
-                    return (await _end(connection, job, at))[0]
-            ended: Finished | None = None
-
-            async def end(connection: AnyConnection) -> None:
-                nonlocal ended
-                ended, first = await _end(connection, job, at)
-                if not first:
-                    raise _OverError
-
-            try:
-                await Applier(self._pool, job=job).apply([report], also=end)
-            except _OverError:
-                # Cancelled, or ended by somebody else, who has stored the report then.
-                return ended
-        return ended
-
-    async def _ready(self, job: str) -> bool:
-        """Say whether a job is to be ended."""
-        ready = await self._pool.fetchval(
-            "SELECT true FROM pulls.jobs WHERE job = $1 AND finished_at IS NULL AND cancelled_at IS NULL"
-            " AND deleted_at IS NULL AND settled = files",
-            job,
-        )
-        return bool(ready)
-
-    async def _report(self, job: str) -> Resource | None:
-        """Give the MeasureReport that is to be stored with the end of a job."""
-        request = await self._pool.fetchval(
-            """
-            SELECT j.request FROM pulls.jobs j
-            WHERE j.job = $1 AND j.finished_at IS NULL AND j.settled = j.files
-                AND (j.files = 0 OR EXISTS (SELECT FROM pulls.files f WHERE f.job = $1 AND f.failed IS NULL))
-            """,
-            job,
-        )
-        report = None if request is None else msgspec.json.decode(request, type=ImportRequest).report
-        return None if report is None else parse(msgspec.json.format(report.encode(), indent=-1))
-
-
-class _OverError(Exception):
-    """The job has ended before, or is not to end so any more."""
-
-
-async def _end(connection: AnyConnection, job: str, at: datetime) -> tuple[Finished | None, bool]:
-    """End a job in a transaction that is open; give how it ended first, and whether that was now."""
-    if not await _hold(connection, job):
-        return None, False
-    first = await connection.fetchval(
-        f"""
-        UPDATE pulls.jobs SET finished_at = $2, {RELEASE}
-        WHERE job = $1 AND finished_at IS NULL AND phase = 'loading' AND settled = files RETURNING true
-        """,  # noqa: S608 - built of constants
-        job,
-        at,
-    )
-    row = await connection.fetchrow(
-        """
-        SELECT j.finished_at, j.files, count(f.item) AS failed,
-            coalesce(j.failed, (array_agg(f.failed ORDER BY f.item))[1]) AS code,
-            (array_agg(f.failed_status ORDER BY f.item))[1] AS status, j.failed IS NOT NULL AS abandoned
-        FROM pulls.jobs j LEFT JOIN pulls.files f ON f.job = j.job AND f.failed IS NOT NULL
-        WHERE j.job = $1 AND j.finished_at IS NOT NULL GROUP BY j.job
-        """,
-        job,
-    )
-    return None if row is None else Finished(*row), bool(first)
-
-
-async def _hold(connection: AnyConnection, job: str) -> bool:
-    going = await connection.fetchval(
-        "SELECT true FROM pulls.jobs"
-        " WHERE job = $1 AND cancelled_at IS NULL AND deleted_at IS NULL FOR UPDATE",
-        job,
-    )
-    return bool(going)
+            return await finish(self._pool, job, at)
 
 
 async def _settled(connection: Connection | asyncpg.Pool, job: str, item: int) -> Settled | None:

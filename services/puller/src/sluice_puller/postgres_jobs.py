@@ -21,7 +21,7 @@ Connection = asyncpg.pool.PoolConnectionProxy
 _AT_ONCE = 10_000
 _COLUMNS = (
     "job::text, client, subject, submitted_at, request, phase, turn, strikes, waited, poll_url, files,"
-    " settled, decided, planned_at, failed, failed_status, finished_at, cancelled_at"
+    " settled, decided, planned_at, strict, failed, failed_status, finished_at, cancelled_at"
 )
 _LIVE = "cancelled_at IS NULL AND deleted_at IS NULL AND finished_at IS NULL AND failed IS NULL"
 RELEASE = """
@@ -54,8 +54,8 @@ class PostgresJobs:
             # A row without a client is what a cancellation or a deletion that came first left.
             await self._pool.execute(
                 """
-                INSERT INTO pulls.jobs AS j (job, client, subject, request, submitted_at, due)
-                VALUES ($1, $2, $3, $4, $5, $6)
+                INSERT INTO pulls.jobs AS j (job, client, subject, request, submitted_at, due, strict)
+                VALUES ($1, $2, $3, $4, $5, $6, $7)
                 ON CONFLICT (job) DO UPDATE SET client = excluded.client, subject = excluded.subject,
                     submitted_at = excluded.submitted_at
                 WHERE j.client IS NULL
@@ -66,6 +66,7 @@ class PostgresJobs:
                 msgspec.json.encode(command.request),
                 datetime.fromtimestamp(command.submitted_at, UTC),
                 now + lease,
+                command.request.strict,
             )
             found = await self.get(command.job)
         if found is None:
@@ -156,12 +157,16 @@ class PostgresJobs:
                 )
                 if planned:
                     await connection.execute(
-                        "UPDATE pulls.files SET settled_at = $2, failed = $3, url = NULL"
-                        " WHERE job = $1 AND settled_at IS NULL",
+                        """
+                        UPDATE pulls.files f SET settled_at = $2, failed = coalesce(f.failed, $3), url = NULL
+                        FROM pulls.jobs j
+                        WHERE j.job = $1 AND f.job = $1 AND (j.strict OR f.settled_at IS NULL)
+                        """,
                         job,
                         at,
                         code,
                     )
+                    await connection.execute("DELETE FROM pulls.staged WHERE job = $1", job)
 
     async def lost(self, job: str) -> list[int]:
         """See `Jobs.lost`."""
@@ -190,6 +195,7 @@ class PostgresJobs:
     async def retire(self, job: str, at: datetime) -> None:
         """See `Jobs.retire`."""
         with available():
+            await self._pool.execute("DELETE FROM pulls.staged WHERE job = $1", job)
             await self._pool.execute(
                 f"""
                 UPDATE pulls.jobs SET {RELEASE}

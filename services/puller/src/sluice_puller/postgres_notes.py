@@ -28,6 +28,10 @@ _UNRESOLVED = """
     SELECT $1, $2, count(*), coalesce((array_agg(m.id ORDER BY m.id))[1:$3::int], '{}')
     FROM (SELECT DISTINCT unnest(ids) AS id FROM pulls.mentions WHERE job = $1 AND type = $2) AS m
     WHERE NOT coalesce((
+        SELECT s.line IS NOT NULL FROM pulls.staged s
+        WHERE s.job = $1 AND s.type = $2 AND s.id = m.id
+        ORDER BY coalesce(s.source_updated, 'infinity') DESC, s.n DESC LIMIT 1
+    ), (
         SELECT true FROM fhir.resources r
         WHERE r.type = $2 AND r.id = m.id AND r.superseded_by IS NULL AND NOT r.deleted
     ), false)

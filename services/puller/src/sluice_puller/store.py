@@ -49,6 +49,8 @@ class PullJob:
         How many files there are (None: not planned), and how many of them have ended.
     decided, planned_at
         In which turn, and when, it was planned or failed.
+    strict
+        It is wanted whole or not at all: nothing is told of its files before all of it is there.
     failed, failed_status
         Why it could not be planned, or not be brought to its end, and the HTTP status of the source's answer.
     finished_at, cancelled_at
@@ -69,6 +71,7 @@ class PullJob:
     settled: int
     decided: int | None
     planned_at: datetime | None
+    strict: bool
     failed: str | None
     failed_status: int | None
     finished_at: datetime | None
@@ -213,6 +216,8 @@ class WaitingFile:
         As the manifest lists it.
     stopped
         The job was cancelled or deleted.
+    strict
+        The job is wanted whole or not at all.
     settled
         How it has ended, if it has.
     """
@@ -224,6 +229,7 @@ class WaitingFile:
     url: str | None
     expected: int | None
     stopped: bool
+    strict: bool
     settled: Settled | None
 
 
@@ -231,7 +237,8 @@ class WaitingFile:
 class Finished:
     """All files of a job have ended: when, how many there are, how many failed, and why the first did.
 
-    `abandoned`: the job was ended before, because it could not be brought to its end; `code` says why.
+    `abandoned`: the job was not brought to its end, or is wanted whole and is not; `code` says why. Of a
+    `strict` job nothing was told yet of its files.
     """
 
     at: datetime
@@ -240,6 +247,7 @@ class Finished:
     code: str | None
     status: int | None
     abandoned: bool = False
+    strict: bool = False
 
 
 class Files(Protocol):
@@ -266,6 +274,9 @@ class Files(Protocol):
 
         None: the job was cancelled or deleted, and nothing is kept.
         """
+
+    async def ended(self, job: str) -> Sequence[tuple[int, WaitingFile]]:
+        """Give the files of a job that has ended."""
 
     async def finish(self, job: str, at: datetime) -> Finished | None:
         """End a job whose files have all ended, and give how it ended first.

@@ -56,7 +56,7 @@ class Brought:
         rows = await self._pool.fetch(
             """
             SELECT t.type, t.first_seq, t.last_seq FROM fhir.batches b JOIN fhir.batch_types t USING (batch)
-            WHERE b.job = $1 AND b.committed_at IS NOT NULL
+            WHERE b.job = $1 AND b.committed_at IS NOT NULL AND t.last_seq >= t.first_seq
             """,
             job,
         )

@@ -20,7 +20,7 @@ from msgspec import Struct
 from sluice_fhir.ndjson import MOST_BYTES, Line, Splitter
 from sluice_fhir.ndjson_resource import LineError, LineProblem, Resource, parse
 from sluice_fhir.references import local_references, mentions
-from sluice_storage.resources.writer import Key, Writer, Written
+from sluice_storage.resources.writer import Incoming, Key, Writer, Written
 
 CHUNK_BYTES = 4 * 1024 * 1024
 """Bytes of lines that are written together."""
@@ -82,6 +82,16 @@ class Noting(Protocol):
         """Keep it; the same may come again."""
 
 
+class ResourceWriter(Protocol):
+    """Takes what is loaded: the store, or a place aside."""
+
+    async def write(self, resources: Iterable[Incoming]) -> Written:
+        """Write resources."""
+
+    async def delete(self, keys: Iterable[Key]) -> int:
+        """Delete resources; give how many there were."""
+
+
 class Loader:
     """Loads NDJSON into the store.
 
@@ -99,6 +109,8 @@ class Loader:
         is loaded.
     line_bytes
         How long a line may be.
+    writer
+        Takes what is loaded, if it is not to go to the store.
     noting
         Keeps what resources refer to and whose they are, if that is wanted.
     now
@@ -113,11 +125,12 @@ class Loader:
         source: str | None = None,
         base: str | None = None,
         line_bytes: int = MOST_BYTES,
+        writer: ResourceWriter | None = None,
         noting: Noting | None = None,
         now: Callable[[], datetime] | None = None,
     ) -> None:
         self._noting = noting
-        self._writer = Writer(pool, job=job, source=source, now=now)
+        self._writer = writer or Writer(pool, job=job, source=source, now=now)
         self._base = None if base is None else base.rstrip("/")
         self._line_bytes = line_bytes
 
@@ -197,7 +210,7 @@ class _Pipeline:
 
     def __init__(
         self,
-        writer: Writer,
+        writer: ResourceWriter,
         outcome: Outcome,
         note: Callable[[list[Resource], set[bytes], Written], Awaitable[None]],
     ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -76,6 +76,7 @@ class Written(Struct, gc=False):
     updated: int = 0
     unchanged: int = 0
     stale: int = 0
+    deleted: int = 0
     kept: dict[str, list[int]] = {}
 
 
@@ -166,52 +167,73 @@ class Writer:
     async def _write(self, connection: Connection, by_type: ByType) -> Written:
         written = Written()
         plans = {
-            type_: _decide(resources, await heads_of(connection, type_, list(resources)), written)
+            type_: decide(resources, await heads_of(connection, type_, list(resources)), written)
             for type_, resources in by_type.items()
         }
         rows = sum(len(plan.rows) for plan in plans.values())
         if rows:
             async with self._batch(connection, rows) as opened:
-                await self._put(connection, opened, plans)
+                await self._put(connection, opened, plans, opened.first_seq)
         elif any(plan.touched for plan in plans.values()):
             async with connection.transaction():
                 for type_, plan in plans.items():
                     await touch(connection, type_, plan.touched)
         return written
 
-    async def _put(self, connection: Connection, opened: Batch, plans: dict[str, _Plan]) -> None:
+    async def _put(
+        self,
+        connection: Connection,
+        opened: Batch,
+        plans: dict[str, _Plan],
+        place: int,
+        *,
+        more: bool = False,
+    ) -> int:
+        """Write at the places from `place` on, and give the one after the last."""
         instant = opened.instant.encode()
-        place = opened.first_seq
         for type_, plan in plans.items():
             await touch(connection, type_, plan.touched)
             rows = [_row(resource, head, instant) for resource, head in plan.rows]
             await supersede(connection, type_, opened, [row.head for row in rows if row.head is not None])
-            await insert(connection, type_, opened, rows, place)
+            await insert(connection, type_, opened, rows, place, more=more)
             place += len(rows)
             for resource, _ in plan.rows:
                 if resource.members is not None:
                     await put_loaded_group(connection, opened, resource.id, resource.name, resource.members)
+        return place
 
     async def _delete(self, connection: Connection, by_type: dict[str, list[str]]) -> int:
-        tombstones = {
-            type_: [
-                Row(id_, head.version + 1, b"", None, patients, None, head)
-                for id_, (head, patients) in (await living(connection, type_, ids)).items()
-            ]
-            for type_, ids in by_type.items()
-        }
+        tombstones = {type_: await self._tombstones(connection, type_, ids) for type_, ids in by_type.items()}
         total = sum(map(len, tombstones.values()))
         if not total:
             return 0
         async with self._batch(connection, total) as opened:
             place = opened.first_seq
             for type_, rows in tombstones.items():
-                await supersede(connection, type_, opened, [row.head for row in rows if row.head is not None])
-                await insert(connection, type_, opened, rows, place)
-                place += len(rows)
-                if type_ == "Group":
-                    await drop_loaded_groups(connection, [row.id for row in rows])
+                place = await self._bury(connection, opened, type_, rows, place)
         return total
+
+    async def _tombstones(self, connection: Connection, type_: str, ids: Sequence[str]) -> list[Row]:
+        return [
+            Row(id_, head.version + 1, b"", None, patients, None, head)
+            for id_, (head, patients) in (await living(connection, type_, ids)).items()
+        ]
+
+    async def _bury(
+        self,
+        connection: Connection,
+        opened: Batch,
+        type_: str,
+        rows: Sequence[Row],
+        place: int,
+        *,
+        more: bool = False,
+    ) -> int:
+        await supersede(connection, type_, opened, [row.head for row in rows if row.head is not None])
+        await insert(connection, type_, opened, rows, place, more=more)
+        if type_ == "Group":
+            await drop_loaded_groups(connection, [row.id for row in rows])
+        return place + len(rows)
 
     def _batch(self, connection: Connection, rows: int) -> AbstractAsyncContextManager[Batch]:
         now = None if self._now is None else self._now()
@@ -235,7 +257,8 @@ def _older(one: datetime | None, other: datetime | None) -> bool:
     return one is not None and other is not None and one < other
 
 
-def _decide(resources: dict[str, Incoming], heads: dict[str, Head], written: Written) -> _Plan:
+def decide(resources: dict[str, Incoming], heads: dict[str, Head], written: Written) -> _Plan:
+    """Decide what is to be written of resources of one type, by their current versions, and count it."""
     plan = _Plan([], [])
     for id_, resource in resources.items():
         head = heads.get(id_)

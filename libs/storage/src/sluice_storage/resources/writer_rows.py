@@ -14,6 +14,19 @@ from sluice_storage.resources.tables import Connection, table_of
 
 _PIECE_BYTES = 128 * 1024
 _SECONDS = 600.0
+_TALLY = """
+    INSERT INTO fhir.batch_types AS t (type, batch, first_seq, last_seq, resources, bytes, largest,
+        tombstones, replaced, replaced_bytes)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+"""
+_TALLY_MORE = f"""
+    {_TALLY}
+    ON CONFLICT (type, batch) DO UPDATE SET last_seq = excluded.last_seq,
+        resources = t.resources + excluded.resources, bytes = t.bytes + excluded.bytes,
+        largest = greatest(t.largest, excluded.largest), tombstones = t.tombstones + excluded.tombstones,
+        replaced = t.replaced + excluded.replaced,
+        replaced_bytes = t.replaced_bytes + excluded.replaced_bytes
+"""
 
 
 class Head(Struct, frozen=True, gc=False):
@@ -125,9 +138,20 @@ def _expect(done: str, rows: int) -> None:
 
 
 async def insert(
-    connection: Connection, type_: str, batch: Batch, rows: Sequence[Row], first_seq: int
+    connection: Connection,
+    type_: str,
+    batch: Batch,
+    rows: Sequence[Row],
+    first_seq: int,
+    *,
+    more: bool = False,
 ) -> None:
-    """Insert the versions, at the places from `first_seq` on, and note what the batch has of this type."""
+    """Insert the versions, at the places from `first_seq` on, and note what the batch has of this type.
+
+    With `more` it may have some already, right before.
+    """
+    if not rows:
+        return
     await connection.copy_to_table(
         table_of(type_).partition(".")[2],
         schema_name="fhir",
@@ -146,7 +170,7 @@ async def insert(
         await connection.copy_records_to_table(
             "shared", schema_name="fhir", columns=("patient", "type", "seq"), records=shared, timeout=_SECONDS
         )
-    await _tally(connection, type_, batch, rows, first_seq)
+    await _tally(connection, type_, batch, rows, first_seq, more=more)
 
 
 async def _copied(type_: str, batch: Batch, rows: Sequence[Row], first_seq: int) -> AsyncGenerator[bytes]:
@@ -169,16 +193,12 @@ async def _copied(type_: str, batch: Batch, rows: Sequence[Row], first_seq: int)
 
 
 async def _tally(
-    connection: Connection, type_: str, batch: Batch, rows: Sequence[Row], first_seq: int
+    connection: Connection, type_: str, batch: Batch, rows: Sequence[Row], first_seq: int, *, more: bool
 ) -> None:
     sizes = [len(row.body) for row in rows if row.body is not None]
     replaced = [row.head.size for row in rows if row.head is not None and not row.head.deleted]
     await connection.execute(
-        """
-        INSERT INTO fhir.batch_types (type, batch, first_seq, last_seq, resources, bytes, largest, tombstones,
-            replaced, replaced_bytes)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-        """,
+        _TALLY_MORE if more else _TALLY,
         type_,
         batch.number,
         first_seq,

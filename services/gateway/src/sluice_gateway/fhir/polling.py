@@ -15,7 +15,6 @@ from typing import Any, Protocol
 from sluice_contracts.commands import CancelBulkExport, ExpireJob
 from sluice_contracts.events import JobOutcome
 from sluice_contracts.exports import ExpiryReason
-from sluice_contracts.ids import accepted_at, is_job_id
 from sluice_gateway.etas import Etas, left
 from sluice_gateway.fhir.export_store import ExportRow, ExportStore, FileRow
 from sluice_gateway.fhir.kickoff import Dialect, ListedFile, Page
@@ -23,15 +22,12 @@ from sluice_gateway.fhir.outcomes import Refusal, refused
 from sluice_gateway.fhir.pacing import Pacing
 from sluice_gateway.fhir.scope_check import check_covers
 from sluice_gateway.hrefs import Hrefs
-from sluice_gateway.jobs import owner_of
+from sluice_gateway.jobs import asked, unseen
 from sluice_gateway.problems import Problem
 from sluice_gateway.publishing import Commands
 from sluice_security.tokens import Principal
 from sluice_storage.pool import TRANSIENT
 
-# How long an export may be known by its id alone. A row that is missing for longer is one that never was.
-_UNSEEN_SECONDS = 3600.0
-_NOBODY = "00000000-0000-0000-0000-000000000000"
 # A manifest that grows is told in about as many pages, whatever the export's size.
 _PAGES = 50
 
@@ -76,13 +72,11 @@ class Owners:
         Refusal
             404: they have no such export, or not any more. 403: the token's scopes do not cover it.
         """
-        sound = is_job_id(job)
-        return self.checked(who, job, await self._store.get(job if sound else _NOBODY))
+        return self.checked(who, job, await self._store.get(asked(job)))
 
     async def find_file(self, who: Principal, job: str, part: int, n: int) -> tuple[ExportRow, FileRow]:
         """Give the owner's export and a file of it; raises as `find`, also if there is no such file."""
-        sound = is_job_id(job)
-        row, file = await self._store.file(job if sound else _NOBODY, part, n)
+        row, file = await self._store.file(asked(job), part, n)
         row = self.checked(who, job, row)
         if file is None:
             raise unavailable_export()
@@ -90,8 +84,7 @@ class Owners:
 
     def checked(self, who: Principal, job: str, row: ExportRow | None) -> ExportRow:
         """Give the row if it is the owner's and still there; raises as `find`."""
-        at = accepted_at(self._key, owner_of(who), job)
-        if row is None and at is not None and self._now() - at < _UNSEEN_SECONDS:
+        if row is None and (at := unseen(self._key, who, job, self._now())) is not None:
             row = _accepted(who, at)
         if (
             row is None

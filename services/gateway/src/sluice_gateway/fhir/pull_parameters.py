@@ -22,11 +22,12 @@ from sluice_security.guard_urls import UrlRefusedError, parse_url
 
 URL = "exportUrl"
 TYPE = "exportType"
+STRICT = "_strict"
 _LISTED = ("_type", "_elements")
 _REPEATED = ("_typeFilter",)
 _SINGLE = ("_since",)
 _JOINED = (*_LISTED, *_REPEATED, *_SINGLE)
-_KNOWN = frozenset({URL, TYPE, *_JOINED})
+_KNOWN = frozenset({URL, TYPE, STRICT, *_JOINED})
 # R4, 2.24.0.1: an instant is to the second at least, with a zone.
 INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-]\d{2}:\d{2})")
 _FILTER = re.compile(r"([A-Z][A-Za-z]*)\?[\x21-\x7e]+")
@@ -41,10 +42,11 @@ class _Body(Struct):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be imported: from which address, with all parameters, and what that is."""
+    """What is to be imported: from which address, with all parameters, what that is, and if only whole."""
 
     url: str
     export_type: ExportType
+    strict: bool = False
 
 
 @dataclass(slots=True)
@@ -76,13 +78,14 @@ def read_import(body: bytes) -> Wanted:
         _take(reading, number, parameter)
     url = _url(reading)
     export_type = _export_type(reading)
+    strict = _strict(reading)
     joined = _checked(reading)
     if joined and export_type is ExportType.STATIC:
         text = f"A static export is what it is: {', '.join(joined)} cannot be asked of it."
         reading.wrong(TYPE, text, "not-supported")
     if reading.issues:
         raise Refusal(400, reading.issues)
-    return Wanted(within(joined_url(url, joined)), export_type)
+    return Wanted(within(joined_url(url, joined)), export_type, strict)
 
 
 def joined_url(url: str, parameters: Mapping[str, Iterable[str]]) -> str:
@@ -127,6 +130,8 @@ def _take(reading: _Reading, number: int, parameter: Any) -> None:
         return
     # Whichever kind of text it comes as: the operation's examples have valueString where valueUrl is meant.
     held = [value for key, value in parameter.items() if key.startswith("value")]
+    if name == STRICT and len(held) == 1 and isinstance(held[0], bool):
+        held = [str(held[0]).lower()]
     if len(held) != 1 or not isinstance(held[0], str) or "\0" in held[0]:
         text = f"{name} must have one value, a text."
         reading.issues.append(Issue(code="structure", text=text, expression=place))
@@ -154,6 +159,13 @@ def _export_type(reading: _Reading) -> ExportType:
         reading.wrong(TYPE, f"{TYPE} must be dynamic or static.")
         return ExportType.DYNAMIC
     return ExportType(given.pop()) if given else ExportType.DYNAMIC
+
+
+def _strict(reading: _Reading) -> bool:
+    given = set(reading.given.get(STRICT, ()))
+    if given and not (len(given) == 1 and given <= {"true", "false"}):
+        reading.wrong(STRICT, f"{STRICT} must be true or false.")
+    return given == {"true"}
 
 
 def _checked(reading: _Reading) -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, Self
 
 from sluice_storage.resources.model import Range
 
@@ -57,6 +57,26 @@ class PullRow:
     gone: bool
     source_time: datetime | None = None
     base: str | None = None
+
+    @classmethod
+    def accepted(cls, client: str, subject: str, at: datetime) -> Self:
+        """Give an import of which nothing but its acceptance is known yet."""
+        return cls(
+            client=client,
+            subject=subject,
+            submitted_at=at,
+            finished_at=None,
+            outcome=None,
+            progress=None,
+            files=None,
+            settled=0,
+            lines=0,
+            expected=None,
+            problems=0,
+            failed=None,
+            failed_status=None,
+            gone=False,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import msgspec
 
 from sluice_contracts.commands import CancelBulkImport, StartBulkImport
 from sluice_contracts.events import JobOutcome
-from sluice_contracts.ids import accepted_at, is_job_id, job_id
+from sluice_contracts.ids import job_id
 from sluice_contracts.imports import ImportRequest
 from sluice_gateway.etas import Etas, left
 from sluice_gateway.fhir.outcomes import Issue, Refusal, refused
@@ -28,9 +28,9 @@ from sluice_gateway.fhir.pull_parameters import URL, Wanted
 from sluice_gateway.fhir.pull_store import PullRow, PullStore
 from sluice_gateway.fhir.v3.manifest import instant
 from sluice_gateway.hrefs import Hrefs
-from sluice_gateway.idempotency import KeyStore, conflict, digest
+from sluice_gateway.idempotency import KeyStore, claim, digest
 from sluice_gateway.import_requests import SourceMatcher
-from sluice_gateway.jobs import owner_of
+from sluice_gateway.jobs import asked, owner_of, unseen
 from sluice_gateway.problems import Problem
 from sluice_gateway.publishing import Commands
 from sluice_gateway.quotas import Quotas
@@ -40,9 +40,6 @@ from sluice_storage.pool import TRANSIENT
 SCOPE = "bulk/import"
 INFORMATION = "info_file_1.ndjson"
 ERRORS = "errors_file_1.ndjson"
-# How long an import may be known by its id alone. A row that is missing for longer is one that never was.
-_UNSEEN_SECONDS = 3600.0
-_NOBODY = "00000000-0000-0000-0000-000000000000"
 _OUTCOME = "OperationOutcome"
 
 
@@ -155,6 +152,7 @@ class Pulls:
             url=wanted.url,
             export_type=wanted.export_type,
             report=None if report is None else report.decode(),
+            strict=wanted.strict,
         )
         return await self._begin(who, request, idempotency_key)
 
@@ -179,9 +177,11 @@ class Pulls:
             waiting = self._pacing.wait(pace, age)
             return Told(202, {"X-Progress": await self._progress(job, row), "Retry-After": str(waiting)})
         self._pacing.forget(pace)
-        if row.outcome == JobOutcome.FAILED and row.files is None:
-            status = "" if row.failed_status is None else f" The source answered {row.failed_status}."
-            raise refused(500, "exception", f"The import has failed: {error_text(row.failed)}{status}")
+        if row.outcome == JobOutcome.FAILED and (row.files is None or row.failed is not None):
+            more = "" if row.failed_status is None else f" The source answered {row.failed_status}."
+            if row.files is not None:
+                more = f" What is wrong is listed at {self._hrefs(f'{base}/{job}/{ERRORS}')}."
+            raise refused(500, "exception", f"The import has failed: {error_text(row.failed)}{more}")
         return Told(200, manifest=self._manifest(job, base, row, row.finished_at))
 
     async def outcomes(self, who: Principal, job: str, name: str) -> AsyncGenerator[bytes]:
@@ -235,18 +235,14 @@ class Pulls:
 
     async def _begin(self, who: Principal, request: ImportRequest, idempotency_key: str | None) -> str:
         now = self._now()
-        job = job_id(self._key, owner_of(who), now, self._nonce())
-        if idempotency_key is not None:
-            wanted = digest("$import", msgspec.json.encode(request))
-            at = datetime.fromtimestamp(now, UTC)
-            kept = await self._keys.keep(who.client, who.subject, idempotency_key, wanted, job, at)
-            if kept.request != wanted:
-                raise conflict()
-            job, now = kept.job, kept.accepted_at.timestamp()
-            if kept.published:
-                return job
+        made = job_id(self._key, owner_of(who), now, self._nonce())
+        wanted = digest("$import", msgspec.json.encode(request))
+        claimed = await claim(self._keys, who, idempotency_key, wanted, made, now)
+        job = claimed.job
+        if claimed.published:
+            return job
         command = StartBulkImport(
-            job=job, client=who.client, subject=who.subject, submitted_at=now, request=request
+            job=job, client=who.client, subject=who.subject, submitted_at=claimed.at, request=request
         )
         # Under a key a repeat publishes the same job again; without one, nobody would ever claim it.
         await self._commands.start(command, withdraw=idempotency_key is None)
@@ -255,10 +251,9 @@ class Pulls:
         return job
 
     async def _find(self, who: Principal, job: str) -> PullRow:
-        row = await self._store.get(job if is_job_id(job) else _NOBODY)
-        at = accepted_at(self._key, owner_of(who), job)
-        if row is None and at is not None and self._now() - at < _UNSEEN_SECONDS:
-            return _accepted(who, at)
+        row = await self._store.get(asked(job))
+        if row is None and (at := unseen(self._key, who, job, self._now())) is not None:
+            return PullRow.accepted(who.client, who.subject, datetime.fromtimestamp(at, UTC))
         if (
             row is None
             or row.gone
@@ -285,26 +280,6 @@ class Pulls:
             url = self._hrefs(f"{base}/{job}/{ERRORS}")
             shown["error"].append({"type": _OUTCOME, "url": url, "count": row.problems})
         return shown
-
-
-def _accepted(who: Principal, at: float) -> PullRow:
-    """Give an import of which nothing but its id is known yet."""
-    return PullRow(
-        client=who.client,
-        subject=who.subject,
-        submitted_at=datetime.fromtimestamp(at, UTC),
-        finished_at=None,
-        outcome=None,
-        progress=None,
-        files=None,
-        settled=0,
-        lines=0,
-        expected=None,
-        problems=0,
-        failed=None,
-        failed_status=None,
-        gone=False,
-    )
 
 
 def _progress(row: PullRow) -> str:

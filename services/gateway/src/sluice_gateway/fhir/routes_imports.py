@@ -40,8 +40,9 @@ async def import_resources(call: Call) -> Answer:
 
     The answer means that the import is kept safely and will be carried out; poll its `Content-Location`.
     Parameters: `exportUrl` (once; on a registered source), `exportType` (`dynamic`: kick off and poll;
-    `static`: the address is a manifest), and `_type`, `_typeFilter`, `_since`, `_elements`, which are written
-    into the address unless it has them.
+    `static`: the address is a manifest), `_strict` (true: everything is stored in one step, or nothing if a
+    file or a line cannot be had or a reference resolves nowhere), and `_type`, `_typeFilter`, `_since`,
+    `_elements`, which are written into the address unless it has them.
     """
     request = call.request
     check_accept(request.headers.getall(hdrs.ACCEPT, ()))

@@ -21,7 +21,7 @@ from sluice_gateway.fhir.kickoff import Dialect, KickOff
 from sluice_gateway.fhir.outcomes import Issue, Refusal, refused
 from sluice_gateway.fhir.scope_check import exporting, lacking
 from sluice_gateway.hrefs import Hrefs
-from sluice_gateway.idempotency import KeyStore, conflict, digest
+from sluice_gateway.idempotency import KeyStore, claim, digest
 from sluice_gateway.jobs import owner_of
 from sluice_gateway.problems import Problem
 from sluice_gateway.publishing import Commands
@@ -180,23 +180,20 @@ class Starting:
         self, who: Principal, request: ExportRequest, access: ExportAccess, idempotency_key: str | None
     ) -> str:
         now = self._now()
-        job = job_id(self._key, owner_of(who), now, self._nonce())
+        made = job_id(self._key, owner_of(who), now, self._nonce())
         spelled = spelling(request)
-        if idempotency_key is not None:
-            wanted = digest(f"$export {request.url}", spelled)
-            at = datetime.fromtimestamp(now, UTC)
-            kept = await self._keys.keep(who.client, who.subject, idempotency_key, wanted, job, at)
-            if kept.request != wanted:
-                raise conflict()
-            job, now = kept.job, kept.accepted_at.timestamp()
-            if kept.published:
-                return job
+        claimed = await claim(
+            self._keys, who, idempotency_key, digest(f"$export {request.url}", spelled), made, now
+        )
+        job = claimed.job
+        if claimed.published:
+            return job
         await self._admit(Admission(job, who.client, who.subject, digest("$export", spelled)))
         command = StartBulkExport(
             job=job,
             client=who.client,
             subject=who.subject,
-            submitted_at=now,
+            submitted_at=claimed.at,
             request=request,
             access=access,
         )
