@@ -13,7 +13,7 @@ export UV_SYSTEM_CERTS ?= 1
 
 ARGS ?=
 
-.PHONY: help install demo up secrets compose-check nightly test test-pulls lint format bench fuzz synthea lock lock-java clean
+.PHONY: help install demo up secrets compose-check nightly test test-pulls lint format schemas bench fuzz synthea lock lock-java clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,10 +53,14 @@ lock: | $(VENV)/bin/python ## resolve requirements.lock anew from what the membe
 lock-java: install ## resolve the jars of Kafka and Synthea anew
 	$(BIN)/python -m sluice_stack.jars
 
-lint: install ## check style, formatting and types
+lint: install ## check style, formatting, types and that no published schema is broken
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(SOURCES) tests
+	$(BIN)/python -m sluice_stack.schemas check
+
+schemas: install ## write schemas/messages and schemas/asyncapi.yaml as the types say
+	$(BIN)/python -m sluice_stack.schemas write
 
 format: install ## format the code
 	$(BIN)/ruff check --fix .

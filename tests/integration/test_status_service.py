@@ -3,65 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
-import sys
-from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer
 
 from sluice_contracts import wire
-from sluice_contracts.events import Event, JobFinished, JobState
+from sluice_contracts.events import JobFinished, JobState
 from sluice_contracts.topics import JOBS_EVENTS, JOBS_STATE, Topic
 from sluice_stack.kafka import Kafka
 from sluice_stack.postgres import Postgres
-from sluice_streaming.kafka import KafkaBackend, KafkaTuning
-from sluice_streaming.messages import Message, Outgoing
+from sluice_streaming.kafka import KafkaBackend
+from sluice_streaming.messages import Outgoing
 from sluice_streaming.topics_admin import create
 from support.histories import attached, failed, job_number, planned, whole_job
 from support.stack import Database, fresh_database
+from support.status_process import publish, service, until
 
 FOLDED = "SELECT coalesce(sum(next_offset), 0)::bigint >= $1 FROM status.offsets"
 JOBS = 30
 ITEMS = 40
-
-
-@contextlib.asynccontextmanager
-async def service(
-    kafka: Kafka, database: Database, instance: str | None = None
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    environment = {
-        **os.environ,
-        "SLUICE_KAFKA": kafka.bootstrap,
-        "SLUICE_POSTGRES": database.dsn_for("status"),
-        "SLUICE_BATCH": "50",
-        # One with a name takes its share up again at once; without one it waits for its session to end.
-        **({"SLUICE_INSTANCE": instance} if instance else {}),
-    }
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "sluice_status", env=environment)
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        await process.wait()
-
-
-async def publish(kafka: Kafka, events: Sequence[Event]) -> None:
-    # A broker that was just started may take its time to lead all partitions.
-    producer = KafkaBackend(kafka.bootstrap, tuning=KafkaTuning(patience=60.0)).producer()
-    await producer.start()
-    await producer.publish([Message(JOBS_EVENTS, event.job, event) for event in events])
-    await producer.stop()
-
-
-async def until(question: Any, seconds: float = 60.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not await question():  # noqa: ASYNC110 - another process is waited for
-            await asyncio.sleep(0.01)
 
 
 async def read_all(kafka: Kafka, topic: Topic) -> list[Any]:

@@ -52,6 +52,8 @@ class Topic:
     ordered
         Handle records of one key one after another, in their order. Without it records of a key may be
         handled at the same time. A record that waits in a retry tier is overtaken in either case.
+    cloudevents
+        Its messages are events, and its records CloudEvents; see `sluice_contracts.cloudevents`.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Topic:
     compacted: bool = False
     retries: tuple[RetryTier, ...] = ()
     ordered: bool = False
+    cloudevents: bool = False
 
     def retry(self, tier: RetryTier) -> str:
         """Name the topic that holds this one's messages for that tier's delay."""
@@ -158,6 +161,7 @@ JOBS_EVENTS = Topic(
     producers=("fetcher", "scraper", "attacher", "puller", "exporter", "expirer", "status"),
     consumers=("status", "insight", "downstream systems"),
     retention=timedelta(days=30),
+    cloudevents=True,
 )
 JOBS_STATE = Topic(
     name="jobs.state",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 from msgspec import Struct
 
 from sluice_contracts import wire
+from sluice_contracts.cloudevents import headers_of
+from sluice_contracts.events import Event
 from sluice_contracts.topics import Topic
 from sluice_telemetry.trace import TRACEPARENT, current
 
@@ -109,8 +111,10 @@ class Delivery(Struct, Generic[C], frozen=True):
 
 
 def outgoing(message: Message) -> Outgoing:
-    """Give the message's bytes, with the running task's trace in its headers."""
+    """Give the message's bytes, with the running task's trace, and what an event is, in its headers."""
     headers = message.headers
+    if message.topic.cloudevents and isinstance(message.body, Event):
+        headers = (*headers, *headers_of(message.body))
     trace = current()
     if trace is not None:
         headers = (*headers, (TRACEPARENT, str(trace).encode()))

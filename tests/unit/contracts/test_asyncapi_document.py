@@ -1,0 +1,73 @@
+"""The AsyncAPI document is one, by AsyncAPI's own schema, and says what the topics' declarations say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft7Validator
+
+from sluice_contracts.asyncapi import document
+from sluice_contracts.schemas import messages_of
+from sluice_contracts.topics import TOPICS
+from support.npm import npm_file
+
+ROOT = Path(__file__).parents[3]
+SPECS = (
+    "@asyncapi/specs@6.11.1",
+    (
+        "0375812ea00a1a8276fba15616da63065090d6814272ce06c45ef3b081af36aa"
+        "7f9251941e3940dda01c67d5cc3292c613cccf7980f3db1f4598ee834ae2ab69"
+    ),
+    "schemas/3.0.0.json",
+)
+
+
+@pytest.fixture(scope="module")
+def shown() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / "schemas/asyncapi.yaml").read_text("utf-8"))
+    return found
+
+
+def references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for inner in value.values():
+            yield from references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from references(inner)
+
+
+def test_it_is_valid_by_the_schema_of_asyncapi(shown: dict[str, Any]) -> None:
+    validator = Draft7Validator(json.loads(npm_file(*SPECS)))
+    assert [error.message for error in validator.iter_errors(shown)] == []
+    assert not validator.is_valid({**shown, "asyncapi": "4.0.0"})
+    assert not validator.is_valid({**shown, "operations": {"x": {"action": "publish"}}})
+
+
+def test_the_copy_in_the_repository_is_the_generated_one(shown: dict[str, Any]) -> None:
+    assert shown == document(), "run: make schemas"
+
+
+def test_every_topic_and_every_message_is_in_it(shown: dict[str, Any]) -> None:
+    assert set(shown["channels"]) == {topic.name for topic in TOPICS}
+    for topic in TOPICS:
+        channel = shown["channels"][topic.name]
+        assert set(channel["messages"]) == {kind.__name__ for kind in messages_of(topic)}
+        assert channel["bindings"]["kafka"]["partitions"] == topic.partitions
+        for service in topic.producers:
+            assert shown["operations"][f"{service}.send.{topic.name}"]["action"] == "send"
+
+
+def test_every_reference_leads_somewhere(shown: dict[str, Any]) -> None:
+    for reference in set(references(shown)):
+        target: Any = shown
+        for step in reference.removeprefix("#/").split("/"):
+            assert step in target, reference
+            target = target[step]
