@@ -7,7 +7,7 @@ is needed to read an event: its JSON says the same.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 
 from sluice_contracts.events import Event, ItemEvent, ItemFailed, ItemRetrying
 
@@ -54,7 +54,14 @@ def subject_of(event: Event) -> str:
 
 def time_of(event: Event) -> str:
     """Give `ce_time` (RFC 3339)."""
-    return datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds")
+    millis = round(event.at * 1000)
+    return f"{_second(millis // 1000)}.{millis % 1000:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(at: int) -> str:
+    # Events come close together: writing a time anew is half of what an event's headers take.
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @cache

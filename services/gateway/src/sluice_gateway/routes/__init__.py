@@ -12,6 +12,7 @@ from sluice_gateway.routes import (
     imports,
     jobs,
     members,
+    messages,
     operations,
     projects,
     schemas,
@@ -32,5 +33,6 @@ ROUTES: tuple[Route, ...] = (
     *schemas.ROUTES,
     *account.ROUTES,
     *FHIR_ROUTES,
+    *messages.ROUTES,
     *operations.ROUTES,
 )
