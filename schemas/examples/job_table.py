@@ -7,16 +7,17 @@ from collections import Counter, defaultdict
 
 from aiokafka import AIOKafkaConsumer
 
-TOOK_EFFECT = ("DocumentAttached", "PartSealed", "FileLoaded", "ImportSettled")
-RANKS = {"ItemCancelled": 1, "ItemFailed": 2, **dict.fromkeys(TOOK_EFFECT, 4)}
+TOOK_EFFECT = ("DocumentAttached", "DocumentsAttached", "PartSealed", "FileLoaded", "ImportSettled")
+RANKS = {"ItemCancelled": 1, "ItemFailed": 2, **dict.fromkeys(TOOK_EFFECT, 4)}  # "skipped" is 3
 COLUMNS = {"cancelled": 1, "failed": 2, "skipped": 3, "attached": 4}
 
 
 def fold(job: dict, event: dict) -> None:
     """Learn from an event; in any order, as often as you like. What it does not know it leaves alone."""
     if event["type"] in RANKS:
-        rank = 3 if event.get("outcome") == "skipped" else RANKS[event["type"]]
-        job[event["item"]] = max(rank, job.get(event["item"], 0))
+        for told in event.get("items", [event]):
+            rank = 3 if told.get("outcome") == "skipped" else RANKS[event["type"]]
+            job[told["item"]] = max(rank, job.get(told["item"], 0))
     job.setdefault(event["type"], event)
 
 

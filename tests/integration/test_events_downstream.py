@@ -14,7 +14,16 @@ from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event
 
 from sluice_contracts.cloudevents import type_of
-from sluice_contracts.events import Event, FileOutcome, ItemRetrying, JobCancelled, JobFinished, Stage
+from sluice_contracts.events import (
+    Attached,
+    DocumentsAttached,
+    Event,
+    FileOutcome,
+    ItemRetrying,
+    JobCancelled,
+    JobFinished,
+    Stage,
+)
 from sluice_contracts.topics import JOBS_EVENTS
 from sluice_stack.kafka import Kafka
 from sluice_streaming.kafka import KafkaBackend
@@ -45,6 +54,14 @@ def histories() -> list[Event]:
         attached(stopped, 0),
         planned(running, 3),
         attached(running, 0),
+        DocumentsAttached(
+            job=running,
+            at=BEGAN,
+            items=(
+                Attached(item=0, file="f", outcome=FileOutcome.SKIPPED, size=1),
+                Attached(item=2, file="g", outcome=FileOutcome.SKIPPED, size=1),
+            ),
+        ),
         retrying,
         planned(export, 2),
         sealed(export, 0),

@@ -66,6 +66,10 @@ def test_events_that_differ_have_different_ids() -> None:
         events.JobCancelled(job=job, at=at),
         events.JobCancelled(job=other, at=at),
         *(events.ItemCancelled(job=job, at=at, item=item) for item in (1, 11)),
+        *(
+            events.DocumentsFetched(job=job, at=at, items=tuple(events.Fetched(item=i, size=1) for i in lot))
+            for lot in ((1, 2), (12,), (1, 2, 3))
+        ),
     ]
     ids = [event_id(event) for event in [*failed, *plain]]
     assert len(set(ids)) == len(ids)

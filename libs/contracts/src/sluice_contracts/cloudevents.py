@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 
-from sluice_contracts.events import Event, ItemEvent, ItemFailed, ItemRetrying
+from sluice_contracts.events import DocumentsEvent, Event, ItemEvent, ItemFailed, ItemRetrying
 
 SOURCE = "/v2/jobs"
 """Where events happen; `ce_source` and `ce_subject` together are an address below the gateway's."""
@@ -39,6 +39,8 @@ def event_id(event: Event) -> str:
     """
     name = type(event).__name__
     if not isinstance(event, ItemEvent):
+        if isinstance(event, DocumentsEvent):
+            return f"{event.job}/{','.join([str(it.item) for it in event.items])}/{name}"
         return f"{event.job}/{name}"
     if isinstance(event, ItemFailed):
         return f"{event.job}/{event.item}/{name}/{event.stage}/{event.code}"
@@ -48,7 +50,7 @@ def event_id(event: Event) -> str:
 
 
 def subject_of(event: Event) -> str:
-    """Give `ce_subject`: the job, or the item of it."""
+    """Give `ce_subject`: the item if it is about one, else the job."""
     return f"{event.job}/items/{event.item}" if isinstance(event, ItemEvent) else event.job
 
 
