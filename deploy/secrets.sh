@@ -29,7 +29,7 @@ random 20 | keep objects_key
 echo "s3://$(cat objects_key_id):$(cat objects_key)@sluice?endpoint=http://objects:7070&region=us-east-1" | keep objects
 random 24 | keep database_password
 echo "postgresql://postgres:$(cat database_password)@postgres/sluice" | keep database_admin
-for role in gateway auth fetcher scraper attacher status exporter expirer puller loader; do
+for role in gateway auth fetcher scraper attacher status exporter expirer puller webhooks loader; do
 	echo "postgresql://sluice_$role:$(random 24)@postgres/sluice" | keep "postgres_$role"
 done
 random 16 | keep grafana_password

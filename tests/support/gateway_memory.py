@@ -294,6 +294,7 @@ async def memory_gateway(
         all_jobs=all_jobs,
         tail=MemoryTail(broker, JOBS_EVENTS.name),
         pulls=pulls,
+        webhooks=cast("Any", None),
         brought=MemoryBrought(),
         registry=MemoryRegistry(Source(id="one", name="One", base_url=BASE)),
         sources=cast("Any", None),

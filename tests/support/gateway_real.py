@@ -37,6 +37,7 @@ from sluice_gateway.stores.jobs import PostgresJobs
 from sluice_gateway.stores.keys import PostgresKeys
 from sluice_gateway.stores.pulls import PostgresPulls
 from sluice_gateway.stores.quotas import PostgresQuotas
+from sluice_gateway.stores.webhooks import PostgresWebhooks
 from sluice_gateway.wiring import Gateway, Ports, assemble
 from sluice_storage.access.grants import Grants
 from sluice_storage.catalogue import Catalogue
@@ -178,6 +179,7 @@ async def real_gateway(
             all_jobs=PostgresAllJobs(pool),
             tail=MemoryTail(broker, JOBS_EVENTS.name),
             pulls=PostgresPulls(pool),
+            webhooks=PostgresWebhooks(pool),
             brought=Brought(pool),
             registry=SourceRegistry(pool, chosen.secret_bytes, loopback=True),
             sources=sources,

@@ -76,10 +76,20 @@ OWN = frozenset(
     }
 )
 _KICK_OFFS = "unit/gateway/test_export_endpoints.py::"
+_WEBHOOKS = "integration/test_webhooks_api.py::test_to_anyone_but_its_client_a_webhook_does_not_exist"
 _MEASURES = "integration/test_measures_http.py::"
 _SUBMISSIONS = "integration/test_submit_data_http.py::"
 _ANY_JOBS = "unit/gateway/test_jobs_of_every_kind.py::test_to_anyone_else_a_job_does_not_exist"
 ELSEWHERE = {
+    "register_webhook": _WEBHOOKS,
+    "list_webhooks": _WEBHOOKS,
+    "get_webhook": _WEBHOOKS,
+    "change_webhook": _WEBHOOKS,
+    "remove_webhook": _WEBHOOKS,
+    "ping_webhook": _WEBHOOKS,
+    "list_webhook_deliveries": _WEBHOOKS,
+    "get_webhook_delivery": _WEBHOOKS,
+    "redeliver_webhook": _WEBHOOKS,
     "get_job": _ANY_JOBS,
     "list_job_items": _ANY_JOBS,
     "watch_job": _ANY_JOBS,

@@ -144,7 +144,7 @@ def test_each_process_has_a_port_and_a_log_of_its_own(tmp_path: Path) -> None:
     home = Home(tmp_path)
     layout = Layout(home, Ports(), {"fetcher": 3, "attacher": 2}, source=True)
     plans = list(layout.plans("kafka:1", dict.fromkeys((*WORKERS, "auth", "gateway"), "dsn"), home.secrets()))
-    assert len({plan.ready for plan in plans}) == len({plan.log for plan in plans}) == len(plans) == 14
+    assert len({plan.ready for plan in plans}) == len({plan.log for plan in plans}) == len(plans) == 15
 
 
 def test_only_the_authorization_server_is_told_the_operators_secret(tmp_path: Path) -> None:

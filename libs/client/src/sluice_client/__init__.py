@@ -60,6 +60,7 @@ from sluice_client.models import (
 from sluice_client.oauth import EXPORT_SCOPES, IMPORT_SCOPES, KeyCredentials
 from sluice_client.pull_requests import Pulled, PullOutcome, PullRequest, PullStatus
 from sluice_client.transport import Patience
+from sluice_client.webhooks import Webhook, WebhookDelivery
 
 __all__ = [
     "EXPORT_SCOPES",
@@ -112,4 +113,6 @@ __all__ = [
     "ThrottledError",
     "UnreachableError",
     "WaitTimeoutError",
+    "Webhook",
+    "WebhookDelivery",
 ]

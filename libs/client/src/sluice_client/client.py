@@ -16,13 +16,16 @@ from sluice_client.imports import ImportCalls
 from sluice_client.measures import MeasureCalls
 from sluice_client.models import Credentials, Page, RateLimit, Registration, Source
 from sluice_client.oauth import EXPORT_SCOPES, IMPORT_SCOPES
+from sluice_client.webhooks import WebhookCalls
 
 
 class _Rate(msgspec.Struct):
     rate: RateLimit
 
 
-class SluiceClient(ImportCalls, FileCalls, ExportingCalls, AccessCalls, MeasureCalls, DataSubmissionCalls):
+class SluiceClient(
+    ImportCalls, FileCalls, ExportingCalls, AccessCalls, MeasureCalls, DataSubmissionCalls, WebhookCalls
+):
     """Talks to one Sluice service; an asynchronous context manager.
 
     Requests that may pass are repeated with growing pauses, as long as the service asks for (`Retry-After`).

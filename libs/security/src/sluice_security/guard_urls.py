@@ -115,6 +115,18 @@ class Prefix:
         )
 
 
+def place_of(text: str, *, loopback: bool = False) -> Prefix:
+    """Give the place that a URL is at, whatever its query; otherwise as `Prefix.parse`.
+
+    Raises
+    ------
+    UrlRefusedError
+        It may not be asked for. The text says why.
+    """
+    parse_url(text)
+    return Prefix.parse(text.partition("#")[0].partition("?")[0], loopback=loopback)
+
+
 class Allowlist:
     """The registered places that one request, and every redirect of it, must stay within."""
 

@@ -12,7 +12,7 @@ from sluice_stack.home import Home, Secrets
 from sluice_stack.processes import StackError, free_port, port_taken
 
 HTTP_SERVICES = ("auth", "gateway")
-WORKERS = ("fetcher", "scraper", "attacher", "status", "exporter", "expirer", "puller", "insight")
+WORKERS = ("fetcher", "scraper", "attacher", "status", "exporter", "expirer", "puller", "insight", "webhooks")
 # Insight's views tell what one process has seen: it runs once.
 SCALED = tuple(name for name in WORKERS if name != "insight")
 SERVICES = (*WORKERS, *HTTP_SERVICES)

@@ -36,6 +36,7 @@ from sluice_gateway.stores.jobs import PostgresJobs
 from sluice_gateway.stores.keys import PostgresKeys
 from sluice_gateway.stores.pulls import PostgresPulls
 from sluice_gateway.stores.quotas import PostgresQuotas
+from sluice_gateway.stores.webhooks import PostgresWebhooks
 from sluice_gateway.wiring import Gateway, Ports, assemble
 from sluice_security.authority import HttpAuthority
 from sluice_security.http import GuardedClient
@@ -122,6 +123,7 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
             all_jobs=PostgresAllJobs(pool),
             tail=KafkaTail(settings.kafka, JOBS_EVENTS.name),
             pulls=PostgresPulls(pool),
+            webhooks=PostgresWebhooks(pool),
             brought=Brought(pool),
             registry=SourceRegistry(pool, secret, loopback=settings.loopback_sources),
             sources=SourceStore(pool, secret, loopback=settings.loopback_sources),

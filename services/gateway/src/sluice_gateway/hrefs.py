@@ -47,6 +47,10 @@ class Hrefs:
         """Give a grant's address."""
         return f"{self.base}/v2/fhir/grants/{grant}"
 
+    def webhook(self, webhook: str) -> str:
+        """Give a webhook's address."""
+        return f"{self.base}/v2/webhooks/{webhook}"
+
     def group(self, group: str) -> str:
         """Give a group's address among the operators' operations."""
         return f"{self.base}/v2/fhir/groups/{group}"

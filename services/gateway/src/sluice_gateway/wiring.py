@@ -43,8 +43,10 @@ from sluice_gateway.quotas import Policy, Quotas, QuotaStore
 from sluice_gateway.scrape_trials import ScrapeTrials
 from sluice_gateway.settings import Settings
 from sluice_gateway.sources import Sources
+from sluice_gateway.stores.webhooks import PostgresWebhooks
 from sluice_gateway.submission import Submissions
 from sluice_gateway.watching import Watching
+from sluice_gateway.webhooks import Webhooks
 from sluice_security.sealing import Seal
 from sluice_storage.access.grants import Grants
 from sluice_storage.catalogue import Catalogue
@@ -64,6 +66,7 @@ class Ports:
     all_jobs: AnyJobStore
     tail: Tail
     pulls: PullStore
+    webhooks: PostgresWebhooks
     brought: BroughtReader
     registry: SourceMatcher
     sources: SourceStore
@@ -95,6 +98,7 @@ class Gateway:
     all_jobs: AllJobs
     watching: Watching
     pulls: Pulls
+    webhooks: Webhooks
     projects: Projects
     files: Files
     tickets: Tickets
@@ -170,6 +174,13 @@ def assemble(
         all_jobs=all_jobs,
         watching=Watching(ports.tail, all_jobs.some),
         pulls=pulls,
+        webhooks=Webhooks(
+            ports.webhooks,
+            Seal(settings.secret_bytes, "webhooks"),
+            settings.loopback_sources,
+            hrefs,
+            now,
+        ),
         projects=Projects(ports.catalogue, hrefs),
         files=files,
         tickets=Tickets(Seal(settings.secret_bytes, "downloads"), hrefs, now),

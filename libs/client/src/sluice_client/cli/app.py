@@ -26,6 +26,7 @@ from sluice_client.cli.places import projects, sources
 from sluice_client.cli.pulling import pull
 from sluice_client.cli.session import Session
 from sluice_client.cli.submitting import submit_data
+from sluice_client.cli.webhooks import webhooks
 
 EXTENSIONS = "sluice.commands"
 """The entry-point group of further commands; each names a typer application or a function."""
@@ -82,6 +83,7 @@ app.add_typer(keys, name="keys")
 app.add_typer(grants, name="grants")
 app.add_typer(groups, name="groups")
 app.add_typer(measures, name="measures")
+app.add_typer(webhooks, name="webhooks")
 
 
 def main() -> None:

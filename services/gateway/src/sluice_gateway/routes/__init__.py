@@ -17,6 +17,7 @@ from sluice_gateway.routes import (
     projects,
     schemas,
     sources,
+    webhooks,
 )
 from sluice_gateway.routing import Route
 
@@ -30,6 +31,7 @@ ROUTES: tuple[Route, ...] = (
     *sources.ROUTES,
     *grants.ROUTES,
     *groups.ROUTES,
+    *webhooks.ROUTES,
     *schemas.ROUTES,
     *account.ROUTES,
     *FHIR_ROUTES,

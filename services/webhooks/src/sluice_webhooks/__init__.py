@@ -1,0 +1,1 @@
+"""Tells clients of their jobs: folds jobs.events into deliveries, and makes them."""
