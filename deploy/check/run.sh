@@ -56,10 +56,16 @@ finish() {
 			podman logs --tail 15 "$id" 2>&1 || true
 		done
 	fi
-	if [ -z "${KEEP:-}" ]; then compose --profile demo down -v > /dev/null 2>&1 || true; fi
+	if [ -z "${KEEP:-}" ]; then clear_away; fi
 	exit $code
 }
+clear_away() {
+	# Not only what `down` knows of, which is one container of each service.
+	podman ps -aq --filter label=com.docker.compose.project=sluice-check | xargs -r podman rm --force --volumes
+	compose --profile demo down --volumes || true
+} > /dev/null 2>&1
 trap finish EXIT
+clear_away
 
 healthy() { # healthy SERVICE...: waits until every container of each says that it is
 	for service in "$@"; do

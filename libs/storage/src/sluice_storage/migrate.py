@@ -6,32 +6,70 @@ transaction. A file that has been released is never edited: a change is a new fi
 
 from __future__ import annotations
 
+import time
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
 
 import typer
+from psycopg.errors import LockNotAvailable
 from yoyo import get_backend, read_migrations
 
 from sluice_settings import UnreadableSettingError, from_file
 from sluice_storage.passwords import UnusableAddressError, set_passwords
 
+# A change of a table waits for whoever reads it, and meanwhile everyone else waits for the change: so it
+# gives up soon, lets the others pass, and tries again.
+_LOCK_SECONDS = 2.0
+_TRIES = 60
+_PAUSE = 1.0
 
-def migrate(dsn: str) -> list[str]:
-    """Apply what is missing and give the names of the migrations applied.
 
-    `dsn` is a `postgresql://` URL of a role that may create roles and schemas.
+def migrate(dsn: str, folder: Path | None = None, lock: float = _LOCK_SECONDS) -> list[str]:
+    """Apply what is missing and give the names of the migrations applied. Services may go on meanwhile.
+
+    Parameters
+    ----------
+    dsn
+        `postgresql://` URL of a role that may create roles and schemas.
+    folder
+        Where the migrations are, if not beside this module.
+    lock
+        Seconds to wait for a table that is in use before others are let pass.
+
+    Raises
+    ------
+    psycopg.errors.LockNotAvailable
+        A table was in use at each of many tries: something holds a transaction open.
     """
-    backend = get_backend(dsn.replace("postgresql://", "postgresql+psycopg://", 1))
+    if folder is None:
+        with as_file(files("sluice_storage") / "migrations") as ours:
+            return migrate(dsn, ours, lock)
+    address = dsn.replace("postgresql://", "postgresql+psycopg://", 1)
+    options = urlencode({"options": f"-c lock_timeout={round(lock * 1000)}"}, quote_via=quote)
+    backend = get_backend(f"{address}{'&' if '?' in address else '?'}{options}")
     try:
-        with as_file(files("sluice_storage") / "migrations") as folder:
-            migrations = read_migrations(str(folder))
-            with backend.lock():
-                missing = backend.to_apply(migrations)
-                backend.apply_migrations(missing)
-                return [migration.id for migration in missing]
+        migrations = read_migrations(str(folder))
+        with backend.lock():
+            missing = backend.to_apply(migrations)
+            for migration in missing:
+                _apply(backend, migration)
+            return [migration.id for migration in missing]
     finally:
         backend.connection.close()
+
+
+def _apply(backend: Any, migration: Any) -> None:
+    for rest in range(_TRIES, -1, -1):
+        try:
+            backend.apply_one(migration)
+        except LockNotAvailable:
+            if not rest:
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return
 
 
 app = typer.Typer(add_completion=False)
