@@ -17,11 +17,16 @@ _LOCK = Path("requirements.lock")
 
 
 def wanted(member: str) -> list[str]:
-    """List what the member needs, one requirement a line: distributions of the lock, and `-e` for our own."""
+    """List what the member needs, one requirement a line: distributions of the lock, and `-e` for our own.
+
+    A service can send traces, which takes more than the services themselves declare.
+    """
+    traces = ("libs/telemetry/pyproject.toml", "--extra", "traces") if member.startswith("services/") else ()
     done = subprocess.run(  # noqa: S603
         [
             *("uv", "pip", "compile", "-q", "--universal", "--python-version", "3.11"),
             *("--no-annotate", "--no-header", "-c", str(_LOCK), f"{member}/pyproject.toml"),
+            *traces,
         ],
         check=True,
         capture_output=True,
