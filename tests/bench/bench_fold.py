@@ -27,6 +27,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from bench.event_stream import events
 from bench.measure import Figure, console, report, side_by_side
 from sluice_contracts import wire
+from sluice_contracts.cloudevents import headers_of
 from sluice_contracts.topics import JOBS_EVENTS
 from sluice_streaming.topics_admin import create
 from support.stack import Database, fresh_database, running_kafka, running_postgres
@@ -43,7 +44,8 @@ async def produce(bootstrap: str, jobs: int) -> int:
     await producer.start()
     told = events(jobs)
     for event in told:
-        await producer.send(JOBS_EVENTS.name, wire.encode(event), key=event.job.encode())
+        headers = list(headers_of(event))
+        await producer.send(JOBS_EVENTS.name, wire.encode(event), key=event.job.encode(), headers=headers)
     await producer.stop()
     return len(told)
 

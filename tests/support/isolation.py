@@ -15,7 +15,9 @@ from __future__ import annotations
 from sluice_gateway.routes import ROUTES
 from sluice_gateway.routing import Route
 
-IMPORTS = frozenset({"get_bulk_fhir_import", "cancel_bulk_fhir_import", "rerun_bulk_fhir_import"})
+IMPORTS = frozenset(
+    {"get_bulk_fhir_import", "cancel_bulk_fhir_import", "rerun_bulk_fhir_import", "rerun_job"}
+)
 EXPORTS = frozenset({"get_export", "delete_export", "get_export_file", "head_export_file"})
 PULLS = frozenset(
     {

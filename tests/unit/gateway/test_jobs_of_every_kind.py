@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from aiohttp import ClientResponse
 
+from sluice_contracts.commands import ConflictResolution, ImportItem
 from sluice_contracts.events import (
     DocumentAttached,
     Event,
@@ -23,9 +24,10 @@ from sluice_contracts.events import (
 from sluice_contracts.progress import ItemRank
 from sluice_contracts.topics import JOBS_EVENTS
 from sluice_gateway.all_jobs import AnyItemRow, AnyJobRow
+from sluice_gateway.jobs import Rerun
 from sluice_gateway.watches import MOST_HELD, JobWatch, Told
 from sluice_streaming.messages import Message
-from support.gateway_memory import Site, memory_gateway, one_item
+from support.gateway_memory import BASE, FOLDER, PROJECT, Site, job_row, memory_gateway, one_item
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 STRANGERS = [{"subject": "bob"}, {"client": "other"}, {"client": "other", "subject": "bob"}]
@@ -251,3 +253,21 @@ async def test_without_the_log_watching_is_unavailable_and_looking_is_not(site: 
     answer = await site.get(f"/v2/jobs/{row.job}/events", headers=site.bearer())
     assert answer.status == 503
     assert (await answer.json())["code"] == "unavailable"
+
+
+async def test_a_document_import_is_run_again_like_at_its_own_address_and_nothing_else_is(site: Site) -> None:
+    ended = {"state": "FINISHED", "outcome": "completed", "finished_at": AT}
+    kept, export = added(site, **ended), added(site, kind="bulk-export", **ended)
+    site.jobs.add("portal", "ann", job_row(kept.job, **ended))
+    again = ImportItem(
+        reference=f"{BASE}/DocumentReference/2", source="one", project=PROJECT, folder=FOLDER, name="b"
+    )
+    site.jobs.reruns[kept.job] = Rerun(ConflictResolution.SKIP, (), (again,))
+    headers = {**site.bearer(), "Idempotency-Key": "k-1"}
+    answers = [await site.post(f"/v2/jobs/{kept.job}/rerun", headers=headers) for _ in range(2)]
+    assert [answer.status for answer in answers] == [202, 202]
+    made = {(await answer.json())["id"] for answer in answers}
+    assert {command.job for command in site.accepted()} == made
+    assert len(made) == 1
+    refused = await site.post(f"/v2/jobs/{export.job}/rerun", headers=site.bearer())
+    assert (refused.status, (await refused.json())["code"]) == (409, "not_a_document_import")

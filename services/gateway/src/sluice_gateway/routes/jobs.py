@@ -11,11 +11,14 @@ from datetime import UTC
 import msgspec
 from aiohttp import hdrs, web
 
+from sluice_contracts.events import JobKind
 from sluice_gateway.all_jobs import AnyJobRow
 from sluice_gateway.models.base import Page
-from sluice_gateway.models.imports import JobStateName
+from sluice_gateway.models.imports import JobAccepted, JobStateName
 from sluice_gateway.models.jobs import AnyJob, AnyJobQuery, JobItem, JobItemsQuery
 from sluice_gateway.paging import TOTAL_HEADER, Filters, Window, address, links
+from sluice_gateway.problems import Problem
+from sluice_gateway.routes.imports import SCOPE, rerun_bulk_fhir_import
 from sluice_gateway.routing import STREAMING, Answer, Call, Route
 from sluice_gateway.watches import Told
 from sluice_gateway.watching import Place
@@ -55,6 +58,15 @@ async def list_jobs(call: Call) -> Answer:
 async def get_job(call: Call) -> Answer:
     """Get a job of any kind; `result` is where its kind's own API shows the rest of it."""
     return Answer(await call.gateway.all_jobs.get(call.principal, call.path["id"]))
+
+
+async def rerun_job(call: Call) -> Answer:
+    """Start a new job that does a finished one's failed and cancelled items again; document imports only."""
+    job = await call.gateway.all_jobs.get(call.principal, call.path["id"])
+    if job.kind is not JobKind.DOCUMENT_IMPORT:
+        text = "Only a document import's items can be run again."
+        raise Problem(409, "not_a_document_import", text, "Submit the job anew.")
+    return await rerun_bulk_fhir_import(call)
 
 
 async def list_job_items(call: Call) -> Answer:
@@ -197,6 +209,18 @@ ROUTES = (
         "",
         query=JobItemsQuery,
         errors=(404,),
+    ),
+    Route(
+        "POST",
+        ITEM + "/rerun",
+        rerun_job,
+        "Run a job's failed items again",
+        TAG,
+        {202: JobAccepted},
+        SCOPE,
+        counted=True,
+        idempotent=True,
+        errors=(404, 409, 422),
     ),
     Route(
         "GET",
