@@ -16,6 +16,7 @@ from sluice_contracts.topics import BULK_IMPORT_FILES
 from sluice_expirer.imports import Imports
 from sluice_expirer.settings import Settings as Expiry
 from sluice_storage.pool import open_pool
+from sluice_storage.resources.loader import Loader
 from sluice_streaming.messages import Message
 from support.pulling import PullSite, pull_site
 from support.resource_store import lines_of
@@ -216,4 +217,31 @@ async def test_an_import_is_forgotten_seven_days_after_its_end_and_what_it_loade
     await imports.round()
     assert await site.rows.fetchval(everything) == 0
     assert len(await site.stored()) == 2
+    await pool.close()
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+async def test_of_two_sources_with_one_id_the_newer_content_stays_whichever_comes_last(
+    site: PullSite, first: str
+) -> None:
+    pool = await open_pool(site.database.dsn_for("loader"))
+    meta = {"a": "2026-01-02T00:00:00Z", "b": "2026-01-01T00:00:00Z"}
+    for source in (first, "b" if first == "a" else "a"):
+        line = {
+            "resourceType": "Patient",
+            "id": "1",
+            "meta": {"lastUpdated": meta[source]},
+            "language": source,
+        }
+
+        async def pieces(body: bytes = lines_of(line)) -> AsyncIterator[bytes]:
+            yield body
+
+        await Loader(pool, source=source).load(pieces(), source)
+    assert (await site.stored())["Patient/1"]["language"] == "a"
+    brought = await site.rows.fetchval(
+        "SELECT b.source FROM fhir.resources r JOIN fhir.batches b USING (batch)"
+        " WHERE r.superseded_by IS NULL"
+    )
+    assert brought == "a"
     await pool.close()

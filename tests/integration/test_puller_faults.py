@@ -71,9 +71,17 @@ async def test_a_source_that_asks_to_be_left_alone_is_waited_for_and_not_struck(
     assert (await site.pull()).outcome is JobOutcome.COMPLETED
 
 
+@pytest.mark.parametrize("path", ["/fhir/$export", STATUS])
+async def test_a_source_that_asks_for_ever_to_be_left_alone_is_given_up(site: PullSite, path: str) -> None:
+    site.source.http.status(path, 429, b"", **{"Retry-After": "0"})
+    assert (await site.pull(pull_hours=0.3 / 3600)).outcome is JobOutcome.FAILED
+    assert site.failures() == {0: ("source_throttled", 429)}
+
+
 @pytest.mark.parametrize(
     ("answer", "failure"),
     [
+        ((401, b"", {}), ("source_refused", 401)),
         ((404, b"", {}), ("export_gone", 404)),
         ((410, b"", {}), ("export_gone", 410)),
         ((500, OUTCOME % b"exception", {}), ("export_failed", 500)),
@@ -143,6 +151,17 @@ async def test_each_file_ends_by_itself_and_sound_lines_are_kept(site: PullSite)
     source.give(
         "longer", lines_of(patient("longer", text={"div": "x" * 17_000_000}), patient("after-longer"))
     )
+    hundred = [b'{"resourceType":"Patient","id":"hundred","x":"', *[b"x" * 10_000_000] * 10, b'"}\n']
+
+    async def hundred_megabytes(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for piece in (*hundred, lines_of(patient("after-hundred"))):
+            await response.write(piece)
+        return response
+
+    source.http.on("/fhir/files/hundred", hundred_megabytes)
+    source.list_file(f"{source.http.origin}/fhir/files/hundred")
     source.give("other", lines_of({"resourceType": "Basic", "id": "b"}, patient("beside")))
     source.give("bytes", lines_of(b'{"resourceType":"Patient","id":"u","x":"\xff"}', patient("utf8")))
     source.give("empty", b"")
@@ -168,13 +187,25 @@ async def test_each_file_ends_by_itself_and_sound_lines_are_kept(site: PullSite)
         "elsewhere": ("source_address_refused", None),
         "refused": ("source_refused", 403),
     }
-    kept = ("octets", "zipped", "coded", "long", "after", "after-longer", "beside", "utf8", "crlf")
+    kept = [
+        "octets",
+        "zipped",
+        "coded",
+        "long",
+        "after",
+        "after-longer",
+        "after-hundred",
+        "beside",
+        "utf8",
+        "crlf",
+    ]
     stored = await site.stored()
     assert {f"Patient/{name}" for name in kept} < set(stored)
     assert len(stored) == len(kept) + 1
     rows = await site.rows.fetch("SELECT item, line, code FROM pulls.issues")
     assert {(names[item], line, code) for item, line, code in rows} == {
         ("longer", 1, "too_long"),
+        ("hundred", 1, "too_long"),
         ("other", 1, "wrong_type"),
         ("bytes", 1, "not_utf8"),
         ("windows", 4, "not_json"),
