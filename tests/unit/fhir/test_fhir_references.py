@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice_fhir.references import InvalidReferenceError, Reference, is_id, parse_reference
+from sluice_fhir.references import (
+    InvalidReferenceError,
+    Reference,
+    is_id,
+    local_references,
+    mentions,
+    parse_reference,
+)
 
 IDS = st.from_regex(r"[A-Za-z0-9.-]{1,64}", fullmatch=True).filter(is_id)
 TYPES = st.from_regex(r"[A-Z][A-Za-z]{1,30}", fullmatch=True)
@@ -78,3 +88,34 @@ def test_a_relative_reference_is_below_the_base_it_is_given() -> None:
     assert reference.url("https://h.example/fhir") == "https://h.example/fhir/DocumentReference/1/_history/2"
     absolute = parse_reference("https://h.example/a/DocumentReference/1")
     assert absolute.url("https://other.example") == "https://h.example/a/DocumentReference/1"
+
+
+@given(
+    st.sampled_from(["", "http://h.example/r4/", "https://other.example/"]),
+    st.sampled_from(["Patient", "Location", "Odd", "patient", ""]),
+    st.sampled_from(
+        ["/1", "/a.b-c", "/.", "/..", "/" + "x" * 65, "?name=1", "", "/1/_history/2", "/1/2", "/ä"]
+    ),
+)
+def test_references_on_the_same_server_are_those_that_a_literal_reference_names(
+    base: str, kind: str, rest: str
+) -> None:
+    text = f"{base}{kind}{rest}"
+    wanted = set()
+    with suppress(InvalidReferenceError):
+        reference = parse_reference(text)
+        if reference.base in (None, "http://h.example/r4") and reference.type != "Odd":
+            wanted.add((reference.type, reference.id))
+    assert local_references([text.encode()], "http://h.example/r4") == wanted
+
+
+def test_mentions_are_members_and_not_what_texts_say() -> None:
+    resource = {
+        "reference": "Patient/1",
+        "subject": {"reference": "Patient/2", "display": '"reference":"Patient/3"'},
+        "contained": [{"subject": {"reference": "#x"}}],
+        "nested": {"reference": {"reference": "Patient/4"}},
+    }
+    found = {b"Patient/1", b"Patient/2", b"#x", b"Patient/4"}
+    assert set(mentions(json.dumps(resource).encode())) == found
+    assert set(mentions(json.dumps(resource, separators=(",", ":")).encode())) == found

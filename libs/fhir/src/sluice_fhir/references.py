@@ -91,6 +91,10 @@ def parse_reference(text: str, expected: str | None = None) -> Reference:
     return Reference(base.rstrip("/") if base else None, kind, name, version)
 
 
+_local = re.compile(_LITERAL.pattern.encode()).fullmatch
+_TYPES = {type_.encode(): type_ for type_ in RESOURCE_TYPES}
+_DOT_BYTES = frozenset(dots.encode() for dots in _DOTS)
+
 mentions = _MENTION.findall
 """Give the text of every member `reference` in a resource's JSON (bytes), contained resources included.
 
@@ -110,11 +114,13 @@ def local_references(texts: Iterable[bytes], base: str | None = None) -> set[tup
         As `mentions` gives them.
     """
     found: set[tuple[str, str]] = set()
+    own = None if base is None else base.encode()
+    # By hand and on bytes, since there are about as many as resources: as `parse_reference` reads them.
     for text in texts:
-        try:
-            reference = parse_reference(text.decode())
-        except (InvalidReferenceError, UnicodeDecodeError):
+        match = _local(text)
+        if match is None:
             continue
-        if reference.base in (None, base) and reference.type in RESOURCE_TYPES:
-            found.add((reference.type, reference.id))
+        at, kind, name = match.group("base", "type", "id")
+        if (at is None or at == own) and name not in _DOT_BYTES and (type_ := _TYPES.get(kind)) is not None:
+            found.add((type_, name.decode()))
     return found
