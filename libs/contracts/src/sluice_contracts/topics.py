@@ -159,7 +159,7 @@ JOBS_EVENTS = Topic(
     messages=events.JobEvent,
     key="job",
     producers=("fetcher", "scraper", "attacher", "puller", "exporter", "expirer", "status"),
-    consumers=("status", "insight", "downstream systems"),
+    consumers=("status", "insight", "webhooks", "gateway", "downstream systems"),
     retention=timedelta(days=30),
     cloudevents=True,
 )

@@ -54,7 +54,9 @@ async def serve(
     context.watch(fold.ready)
     limits = HttpLimits(answer=settings.webhook_timeout, read_idle=settings.webhook_timeout)
     try:
-        async with GuardedClient(limits=limits, loopback=settings.loopback_sources) as client:
+        async with GuardedClient(
+            limits=limits, loopback=settings.loopback_sources, networks=settings.networks
+        ) as client:
             sending = Sending(store, client, Seal(settings.secret_bytes, "webhooks"), now)
 
             async def send() -> None:

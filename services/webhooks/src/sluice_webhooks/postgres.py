@@ -176,13 +176,11 @@ class PostgresWebhooks:
         with _answering():
             await self._pool.execute(_POSTPONE, due.id, until, attempt.status, attempt.error)
 
-    async def fail(self, due: Due, attempt: Attempt, now: datetime, note: str | None) -> bool:
+    async def fail(self, due: Due, attempt: Attempt, now: datetime, note: str) -> bool:
         """See `SendStore.fail`."""
         with _answering():
             async with self._pool.acquire() as connection, connection.transaction():
                 await connection.execute(_FAIL, due.id, now, attempt.status, attempt.error)
-                if note is None:
-                    return False
                 return bool(
                     await connection.fetchval(_DISABLE, due.endpoint, note, now, attempt.gone, due.created_at)
                 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from sluice_security.guard import Network, read_networks
 from sluice_security.settings import SecretSettings
 from sluice_streaming.settings import StreamSettings
 
@@ -19,6 +20,9 @@ class Settings(StreamSettings, SecretSettings):
         `postgresql://` URL of the role `sluice_webhooks`.
     loopback_sources
         Let endpoints be http and on this machine (development).
+    webhook_networks
+        Networks that are not public and that endpoints may be in all the same: `10.20.0.0/16`, several
+        separated by spaces. Whoever signs up a client can then have requests sent there.
     webhook_hours
         How long a delivery is tried before it fails, and its endpoint is disabled if it took nothing since.
     webhook_timeout
@@ -29,9 +33,21 @@ class Settings(StreamSettings, SecretSettings):
 
     postgres: str = Field(min_length=1)
     loopback_sources: bool = False
+    webhook_networks: str = ""
     webhook_hours: float = Field(default=24.0, gt=0)
     webhook_timeout: float = Field(default=15.0, gt=0, le=60)
     webhook_keep_days: float = Field(default=30.0, gt=0)
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _readable_networks(cls, value: str) -> str:
+        read_networks(value)
+        return value
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The networks that endpoints may be in although they are not public."""
+        return read_networks(self.webhook_networks)
 
     @property
     def patience(self) -> timedelta:

@@ -109,8 +109,8 @@ class SendStore(Protocol):
     async def postpone(self, due: Due, attempt: Attempt, until: datetime) -> None:
         """Note that it was not taken, and when it is tried next."""
 
-    async def fail(self, due: Due, attempt: Attempt, now: datetime, note: str | None) -> bool:
-        """Note that it is given up; with a note disable the endpoint, and say whether that was done.
+    async def fail(self, due: Due, attempt: Attempt, now: datetime, note: str) -> bool:
+        """Note that it is given up; disable the endpoint with a note, and say whether that was done.
 
         An endpoint that took something since the delivery was made stays as it is, unless it says itself that
         it is gone.
