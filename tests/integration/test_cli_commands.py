@@ -61,6 +61,15 @@ async def test_the_environment_is_enough_for_scripts(tmp_path: Path, service: Fa
     assert (done.code, done.json) == (0, [])
 
 
+async def test_a_token_that_was_got_elsewhere_is_used_as_it_is(tmp_path: Path, service: FakeSluice) -> None:
+    service.tokens.add("from-the-page")
+    told = {"SLUICE_URL": service.url, "SLUICE_TOKEN": "from-the-page"}
+    done = await Cli(tmp_path)("jobs", "--json", **told)
+    assert (done.code, done.json) == (0, [])
+    spent = await Cli(tmp_path)("jobs", **{**told, "SLUICE_TOKEN": "spent"})
+    assert (spent.code, spent.err.count("\n")) == (3, 1)
+
+
 async def test_an_import_is_followed_to_its_end_also_without_a_terminal(cli: Cli) -> None:
     (cli.folder / "list.txt").write_text("".join(f"{REFERENCE}{n}\n" for n in range(120)))
     done = await cli("import", "list.txt", "--project", "ann/p", "--tag", "t", "--wait")

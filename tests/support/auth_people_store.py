@@ -50,6 +50,9 @@ class MemoryPeople:
     async def change_password(self, user_id: str, password_hash: str, at: float) -> None:
         self._state.users[user_id] = replace(self._state.users[user_id], password_hash=password_hash)
 
+    async def change_operator(self, user_id: str, operator: bool, at: float) -> None:
+        self._state.users[user_id] = replace(self._state.users[user_id], operator=operator)
+
     async def remove_user(self, user_id: str, at: float) -> None:
         self._state.users.pop(user_id, None)
 

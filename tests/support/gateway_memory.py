@@ -25,6 +25,7 @@ from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.sources import Source, best_match
 from sluice_gateway.all_jobs import AnyItemRow, AnyJobRow, Owner
 from sluice_gateway.app import make_app
+from sluice_gateway.dead_letters import DeadLetters, Look, Redrive
 from sluice_gateway.etas import Etas
 from sluice_gateway.fhir.measures import MeasurePorts
 from sluice_gateway.health import Health
@@ -44,6 +45,7 @@ from sluice_storage.catalogue.model import Destination, Entry, Listing, NotFound
 from sluice_storage.catalogue.projects import Destinations
 from sluice_streaming.memory import MemoryBroker
 from sluice_streaming.tail import MemoryTail
+from support.dead_letters_memory import no_dead_letters
 from support.exports_memory import MemoryBulk
 from support.pulls_memory import MemoryBrought, MemoryPulls
 from support.tokens import AUDIENCE, LocalAuthority
@@ -269,7 +271,11 @@ def error_shape(body: dict[str, Any]) -> ErrorBody:
 
 @asynccontextmanager
 async def memory_gateway(
-    *, fhir: object = None, files: Path | None = None, **settings: Any
+    *,
+    fhir: object = None,
+    files: Path | None = None,
+    dead_letters: tuple[Look, Redrive] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Site]:
     """Run a gateway over memory; exports' files are in `files`, if any are."""
     now = Time()
@@ -308,6 +314,7 @@ async def memory_gateway(
         lookup=cast("Any", bulk.lookup),
         smart=authority.smart_configuration,
         bulk=bulk.ports,
+        dead_letters=DeadLetters(*dead_letters or no_dead_letters()),
         measures=MeasurePorts(cast("Any", None), cast("Any", None)),
         etas=Etas(known_ends),
     )

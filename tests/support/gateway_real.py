@@ -26,6 +26,7 @@ from sluice_contracts.topics import JOBS_EVENTS
 from sluice_fhir.measures.artifacts import version_order
 from sluice_fhir.source_store import SourceRegistry, SourceStore
 from sluice_gateway.app import make_app, make_runner
+from sluice_gateway.dead_letters import DeadLetters
 from sluice_gateway.fhir.bulk import BulkPorts
 from sluice_gateway.fhir.measures import MeasurePorts
 from sluice_gateway.health import Health
@@ -53,6 +54,7 @@ from sluice_streaming.backend import Producer
 from sluice_streaming.memory import MemoryBroker
 from sluice_streaming.tail import MemoryTail
 from support.catalogue import Bench, open_bench
+from support.dead_letters_memory import no_dead_letters
 from support.gateway_memory import ADVANCE, DOCUMENT, SCHEMAS, SECRET
 from support.stack import Database
 from support.tokens import AUDIENCE, LocalAuthority
@@ -193,6 +195,7 @@ async def real_gateway(
             lookup=Lookup(pool),
             smart=authority.smart_configuration,
             bulk=BulkPorts(PostgresExports(pool), exports or ExportObjects.from_url("memory:"), holds),
+            dead_letters=DeadLetters(*no_dead_letters()),
             measures=MeasurePorts(Artifacts(pool, version_order), Applier(pool)),
         )
         gateway = assemble(chosen, ports, DOCUMENT, now=now, nonce=_nonces())

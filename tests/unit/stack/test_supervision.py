@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from sluice_stack.home import Addresses, Home
@@ -115,6 +116,18 @@ def test_secrets_are_made_once_and_are_the_owners_alone(tmp_path: Path) -> None:
     assert home.secrets_file.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_stack_of_an_earlier_version_keeps_its_secrets_and_gets_the_new_ones(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    first = msgspec.to_builtins(home.secrets())
+    old = {name: value for name, value in first.items() if name != "demo_password"}
+    home.secrets_file.write_bytes(msgspec.json.encode(old))
+    kept = home.secrets()
+    assert msgspec.to_builtins(kept) == {**first, "demo_password": kept.demo_password}
+    assert kept.demo_password not in ("", first["demo_password"])
+    assert home.secrets() == kept
+    assert home.secrets_file.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_second_stack_in_one_home_is_refused_in_one_line(tmp_path: Path) -> None:
     addresses = Addresses(supervisor=7, gateway="http://127.0.0.1:1", auth="", kafka="", postgres="")
     with Home(tmp_path) as home:
@@ -151,8 +164,9 @@ def test_only_the_authorization_server_is_told_the_operators_secret(tmp_path: Pa
     home = Home(tmp_path)
     secrets = home.secrets()
     plans = Layout(home).plans("kafka:1", dict.fromkeys((*WORKERS, "auth", "gateway"), "dsn"), secrets)
-    told = [plan.name for plan in plans if secrets.operator_secret in str(plan.environment)]
-    assert told == ["auth"]
+    environments = {plan.name: str(plan.environment) for plan in plans}
+    for secret in (secrets.operator_secret, secrets.demo_password, secrets.operator_password):
+        assert [name for name, environment in environments.items() if secret in environment] == ["auth"]
 
 
 @pytest.mark.parametrize("value", ["fetcher", "fetcher=", "fetcher=-1", "=2x"])

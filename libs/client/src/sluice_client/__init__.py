@@ -57,7 +57,7 @@ from sluice_client.models import (
     Registration,
     Source,
 )
-from sluice_client.oauth import EXPORT_SCOPES, IMPORT_SCOPES, KeyCredentials
+from sluice_client.oauth import EXPORT_SCOPES, IMPORT_SCOPES, AccessToken, KeyCredentials
 from sluice_client.pull_requests import Pulled, PullOutcome, PullRequest, PullStatus
 from sluice_client.transport import Patience
 from sluice_client.webhooks import Webhook, WebhookDelivery
@@ -65,6 +65,7 @@ from sluice_client.webhooks import Webhook, WebhookDelivery
 __all__ = [
     "EXPORT_SCOPES",
     "IMPORT_SCOPES",
+    "AccessToken",
     "ApiError",
     "AuthenticationError",
     "ClientKey",

@@ -34,6 +34,11 @@ class FileCalls(Api):
         body = {"name": name, "description": description, "tags": list(tags)}
         return await self.call("POST", "/v2/projects", Project, body=body)
 
+    async def add_member(self, project: str, username: str, *, write: bool = False) -> None:
+        """Let someone (a token's subject) see a project, or also change it; needs the admin permission."""
+        body = {"username": username, "permissions": {"read": True, "write": write}}
+        await self.send("POST", f"/v2/projects/{quote(project, safe='/')}/members", body=body)
+
     def files(
         self,
         *,

@@ -45,7 +45,14 @@ class KeyCredentials:
     key: ClientKey
 
 
-AnyCredentials = Credentials | KeyCredentials
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A token that somebody has got elsewhere, for instance at the gateway's page; it is not renewed."""
+
+    token: str
+
+
+AnyCredentials = Credentials | KeyCredentials | AccessToken
 
 
 class _Registered(Struct):
@@ -149,7 +156,7 @@ class Authority:
         )
         return _read(answer.body, _Registered)
 
-    async def token(self, credentials: AnyCredentials, scopes: Sequence[str] | None) -> _Token:
+    async def token(self, credentials: Credentials | KeyCredentials, scopes: Sequence[str] | None) -> _Token:
         """Get an access token for `scopes`, or for all that the client has."""
         form = {"grant_type": "client_credentials"}
         if scopes:
@@ -198,6 +205,8 @@ def _read(body: bytes, kind: type[T]) -> T:
 class TokenKeeper:
     """Keeps a valid access token, renewed shortly before its end; many calls share one renewal.
 
+    A token that was given (`AccessToken`) is used as long as it is good.
+
     Parameters
     ----------
     clock
@@ -227,6 +236,8 @@ class TokenKeeper:
         AuthenticationError
             There are no credentials, or they are not accepted.
         """
+        if isinstance(self._credentials, AccessToken):
+            return self._credentials.token
         async with self._lock:
             if not self._token or self._clock() >= self._renew_at:
                 if self._credentials is None:

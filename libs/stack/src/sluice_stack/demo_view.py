@@ -153,4 +153,7 @@ def further(config: Path, project: str, job: str, addresses: Addresses, *, runni
         ".venv/bin/sluice --profile operator sources list",
         ".venv/bin/sluice-topics list",
     ]
-    return "\n".join(lines) + f"\n\nThe API's documentation: {addresses.gateway}/docs"
+    return (
+        "\n".join(lines)
+        + f"\n\nThe page: {addresses.gateway}/   The API's documentation: {addresses.gateway}/docs"
+    )

@@ -18,8 +18,9 @@ from sluice_stack.processes import StackError
 class Secrets(Struct, frozen=True, kw_only=True):
     """What a stack makes up once and keeps.
 
-    `secret` is the services' (hex), the operator is an OAuth client with every `ops/` scope, and the rest is
-    what the demo source's protected bases ask for.
+    `secret` is the services' (hex), the operator is an OAuth client with every `ops/` scope, the source's are
+    what the demo source's protected bases ask for, and the passwords are those of two people who can sign in
+    to the page: `demo`, and `operator`, who is one.
     """
 
     secret: str
@@ -27,6 +28,8 @@ class Secrets(Struct, frozen=True, kw_only=True):
     operator_secret: str
     source_bearer: str
     source_client_secret: str
+    demo_password: str
+    operator_password: str
 
     @classmethod
     def new(cls) -> Secrets:
@@ -37,6 +40,8 @@ class Secrets(Struct, frozen=True, kw_only=True):
             operator_secret=secrets.token_urlsafe(32),
             source_bearer=secrets.token_urlsafe(24),
             source_client_secret=secrets.token_urlsafe(24),
+            demo_password=secrets.token_urlsafe(12),
+            operator_password=secrets.token_urlsafe(12),
         )
 
 
@@ -113,14 +118,21 @@ class Home:
     def secrets(self) -> Secrets:
         """Give the stack's secrets, made up the first time."""
         path = self.secrets_file
-        if path.exists():
-            return msgspec.json.decode(path.read_bytes(), type=Secrets)
-        made = Secrets.new()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(made)))
+        kept = msgspec.json.decode(path.read_bytes(), type=dict[str, str]) if path.exists() else {}
+        # A stack of an earlier version has not made all of them up yet.
+        made = msgspec.convert({**msgspec.to_builtins(Secrets.new()), **kept}, Secrets)
+        if len(kept) < len(Secrets.__struct_fields__):
+            self._keep(path, msgspec.json.format(msgspec.json.encode(made)))
         return made
+
+    def _keep(self, path: Path, text: bytes) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        new = path.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text)
+        new.replace(path)
 
     def announce(self, addresses: Addresses) -> None:
         """Write down where the stack is, for whoever asks `running`."""

@@ -11,6 +11,8 @@ from pathlib import Path
 from sluice_stack.home import Home, Secrets
 from sluice_stack.processes import StackError, free_port, port_taken
 
+DEMO, OPERATOR = "demo", "operator"
+"""The people who can sign in from the start."""
 HTTP_SERVICES = ("auth", "gateway")
 WORKERS = ("fetcher", "scraper", "attacher", "status", "exporter", "expirer", "puller", "insight", "webhooks")
 # Insight's views tell what one process has seen: it runs once.
@@ -182,6 +184,11 @@ class Layout:
             if service == "auth":
                 operator = f"{secrets.operator_id}:{secrets.operator_secret}"
                 environment["SLUICE_BOOTSTRAP_OPERATOR"] = operator
+                people = (
+                    f"{DEMO}:{secrets.demo_password}",
+                    f"{OPERATOR}:{secrets.operator_password}:operator",
+                )
+                environment["SLUICE_BOOTSTRAP_PEOPLE"] = " ".join(people)
             yield self._plan(service, f"sluice_{service}", environment, url)
         if self.source:
             environment = {

@@ -16,7 +16,7 @@ from rich.markup import escape
 from sluice_stack.cli_profiles import Profiles
 from sluice_stack.home import Home
 from sluice_stack.jars import JarError
-from sluice_stack.layout import Layout, Ports
+from sluice_stack.layout import DEMO, OPERATOR, Layout, Ports
 from sluice_stack.processes import StackError
 from sluice_stack.stack import Stack
 
@@ -78,7 +78,9 @@ def stop_on_terminate() -> None:
 def show(stack: Stack) -> None:
     """Print where everything is."""
     layout = stack.layout
-    places = {"API": layout.gateway_url, "its documentation": f"{layout.gateway_url}/docs"}
+    places = {"page": f"{layout.gateway_url}/"}
+    places["sign in as"] = f"{DEMO}, or {OPERATOR}  (passwords: {layout.home.secrets_file})"
+    places |= {"API": layout.gateway_url, "its documentation": f"{layout.gateway_url}/docs"}
     places["authorization server"] = layout.auth_url
     places["rates, stuck jobs (JSON)"] = f"{layout.insight_url}/sources  (and /clients, /jobs, /alerts)"
     if layout.source:

@@ -8,9 +8,11 @@ import time
 import structlog
 from aiohttp import web
 
+from sluice_auth.first_things import put_dashboard, put_people
 from sluice_auth.guarded_keys import LIMITS, fetching
 from sluice_auth.keyring import Keyring, KeysUnreadableError
 from sluice_auth.operator_clients import put_operator
+from sluice_auth.passwords import Passwords
 from sluice_auth.postgres import PostgresStore
 from sluice_auth.settings import Settings
 from sluice_auth.wiring import assemble
@@ -89,6 +91,9 @@ async def main(context: Context) -> None:
             raise
         if settings.operator is not None:
             await put_operator(store, *settings.operator, name="bootstrap operator", now=time.time())
+        if settings.dashboard:
+            await put_dashboard(store, settings.public_url, now=time.time())
+        await put_people(store, Passwords(), settings.people, now=time.time())
         context.watch(upkeep.ready)
         await _serve(service.app, settings, upkeep, context.stop)
 

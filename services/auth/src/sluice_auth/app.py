@@ -20,6 +20,17 @@ log = structlog.get_logger(__name__)
 
 MAX_BODY = 64 * 1024
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
+# What scripts of other sites may read, as public clients in browsers must: no cookie counts here, so nothing
+# in the answers depends on who is signed in with this server in that browser.
+_FOR_SCRIPTS = frozenset(
+    {
+        "/oauth/token",
+        "/oauth/revoke",
+        "/oauth/jwks",
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/smart-configuration",
+    }
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -54,6 +65,8 @@ def make_app(
             span.set("http.route", route)
             span.set("http.response.status_code", response.status)
         response.headers["X-Content-Type-Options"] = "nosniff"
+        if route_of(request) in _FOR_SCRIPTS:
+            response.headers["Access-Control-Allow-Origin"] = "*"
         observe(request, response.status, began)
         return response
 

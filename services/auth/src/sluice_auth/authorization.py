@@ -74,9 +74,12 @@ class RefusedToClientError(Exception):
         self.error = error
 
 
-def for_users(scopes: Scopes) -> Scopes:
-    """Leave out what only a client may have that acts for itself, or only with a patient in context."""
-    return scopes.without("system", "ops", "patient")
+def for_users(scopes: Scopes, user: User) -> Scopes:
+    """Leave out what only a client may have that acts for itself, or only with a patient in context.
+
+    Operators' scopes are for people who are operators. No client that signs itself up can have them.
+    """
+    return scopes.without("system", "patient", *(() if user.operator else ("ops",)))
 
 
 class AuthorizationService:
@@ -127,7 +130,7 @@ class AuthorizationService:
             raise invalid_request("The address to return to is not one that the application registered.")
         return Destination(client, asked.redirect_uri, asked.state)
 
-    def proposal(self, asked: Asked, destination: Destination) -> Proposal:
+    def proposal(self, asked: Asked, destination: Destination, user: User) -> Proposal:
         """Hold the rest of a request against the rules.
 
         Raises
@@ -136,7 +139,7 @@ class AuthorizationService:
             One is broken.
         """
         try:
-            scopes, resource = self._checked(asked, destination.client)
+            scopes, resource = self._checked(asked, destination.client, user)
         except OAuthError as error:
             raise RefusedToClientError(destination, error) from None
         return Proposal(destination, scopes, resource, asked.challenge or "")
@@ -189,7 +192,7 @@ class AuthorizationService:
         error = refused.error
         return self._answer(refused.destination, error=error.error, error_description=error.description)
 
-    def _checked(self, asked: Asked, client: Client) -> tuple[Scopes, str]:
+    def _checked(self, asked: Asked, client: Client, user: User) -> tuple[Scopes, str]:
         if asked.by_reference is not None:
             raise OAuthError(asked.by_reference, "Requests are sent as plain parameters here.")
         if asked.response_type is None:
@@ -205,7 +208,7 @@ class AuthorizationService:
         if asked.state is not None and len(asked.state) > _LONGEST_STATE:
             raise invalid_request("state is too long.")
         resource = one_audience(self._audiences, asked.resources)
-        most = for_users(client.scopes)
+        most = for_users(client.scopes, user)
         if GrantType.REFRESH_TOKEN not in client.grants:
             most = most.without(OFFLINE)
         scopes = granted_scopes(most, asked.scope)

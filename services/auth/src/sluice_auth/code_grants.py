@@ -115,12 +115,13 @@ class RefreshToken:
 
 
 async def _permit(work: Work, client: Client, authorization: Authorization) -> Permit:
-    """Give what is left of a consent: the client may since have lost scopes, the user an account."""
-    if authorization.revoked or await work.people.user(authorization.user) is None:
+    """Give what is left of a consent: the client may have lost scopes, the user an office."""
+    user = await work.people.user(authorization.user)
+    if authorization.revoked or user is None:
         raise _invalid("The authorization was revoked.")
     return Permit(
         subject=authorization.user,
-        scopes=for_users(client.scopes).narrow(authorization.scopes),
+        scopes=for_users(client.scopes, user).narrow(authorization.scopes),
         resource=authorization.resource,
         authorization=authorization.id,
     )

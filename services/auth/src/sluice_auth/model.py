@@ -85,6 +85,7 @@ class Action(StrEnum):
     WITHDRAW = "withdraw"
     ADD_USER = "add-user"
     CHANGE_PASSWORD = "change-password"  # noqa: S105 - an action's name
+    CHANGE_OPERATOR = "change-operator"
     REMOVE_USER = "remove-user"
     ADD_OPERATOR = "add-operator"
     ROTATE_KEYS = "rotate-keys"

@@ -89,10 +89,17 @@ def _password(given: bool) -> tuple[str, str]:
 
 
 @app.command()
-def add_user(name: str = _NAME, given: bool = _GIVEN, dsn: str = _DSN) -> None:
+def add_user(
+    name: str = _NAME,
+    given: bool = _GIVEN,
+    operator: bool = typer.Option(False, "--operator", help="who may do what operators may"),
+    dsn: str = _DSN,
+) -> None:
     """Make an account for a person, and show the id that tokens and grants know it by."""
     password, line = _password(given)
-    user = _on_accounts(dsn, lambda accounts: accounts.add(name, password, now=time.time()))
+    user = _on_accounts(
+        dsn, lambda accounts: accounts.add(name, password, now=time.time(), operator=operator)
+    )
     typer.echo(f"user_id {user.id}{line}")
 
 
@@ -102,6 +109,17 @@ def set_password(name: str = _NAME, given: bool = _GIVEN, dsn: str = _DSN) -> No
     password, line = _password(given)
     _on_accounts(dsn, lambda accounts: accounts.change_password(name, password, now=time.time()))
     typer.echo(f"changed{line}")
+
+
+@app.command()
+def set_operator(
+    name: str = _NAME,
+    off: bool = typer.Option(False, "--off", help="not an operator any more"),
+    dsn: str = _DSN,
+) -> None:
+    """Make a person an operator, or not any more; either shows with their next token."""
+    _on_accounts(dsn, lambda accounts: accounts.change_operator(name, operator=not off, now=time.time()))
+    typer.echo("changed")
 
 
 @app.command()

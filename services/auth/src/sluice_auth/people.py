@@ -24,12 +24,15 @@ class User:
         What is typed to sign in, as `fold_name` gives it.
     password_hash
         By `sluice_auth.passwords`.
+    operator
+        Whether applications may be given operators' scopes on this person's behalf.
     """
 
     id: str
     name: str
     password_hash: str
     created_at: float
+    operator: bool = False
 
 
 @dataclass(frozen=True, slots=True)

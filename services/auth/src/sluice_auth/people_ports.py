@@ -24,6 +24,9 @@ class People(Protocol):
     async def change_password(self, user_id: str, password_hash: str, at: float) -> None:
         """Replace a user's password."""
 
+    async def change_operator(self, user_id: str, operator: bool, at: float) -> None:
+        """Say whether a user is an operator."""
+
     async def remove_user(self, user_id: str, at: float) -> None:
         """Remove a user; the id stays taken."""
 

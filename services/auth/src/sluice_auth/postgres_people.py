@@ -10,8 +10,8 @@ from asyncpg.pool import PoolConnectionProxy
 from sluice_auth.people import Consent, User
 from sluice_security.scopes import Scopes
 
-_USER = """SELECT u.user_id, u.name, u.password_hash, extract(epoch FROM u.created_at)::float8 AS created
-    FROM auth.users u"""
+_USER = """SELECT u.user_id, u.name, u.password_hash, u.operator,
+    extract(epoch FROM u.created_at)::float8 AS created FROM auth.users u"""
 
 
 def _when(seconds: float) -> datetime:
@@ -39,13 +39,14 @@ class PostgresPeople:
     async def add_user(self, user: User) -> bool:
         """Add a user; False if the name is taken."""
         row = await self._connection.fetchrow(
-            "INSERT INTO auth.users (user_id, name, password_hash, created_at, updated_at)"
-            " VALUES ($1, $2, $3, $4, $4)"
+            "INSERT INTO auth.users (user_id, name, password_hash, created_at, updated_at, operator)"
+            " VALUES ($1, $2, $3, $4, $4, $5)"
             " ON CONFLICT (name) WHERE removed_at IS NULL DO NOTHING RETURNING true",
             user.id,
             user.name,
             user.password_hash,
             _when(user.created_at),
+            user.operator,
         )
         return row is not None
 
@@ -55,6 +56,15 @@ class PostgresPeople:
             "UPDATE auth.users SET password_hash = $2, updated_at = $3 WHERE user_id = $1",
             user_id,
             password_hash,
+            _when(at),
+        )
+
+    async def change_operator(self, user_id: str, operator: bool, at: float) -> None:
+        """Say whether a user is an operator."""
+        await self._connection.execute(
+            "UPDATE auth.users SET operator = $2, updated_at = $3 WHERE user_id = $1",
+            user_id,
+            operator,
             _when(at),
         )
 
@@ -149,4 +159,4 @@ class PostgresPeople:
 def _user(row: asyncpg.Record | None) -> User | None:
     if row is None:
         return None
-    return User(row["user_id"], row["name"], row["password_hash"], row["created"])
+    return User(row["user_id"], row["name"], row["password_hash"], row["created"], row["operator"])

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from sluice_auth.client_secrets import SHORTEST, usable_id
+from sluice_auth.passwords import acceptable
+from sluice_auth.people import fold_name
 from sluice_auth.registration import Openness
 from sluice_security.scopes import Scopes
 from sluice_security.settings import SecretSettings, TlsSettings
@@ -56,6 +58,11 @@ class Settings(KeySettings, TlsSettings):
     bootstrap_operator: SecretStr = Field(
         SecretStr(""), description="client_id:secret of an operator's client to have from the start"
     )
+    bootstrap_people: SecretStr = Field(
+        SecretStr(""),
+        description="people to have from the start, name:password or name:password:operator, spaces between",
+    )
+    dashboard: bool = Field(True, description="people may sign in at the gateway's page")
     loopback_sources: bool = Field(
         False, description="clients may have their key set on this machine, by http (development only)"
     )
@@ -80,6 +87,16 @@ class Settings(KeySettings, TlsSettings):
             )
         return value
 
+    @field_validator("bootstrap_people")
+    @classmethod
+    def _usable_people(cls, value: SecretStr) -> SecretStr:
+        for text in value.get_secret_value().split():
+            name, _, more = text.partition(":")
+            password, _, office = more.partition(":")
+            if fold_name(name) is None or not acceptable(password) or office not in ("", "operator"):
+                raise ValueError("must be name:password or name:password:operator, separated by spaces")
+        return value
+
     @model_validator(mode="after")
     def _token_for_sign_up(self) -> Settings:
         given = len(self.registration_token.get_secret_value())
@@ -96,6 +113,12 @@ class Settings(KeySettings, TlsSettings):
     def all_audiences(self) -> tuple[str, ...]:
         """Every resource server that tokens may be for; the gateway first."""
         return (self.public_url, *(text.rstrip("/") for text in self.audiences.split()))
+
+    @property
+    def people(self) -> list[tuple[str, str, bool]]:
+        """Name and password of the people to have from the start, and whether they are operators."""
+        told = [text.split(":") for text in self.bootstrap_people.get_secret_value().split()]
+        return [(name, password, bool(rest)) for name, password, *rest in told]
 
     @property
     def operator(self) -> tuple[str, str] | None:

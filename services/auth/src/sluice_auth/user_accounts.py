@@ -24,8 +24,8 @@ class Accounts:
     store: Store
     passwords: Passwords
 
-    async def add(self, name: str, password: str, *, now: float) -> User:
-        """Make an account.
+    async def add(self, name: str, password: str, *, now: float, operator: bool = False) -> User:
+        """Make an account; an operator's, if that is said.
 
         Raises
         ------
@@ -35,7 +35,7 @@ class Accounts:
         folded = fold_name(name)
         if folded is None:
             raise AccountError("the name is empty, too long, or has characters that cannot be seen")
-        user = User(f"{USER_PREFIX}{uuid4().hex[:16]}", folded, await self._hash(password), now)
+        user = User(f"{USER_PREFIX}{uuid4().hex[:16]}", folded, await self._hash(password), now, operator)
         async with audited(self.store, Action.ADD_USER, now) as act:
             if not await act.work.people.add_user(user):
                 raise AccountError("the name is taken")
@@ -58,6 +58,21 @@ class Accounts:
             act.note(subject=user.id)
             await act.work.people.change_password(user.id, password_hash, now)
             await act.work.people.close_sessions(user.id)
+
+    async def change_operator(self, name: str, *, operator: bool, now: float) -> None:
+        """Say whether someone is an operator; tokens are good for what they say until they are renewed.
+
+        Raises
+        ------
+        AccountError
+            There is no such user.
+        """
+        async with audited(self.store, Action.CHANGE_OPERATOR, now) as act:
+            user = await act.work.people.user_named(fold_name(name) or "")
+            if user is None:
+                raise AccountError("there is no such user")
+            act.note(subject=user.id)
+            await act.work.people.change_operator(user.id, operator, now)
 
     async def remove(self, name: str, *, now: float) -> None:
         """Remove an account; sessions, and all that clients were given for it, are void.

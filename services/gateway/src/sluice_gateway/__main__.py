@@ -22,6 +22,7 @@ from sluice_fhir.measures.artifacts import version_order
 from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.source_store import SourceRegistry, SourceStore
 from sluice_gateway.app import make_runner
+from sluice_gateway.dead_letters import DeadLetters
 from sluice_gateway.etas import Etas, asking
 from sluice_gateway.fhir.bulk import BulkPorts
 from sluice_gateway.fhir.measures import MeasurePorts
@@ -53,6 +54,8 @@ from sluice_storage.resources.brought import Brought
 from sluice_storage.resources.groups import Groups
 from sluice_storage.resources.lookup import Lookup
 from sluice_streaming.kafka import KafkaBackend, KafkaTuning
+from sluice_streaming.letters_reading import dead_topics
+from sluice_streaming.redrive import redrive
 from sluice_streaming.service import Context, run
 from sluice_streaming.tail import KafkaTail
 
@@ -137,6 +140,10 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
             lookup=Lookup(pool),
             smart=authority.smart_configuration,
             bulk=BulkPorts(upkeep.exports, ExportObjects.from_url(settings.objects), holds),
+            dead_letters=DeadLetters(
+                lambda: dead_topics(settings.kafka),
+                lambda topic, limit: redrive(KafkaBackend(settings.kafka), topic, limit),
+            ),
             measures=MeasurePorts(Artifacts(pool, version_order), Applier(pool)),
             etas=Etas(asking(session, settings.insight) if settings.insight else None),
         )

@@ -15,6 +15,7 @@ from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.source_store import SourceStore
 from sluice_gateway.all_jobs import AllJobs, AnyJobStore
 from sluice_gateway.authentication import Verifier
+from sluice_gateway.dead_letters import DeadLetters
 from sluice_gateway.downloads import Tickets
 from sluice_gateway.etas import Etas
 from sluice_gateway.fhir.bulk import Bulk, BulkPorts, assemble_bulk, export_key
@@ -37,6 +38,7 @@ from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.idempotency import KeyStore
 from sluice_gateway.import_requests import SourceMatcher
 from sluice_gateway.jobs import Jobs, JobStore
+from sluice_gateway.page_files import PageFiles
 from sluice_gateway.projects import Projects
 from sluice_gateway.publishing import Commands
 from sluice_gateway.quotas import Policy, Quotas, QuotaStore
@@ -81,6 +83,7 @@ class Ports:
     smart: SmartSource
     bulk: BulkPorts
     measures: MeasurePorts
+    dead_letters: DeadLetters
     etas: Etas = field(default_factory=Etas)
 
 
@@ -113,6 +116,8 @@ class Gateway:
     discovery: Discovery
     bulk: Bulk
     measures: Measures
+    dead_letters: DeadLetters
+    page_files: PageFiles
     document: bytes
 
 
@@ -195,6 +200,8 @@ def assemble(
         discovery=Discovery(ports.smart, settings, now=now),
         bulk=_bulk(settings, ports, quotas, hrefs, now=now, nonce=nonce),
         measures=Measures(ports.measures, ports.grants, quotas, pulls, hrefs(BASE)),
+        dead_letters=ports.dead_letters,
+        page_files=PageFiles(settings.issuer),
         document=document,
     )
 

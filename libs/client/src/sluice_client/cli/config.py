@@ -4,6 +4,7 @@ The file is `config.json` in the platform's configuration folder, or the one tha
 holds profiles, so that a portal and an operator can be used side by side. `SLUICE_URL`, `SLUICE_AUTH_URL`,
 `SLUICE_CLIENT_ID`, `SLUICE_CLIENT_SECRET` or `SLUICE_CLIENT_KEY` (a file), and `SLUICE_CA` win over it, for
 scripts that keep secrets elsewhere. A private key stays in its file; the configuration says where that is.
+With `SLUICE_TOKEN`, an access token such as the page of the gateway gives, it is used instead of all that.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from sluice_client.assertions import ClientKey
 from sluice_client.client import SluiceClient
 from sluice_client.errors import SluiceError
 from sluice_client.models import Credentials
-from sluice_client.oauth import AnyCredentials, KeyCredentials
+from sluice_client.oauth import AccessToken, AnyCredentials, KeyCredentials
 
 DEFAULT = "default"
 
@@ -33,7 +34,8 @@ class Profile(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One service and one client of it, which has a secret or a key.
 
     `client_key` is the path of the private key's file, `jku` the address of its public half if the service
-    knows it by that, `ca` the path of a file with further certificates to trust.
+    knows it by that, `ca` the path of a file with further certificates to trust. `token` is an access token
+    that is used instead of either.
     """
 
     url: str
@@ -45,6 +47,7 @@ class Profile(Struct, frozen=True, kw_only=True, omit_defaults=True):
     auth_url: str | None = None
     registration_token: str | None = None
     registration_uri: str | None = None
+    token: str | None = None
 
     def credentials(self) -> AnyCredentials:
         """Give what the client proves itself with.
@@ -54,6 +57,8 @@ class Profile(Struct, frozen=True, kw_only=True, omit_defaults=True):
         KeyFileError
             Its key cannot be read.
         """
+        if self.token is not None:
+            return AccessToken(self.token)
         if self.client_key is not None:
             return KeyCredentials(self.client_id, ClientKey.read(Path(self.client_key), jku=self.jku))
         return Credentials(client_id=self.client_id, client_secret=self.client_secret)
@@ -95,6 +100,9 @@ class Config:
         ConfigError
             There is no such profile, or the file cannot be read.
         """
+        url, token = (self._environment.get(f"SLUICE_{name}") for name in ("URL", "TOKEN"))
+        if url and token:
+            return Profile(url=url, client_id="", token=token, ca=self._environment.get("SLUICE_CA") or None)
         kept = self._read().profiles.get(name)
         said = {
             key: self._environment[f"SLUICE_{key.upper()}"]

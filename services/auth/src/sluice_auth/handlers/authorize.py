@@ -110,7 +110,7 @@ class AuthorizeHandlers:
         if user is None or session is None:
             return self._browsing.sign_in(request, then, destination)
         try:
-            proposal = self._authorizations.proposal(asked, destination)
+            proposal = self._authorizations.proposal(asked, destination, user)
         except RefusedToClientError as refused:
             return see_other(self._authorizations.refusal(refused))
         if await self._authorizations.remembered(proposal, user):
@@ -129,7 +129,7 @@ class AuthorizeHandlers:
         asked, _ = _read(then)
         destination = await self._authorizations.destination(asked)
         try:
-            proposal = self._authorizations.proposal(asked, destination)
+            proposal = self._authorizations.proposal(asked, destination, user)
         except RefusedToClientError as refused:
             return see_other(self._authorizations.refusal(refused))
         if form.get("decision") == "allow":

@@ -9,6 +9,9 @@ _PLAIN = {
     "bulk/import": "Start imports of documents and data, and follow them",
     "files/read": "See and download your projects' files",
     "files/write": "Add, change and delete your projects and their files",
+    "ops/jobs": "See everybody's jobs, as an operator",
+    "ops/sources": "Register, change and remove FHIR servers, as an operator",
+    "ops/dead-letters": "See what could not be processed and have it tried again, as an operator",
 }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from sluice_gateway.fhir.declared import FHIR_ROUTES
 from sluice_gateway.routes import (
     account,
+    dashboard,
+    dead_letters,
     downloads,
     files,
     grants,
@@ -32,9 +34,11 @@ ROUTES: tuple[Route, ...] = (
     *grants.ROUTES,
     *groups.ROUTES,
     *webhooks.ROUTES,
+    *dead_letters.ROUTES,
     *schemas.ROUTES,
     *account.ROUTES,
     *FHIR_ROUTES,
+    *dashboard.ROUTES,
     *messages.ROUTES,
     *operations.ROUTES,
 )

@@ -1,0 +1,102 @@
+// Submitting an import: addresses of DocumentReferences, and the project they go to.
+
+import { call, page } from "./api.js";
+import { submit } from "./jobs_api.js";
+import { curl, sluice, terminal } from "./commands.js";
+import { fill, h, problem, tell } from "./dom.js";
+import { number, things } from "./words.js";
+
+const MOST = 100;
+const CONFLICTS = [["SKIP", "keep the file that is there"], ["OVERWRITE", "replace it"],
+  ["AUTORENAME", "keep both, and give the new one another name"]];
+
+export function importView({ query, go, signal }) {
+  const wrong = h("div");
+  const count = h("p", { class: "soft", id: "count", "aria-live": "polite" }, hint(0));
+  const references = h("textarea", { id: "references", name: "references", rows: "8", required: true,
+    spellcheck: "false", autocomplete: "off", "aria-describedby": "count",
+    placeholder: "https://fhir.example.org/r4/DocumentReference/1",
+    oninput: () => fill(count, hint(addresses(references.value).length)) });
+  const project = h("select", { id: "project", name: "project" }, h("option", { value: "" }, "A new project"));
+  const name = h("input", { id: "name", name: "name", maxlength: "200", autocomplete: "off" });
+  const named = h("div", { class: "field" }, h("label", { for: "name" }, "The new project's name"), name);
+  const tags = h("input", { id: "tags", name: "tags", autocomplete: "off" });
+  const conflict = h("select", { id: "conflict", name: "conflict" },
+    CONFLICTS.map(([value, text]) => h("option", { value }, text)));
+  const button = h("button", { type: "submit", class: "act" }, "Start the import");
+
+  project.addEventListener("change", () => named.toggleAttribute("hidden", project.value !== ""));
+  page("/v2/projects", { limit: 100 }, { signal }).then(({ items }) => {
+    const own = items.filter((one) => one.permissions.write);
+    for (const one of own) project.append(h("option", { value: one.id }, one.name));
+    project.value = own.some((one) => one.id === query.get("project")) ? query.get("project") : (own[0]?.id ?? "");
+    project.dispatchEvent(new Event("change"));
+  }).catch((error) => error.name !== "AbortError" && fill(wrong, problem(error)));
+
+  async function start(event) {
+    event.preventDefault();
+    fill(wrong);
+    const found = addresses(references.value);
+    if (!found.length) return refuse("There is no address yet.", "Give at least one, a line each.", references);
+    if (found.length > MOST) {
+      return refuse(`These are ${number(found.length)} addresses, and one job takes ${MOST}.`,
+        "Split them, or use the command line: it makes as many jobs as it takes.", references);
+    }
+    if (!project.value && !name.value.trim()) return refuse("The new project has no name.", "Give it one.", name);
+    button.disabled = true;
+    try {
+      const place = project.value
+        || (await call("/v2/projects", { method: "POST", body: { name: name.value.trim() } })).id;
+      const labels = tags.value.split(",").map((tag) => tag.trim()).filter(Boolean);
+      const made = await submit({
+        items: found.map((address) => ({ fhir_document_reference: address, project: place })),
+        conflict_resolution: conflict.value,
+        ...(labels.length ? { tags: labels } : {}),
+      });
+      tell(`${things(found.length, "document")} submitted.`, { seen: false });
+      go(`/jobs/${made.id}`);
+    } catch (error) {
+      button.disabled = false;
+      fill(wrong, problem(plain(error)));
+      wrong.scrollIntoView({ block: "nearest" });
+    }
+  }
+
+  function refuse(message, advice, field) {
+    fill(wrong, problem({ message, advice }));
+    field.focus();
+  }
+
+  return {
+    title: "Import documents",
+    back: ["#/jobs", "Jobs"],
+    content: [
+      h("form", { class: "card form", onsubmit: start, novalidate: true },
+        wrong,
+        h("div", { class: "field" },
+          h("label", { for: "references" }, "Addresses of DocumentReferences, one a line"), references, count),
+        h("div", { class: "field" }, h("label", { for: "project" }, "Into the project"), project),
+        named,
+        h("div", { class: "field" }, h("label", { for: "tags" }, "Tags ", h("span", { class: "soft" },
+          "(optional, commas between)")), tags),
+        h("div", { class: "field" }, h("label", { for: "conflict" }, "If a name is taken"), conflict),
+        h("div", { class: "actions" }, button)),
+      terminal(["Import documents",
+        curl("/v2/bulk/fhir", { method: "POST", advance: true,
+          body: { items: [{ fhir_document_reference: "ADDRESS", project: "OWNER/PROJECT" }] } }),
+        sluice("import", "references.txt", "--project", "OWNER/PROJECT", "--wait")]),
+    ],
+  };
+}
+
+const addresses = (text) => text.split(/\s+/).filter(Boolean);
+const hint = (count) => (count ? `${things(count, "document")}` : "They must be on FHIR servers that are registered here.");
+
+// The service counts items from 0 and calls fields by their names; people count lines from 1.
+function plain(error) {
+  const message = (error.message ?? "")
+    .replaceAll(/items\[(\d+)\]\.(?:fhir_document_reference|project)/g, (_, at) => `Line ${Number(at) + 1}`)
+    .replaceAll(/items\[(\d+)-(\d+)\]\.(?:fhir_document_reference|project)/g,
+      (_, from, to) => `Lines ${Number(from) + 1} to ${Number(to) + 1}`);
+  return { message, advice: error.advice };
+}

@@ -1,0 +1,90 @@
+// A job's items: what became of each, and in plain words why.
+
+import { items } from "./jobs_api.js";
+import { fill, h, icon, problem, skeleton } from "./dom.js";
+import { number } from "./words.js";
+
+const PAGE = 50;
+const LOOKS = { ATTACHED: "done", SKIPPED: "skipped", FAILED: "failed", CANCELLED: "cancelled", PENDING: "waiting" };
+const WORDS = {
+  SKIPPED: "Skipped: the name was taken", FAILED: "Failed", CANCELLED: "Cancelled",
+  PENDING: "Waiting", RETRYING: "Trying again soon", FETCHED: "Document read", SCRAPED: "Metadata made",
+};
+
+export function itemsPart(id, signal) {
+  let state = "";
+  let most = PAGE;
+  let waiting = null;
+  let running = false;
+  const list = h("ul", { class: "items" }, skeleton(4));
+  const more = h("div", { class: "pages" });
+  const tabs = h("div", { class: "tabs", role: "group", "aria-label": "Which items" });
+  const node = h("div", null, h("div", { class: "spread" }, h("h2", { id: "items" }, "Items"), tabs), list, more);
+
+  function choose(job) {
+    const failed = job.counts.failed;
+    const options = [["", `All ${number(job.counts.items)}`], ["failed", `Failed ${number(failed)}`]];
+    const held = tabs.contains(document.activeElement) ? document.activeElement.value : null;
+    fill(tabs, options.map(([value, text]) => h("button", { type: "button", value, "aria-pressed": String(state === value),
+      onclick: () => {
+        state = value;
+        most = PAGE;
+        choose(job);
+        load();
+      } }, text)));
+    if (held !== null) tabs.querySelector(`[value="${held}"]`)?.focus();
+  }
+
+  async function load() {
+    running = true;
+    try {
+      const found = await items(id, { state, limit: Math.min(most, 100), offset: 0 }, signal);
+      while (found.items.length < Math.min(most, found.total)) {
+        const next = await items(id, { state, limit: 100, offset: found.items.length }, signal);
+        if (!next.items.length) break;
+        found.items.push(...next.items);
+      }
+      show(found);
+    } catch (error) {
+      if (error.name !== "AbortError") fill(list, h("li", null, problem(error, load)));
+    }
+    running = false;
+  }
+
+  function show(found) {
+    const text = state ? "Nothing failed." : "The items are listed here once the job is planned.";
+    fill(list, found.items.length ? found.items.map(row) : h("li", { class: "soft none" }, text));
+    fill(more, found.total > found.items.length
+      ? h("button", { type: "button", onclick: () => {
+        most += 100;
+        load();
+      } }, `Show more of ${number(found.total)}`) : null);
+  }
+
+  return {
+    node,
+    changed(job) {
+      choose(job);
+      if (running) return;
+      clearTimeout(waiting);
+      waiting = setTimeout(load, list.querySelector(".skeleton") ? 0 : 700);
+      signal.addEventListener("abort", () => clearTimeout(waiting), { once: true });
+    },
+  };
+}
+
+function row(item) {
+  const look = LOOKS[item.state] ?? "running";
+  const file = item.resource;
+  const name = item.fhir_document_reference ?? item.reference ?? item.name ?? `Item ${item.item + 1}`;
+  return h("li", { class: look },
+    icon(look),
+    h("div", null,
+      h("p", { class: "name" }, file ? h("a", { href: `#/file/${file.id}` }, file.name) : tail(name)),
+      item.error
+        ? [h("p", { class: "why" }, item.error.message), h("p", { class: "soft" }, item.error.more_info)]
+        : item.state !== "ATTACHED" && h("p", { class: "soft" }, WORDS[item.state] ?? item.state),
+      h("p", { class: "soft id", title: name }, name)));
+}
+
+const tail = (address) => address.split("/").slice(-2).join("/");

@@ -1,0 +1,67 @@
+// What could not be processed, and having it tried again (operators). Coordinates and codes, never contents.
+
+import { call } from "./api.js";
+import { curl, terminal } from "./commands.js";
+import { empty, fill, h, problem, skeleton, tell } from "./dom.js";
+import { moment, number, since, things } from "./words.js";
+
+export function lettersView({ signal }) {
+  const list = h("div", null, skeleton(3, "tall"));
+  async function load() {
+    try {
+      const { items } = await call("/v2/ops/dead-letters", { signal });
+      const full = items.filter((topic) => topic.waiting);
+      fill(list, full.length ? full.map(card) : empty("No dead letters",
+        "Everything that came in could be processed. What cannot be is kept here, to be tried again when its cause is gone."));
+    } catch (error) {
+      if (error.name !== "AbortError") fill(list, problem(error, load));
+    }
+  }
+
+  function card(topic) {
+    const limit = h("input", { type: "number", min: "1", max: "1000", value: String(Math.min(topic.waiting, 1000)),
+      "aria-label": `How many of ${topic.topic}` });
+    const button = h("button", { type: "submit", class: "act" }, "Try them again");
+    async function redrive(event) {
+      event.preventDefault();
+      button.disabled = true;
+      try {
+        const body = { topic: topic.topic, limit: Number(limit.value) };
+        const { redriven } = await call("/v2/ops/dead-letters/redrive", { method: "POST", body });
+        tell(`${things(redriven, "message")} went back to ${topic.topic}.`);
+        load();
+      } catch (error) {
+        button.disabled = false;
+        tell(`${error.message} ${error.advice ?? ""}`, { alert: true });
+      }
+    }
+    return h("section", { class: "card" },
+      h("div", { class: "spread" }, h("h2", null, topic.topic),
+        h("form", { class: "redrive", onsubmit: redrive }, limit, button)),
+      h("p", { class: "soft" }, `${things(topic.waiting, "message")} could not be processed.`),
+      h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Letters of ${topic.topic}` },
+        h("table", null,
+          h("thead", null, h("tr", null, ["Why", "Where it was", "Attempts", "When", "SHA-256 of its value"]
+            .map((text) => h("th", { scope: "col" }, text)))),
+          h("tbody", null, topic.letters.map(row)))));
+  }
+
+  load();
+  return {
+    title: "Dead letters",
+    content: [list, terminal(
+      ["List them", curl("/v2/ops/dead-letters"), "sluice-topics list"],
+      ["Have them tried again",
+        curl("/v2/ops/dead-letters/redrive", { method: "POST", body: { topic: "document.fetch", limit: 100 } }),
+        "sluice-topics redrive document.fetch --limit 100"])],
+  };
+}
+
+function row(letter) {
+  return h("tr", null,
+    h("td", null, letter.code ?? "unknown", letter.status ? ` (HTTP ${letter.status})` : ""),
+    h("td", null, `${letter.origin_topic} ${letter.origin_partition}/${letter.origin_offset}`),
+    h("td", null, number(letter.attempts)),
+    h("td", null, h("time", { datetime: letter.died_at, title: moment(letter.died_at) }, since(letter.died_at))),
+    h("td", { class: "id", title: letter.sha256 }, (letter.sha256 ?? "").slice(0, 12)));
+}

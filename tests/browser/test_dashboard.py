@@ -1,0 +1,257 @@
+"""The page for people, in a real Chromium on the whole stack."""
+
+import re
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+from playwright.async_api import Browser, expect
+
+from sluice_auth.first_things import DASHBOARD
+from sluice_stack.stack import Stack
+from sluice_streaming.kafka import KafkaBackend
+from sluice_streaming.messages import Outgoing
+from support.page import DESK, NEEDS_CHROMIUM, PHONE, Person, at_the_page, chromium
+from support.portal import register_source
+
+pytestmark = NEEDS_CHROMIUM
+KEPT = "JSON.parse(sessionStorage.getItem('sluice-session'))"
+KEEP = f"sessionStorage.setItem('sluice-session', JSON.stringify({{...{KEPT}, CHANGE}}))"
+# By how much a view may move while it fills, as browsers measure it: 0.1 is what counts as good.
+STEADY = 0.05
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+async def source(stack: Stack) -> str:
+    async with aiohttp.ClientSession() as http:
+        await register_source(stack, http, "r4")
+    return f"{stack.layout.source_url}/r4/fhir/DocumentReference"
+
+
+async def submit(person: Person, addresses: list[str], project: str) -> str:
+    """Fill in the form and give the job's id."""
+    page = person.page
+    await person.open("/import")
+    await page.fill("#references", "\n".join(addresses))
+    await page.select_option("#project", "")
+    await page.fill("#name", project)
+    await page.fill("#tags", "first, trial")
+    await page.click("button:has-text('Start the import')")
+    await page.wait_for_url(re.compile("#/jobs/"))
+    return page.url.rpartition("/")[2]
+
+
+async def test_someone_follows_a_job_to_its_end_and_runs_what_failed_again(
+    browser: Browser, stack: Stack, source: str
+) -> None:
+    async with at_the_page(browser, stack) as person:
+        page = person.page
+        await person.sign_in("demo")
+        good = [f"{source}/bench-{number:06}" for number in range(1, 8)]
+        bad = [f"{source}/fault-not-found.page", f"{source}/fault-wrong-hash.page"]
+        job = await submit(person, good + bad, "Followed to the end")
+
+        await expect(page.locator(".progress .badge")).to_have_text("2 failed")
+        await expect(page.locator(".progress [role=progressbar]")).to_have_attribute("aria-valuenow", "9")
+        assert "The job has ended" in (await page.text_content("#told") or "")
+        await page.click("button:has-text('Failed 2')")
+        await expect(page.locator(".items li")).to_have_count(2)
+        reasons = await page.locator(".items .why").all_text_contents()
+        assert "The source has no such DocumentReference." in reasons
+        await expect(page.locator(".timeline li")).to_have_count(3)
+
+        await page.click("button:has-text('Run the failed ones again')")
+        await page.wait_for_url(lambda url: "#/jobs/" in url and job not in url)
+        await expect(page.locator(".progress .badge")).to_have_text("Failed")
+
+        await person.open("/files")
+        await page.click("a:has-text('Followed to the end')")
+        await person.settled()
+        await page.locator(".entries a").first.click()
+        await expect(page.locator(".tag").first).to_have_text("first")
+        async with page.expect_download() as started:
+            await page.click("button:has-text('Download')")
+        assert await (await started.value).failure() is None
+
+        await person.open("/jobs")
+        await expect(page.locator(".job")).to_have_count(2)
+        assert person.complaints == []
+        assert await person.stopped() == []
+        # Everything comes from the gateway and, to sign in, from the authorization server.
+        ours = {urlsplit(stack.layout.gateway_url).netloc, urlsplit(stack.layout.auth_url).netloc}
+        assert {urlsplit(url).netloc for url in person.asked if url.startswith("http")} <= ours
+
+
+async def test_tokens_are_renewed_in_time_are_gone_after_signing_out_and_are_in_no_address(
+    browser: Browser, stack: Stack
+) -> None:
+    async with at_the_page(browser, stack) as person:
+        page = person.page
+        await person.sign_in("demo")
+        first = await page.evaluate(KEPT)
+        assert not any(first["access"] in url or first["refresh"] in url for url in person.asked)
+        assert "code=" not in page.url
+
+        # As if five minutes had passed; several calls at once renew once.
+        await page.evaluate(KEEP.replace("CHANGE", "expires: 0"))
+        await page.reload()
+        await person.settled()
+        second = await page.evaluate(KEPT)
+        assert second["refresh"] != first["refresh"]
+        # A token that is void is renewed when it is refused.
+        await page.evaluate(KEEP.replace("CHANGE", "access: 'void'"))
+        await page.reload()
+        await person.settled()
+        third = await page.evaluate(KEPT)
+        assert third["refresh"] != second["refresh"]
+
+        await page.click("summary:has-text('Account')")
+        await page.click("button:has-text('Sign out')")
+        await expect(page.locator("h1")).to_have_text("Health data, on its way")
+        assert await page.evaluate("sessionStorage.getItem('sluice-session')") is None
+        form = {
+            "grant_type": "refresh_token",
+            "client_id": DASHBOARD,
+            "refresh_token": third["refresh"],
+        }
+        answer = await person.context.request.post(f"{stack.layout.auth_url}/oauth/token", form=form)
+        assert (await answer.json())["error"] == "invalid_grant"
+
+
+async def test_whoever_does_not_consent_is_told_and_an_answer_nobody_asked_for_is_refused(
+    browser: Browser, stack: Stack
+) -> None:
+    async with at_the_page(browser, stack) as person:
+        page = person.page
+        await page.goto(f"{person.url}/dashboard/signed-in?code=forged&state=s&iss={stack.layout.auth_url}")
+        await expect(page.locator(".notice")).to_contain_text("was not begun in this tab")
+        await page.click("button:has-text('Sign in')")
+        await page.fill("#name", "demo")
+        await page.fill("#password", stack.layout.home.secrets().demo_password)
+        await page.keyboard.press("Enter")
+        await page.click("button[value=deny]")
+        await expect(page.locator(".notice")).to_contain_text("You did not allow it")
+
+
+async def test_everything_is_reached_by_keyboard_and_nothing_traps_it(browser: Browser, stack: Stack) -> None:
+    async with at_the_page(browser, stack) as person:
+        page = person.page
+        await person.sign_in("demo")
+        await person.open("/import")
+        await page.reload()
+        await person.settled()
+        walked = []
+        for _ in range(40):
+            await page.keyboard.press("Tab")
+            here = await page.evaluate(
+                "(() => { const it = document.activeElement; const box = it.getBoundingClientRect();"
+                "return it === document.body ? null : [it.id || it.textContent.trim(), it.tagName,"
+                " getComputedStyle(it).outlineStyle !== 'none' || it.matches('.skip'), box.width > 0]; })()"
+            )
+            if here is None:
+                break
+            walked.append(here)
+        names = [name for name, _, _, _ in walked]
+        assert names[0] == "Skip to the content"
+        order = ["Jobs", "Files", "references", "project", "tags", "conflict", "Start the import"]
+        found = [next(n for n in names if n == one or n.startswith(one)) for one in order]
+        assert [names.index(name) for name in found] == sorted(names.index(name) for name in found)
+        assert all(outlined and seen for _, _, outlined, seen in walked)
+        assert len(walked) < 40, "the walk does not end"
+
+        await page.keyboard.press("Home")
+        await page.evaluate("document.querySelector('.skip').focus()")
+        await page.keyboard.press("Enter")
+        assert await page.evaluate("document.activeElement.id") == "main"
+        # A view that is opened has the focus at its heading.
+        await page.focus("#nav a:has-text('Files')")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("h1")).to_have_text("Files")
+        assert await page.evaluate("document.activeElement.tagName") == "H1"
+        await page.focus("summary:has-text('Account')")
+        await page.keyboard.press("Enter")
+        await page.keyboard.press("Escape")
+        assert await page.evaluate("document.activeElement.textContent") == "Account"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("screen", ["phone", "desk"])
+async def test_every_view_is_accessible_fits_and_stands_still(
+    browser: Browser, stack: Stack, source: str, scheme: str, screen: str
+) -> None:
+    await bury(stack, f"{scheme}-{screen}")
+    options = {"color_scheme": scheme, "viewport": PHONE if screen == "phone" else DESK}
+    async with at_the_page(browser, stack, reduced_motion="reduce", **options) as person:
+        page = person.page
+        assert await person.violations() == []
+        await person.sign_in("operator")
+        ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert ground == ("rgb(13, 17, 23)" if scheme == "dark" else "rgb(244, 246, 248)")
+        addresses = [f"{source}/bench-000001", f"{source}/fault-not-found.{scheme}-{screen}"]
+        job = await submit(person, addresses, f"A study of {scheme} on the {screen}")
+        await expect(page.locator(".progress .badge")).to_have_text("1 failed")
+        file = await page.locator(".items a").first.get_attribute("href") or ""
+        shown = f"/jobs/{job}", file.removeprefix("#")
+        for view in ("/jobs", "/import", "/files", "/sources", "/dead-letters", *shown):
+            await person.open(view)
+            await page.evaluate("document.querySelectorAll('.terminal').forEach((it) => { it.open = true; })")
+            assert await person.violations() == [], view
+            assert await person.overflow() <= 0, view
+            await page.reload()
+            await person.settled()
+            assert await person.moved() < STEADY, view
+        assert person.complaints == []
+        assert await person.stopped() == []
+
+
+async def bury(stack: Stack, name: str) -> None:
+    """Put a dead letter that nobody can read on a topic."""
+    backend = KafkaBackend(stack.kafka.bootstrap)
+    producer = backend.producer()
+    await producer.start()
+    headers = (
+        ("sluice-attempt", b"3"),
+        ("sluice-code", b"malformed"),
+        ("sluice-origin-topic", b"document.scrape"),
+        ("sluice-origin-partition", b"4"),
+        ("sluice-origin-offset", b"17"),
+        ("sluice-sha256", b"ab" * 32),
+        ("sluice-died", b"1790000000.000"),
+    )
+    await producer.send([Outgoing("document.scrape.dead", name.encode(), b"Jane Roe {", headers)])
+    await producer.stop()
+
+
+async def test_an_operator_sees_why_letters_are_dead_and_has_them_tried_again(
+    browser: Browser, stack: Stack
+) -> None:
+    await bury(stack, "operator")
+    async with at_the_page(browser, stack) as person:
+        page = person.page
+        await person.sign_in("operator")
+        await page.click("#nav a:has-text('Dead letters')")
+        await person.settled()
+        card = page.locator(".card", has_text="document.scrape")
+        await expect(card).to_contain_text("malformed")
+        await expect(card).to_contain_text("document.scrape 4/17")
+        assert "Jane" not in await page.content()
+        await card.locator("button").click()
+        # It is malformed still: it comes back as a new one, and nothing else is lost or doubled.
+        await expect(page.locator("#told")).to_contain_text("went back to document.scrape")
+        assert person.complaints == []
+
+
+async def test_who_is_no_operator_is_shown_nothing_of_operators(browser: Browser, stack: Stack) -> None:
+    async with at_the_page(browser, stack) as person:
+        page = person.page
+        await person.sign_in("demo")
+        assert await page.locator("#nav a").all_text_contents() == ["Jobs", "Files"]
+        await person.open("/dead-letters")
+        await expect(page.locator("[role=alert]")).to_be_visible()
