@@ -134,6 +134,7 @@ async def test_the_bootstrap_operator_may_do_what_operators_do_and_the_trail_say
     assert [tuple(row) for row in rows] == [
         ("rotate-keys", "ok", None),
         ("add-operator", "ok", "operator"),
+        ("register", "ok", "sluice-dashboard"),
         ("token", "ok", "operator"),
         ("token", "ok", "operator"),
     ]

@@ -63,10 +63,9 @@ async def test_the_environment_is_enough_for_scripts(tmp_path: Path, service: Fa
 
 async def test_a_token_that_was_got_elsewhere_is_used_as_it_is(tmp_path: Path, service: FakeSluice) -> None:
     service.tokens.add("from-the-page")
-    told = {"SLUICE_URL": service.url, "SLUICE_TOKEN": "from-the-page"}
-    done = await Cli(tmp_path)("jobs", "--json", **told)
+    done = await Cli(tmp_path)("jobs", "--json", SLUICE_URL=service.url, SLUICE_TOKEN="from-the-page")
     assert (done.code, done.json) == (0, [])
-    spent = await Cli(tmp_path)("jobs", **{**told, "SLUICE_TOKEN": "spent"})
+    spent = await Cli(tmp_path)("jobs", SLUICE_URL=service.url, SLUICE_TOKEN="spent")
     assert (spent.code, spent.err.count("\n")) == (3, 1)
 
 

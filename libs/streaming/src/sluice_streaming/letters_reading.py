@@ -57,37 +57,35 @@ async def dead_topics(
     Unavailable
         Kafka did not answer.
     """
-    retried = [topic for topic in topics if topic.retries]
+    try:
+        partitions, redriven = await _redriven(bootstrap, [topic for topic in topics if topic.retries])
+        consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+        try:
+            await consumer.start()
+            return await _newest(consumer, partitions, redriven, newest)
+        finally:
+            await closed(consumer.stop(), 5.0)
+    except FAULTS as error:
+        raise Unavailable("kafka") from error
+
+
+async def _redriven(
+    bootstrap: str, topics: Iterable[Topic]
+) -> tuple[dict[Topic, list[TopicPartition]], dict[TopicPartition, int]]:
+    """Give each topic's dead-letter partitions, and from where on a partition's letters were not redriven."""
     async with connected(bootstrap, wait=5.0) as admin:
         described = {each["topic"]: each for each in await admin.describe_topics()}
         partitions = {
-            topic: [
-                TopicPartition(topic.dead, each["partition"]) for each in described[topic.dead]["partitions"]
-            ]
-            for topic in retried
-            if topic.dead in described
+            topic: [TopicPartition(topic.dead, each["partition"]) for each in found["partitions"]]
+            for topic in topics
+            if (found := described.get(topic.dead)) is not None
         }
+        groups = {str(group[0]) for group in await admin.list_consumer_groups()}
         redriven: dict[TopicPartition, int] = {}
-        for topic in partitions:
-            offsets = await admin.list_consumer_group_offsets(redrive_group(topic))
+        for group in groups.intersection(map(redrive_group, partitions)):
+            offsets = await admin.list_consumer_group_offsets(group)
             redriven |= {partition: each.offset for partition, each in offsets.items()}
-    return await _looked_at(bootstrap, partitions, redriven, newest)
-
-
-async def _looked_at(
-    bootstrap: str,
-    partitions: dict[Topic, list[TopicPartition]],
-    redriven: dict[TopicPartition, int],
-    newest: int,
-) -> list[DeadTopic]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
-    try:
-        await consumer.start()
-        return await _newest(consumer, partitions, redriven, newest)
-    except FAULTS as error:
-        raise Unavailable("kafka") from error
-    finally:
-        await closed(consumer.stop(), 5.0)
+        return partitions, redriven
 
 
 async def _newest(

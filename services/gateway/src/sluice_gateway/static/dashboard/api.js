@@ -85,6 +85,7 @@ export async function follow(path, onEvent, signal) {
     try {
       const answer = await send(path, { signal, headers });
       if (answer.status < 500 && answer.status !== 429 && !answer.ok) throw await refused(answer);
+      if (answer.status === 204) return; // nothing is to come any more
       if (answer.ok) {
         for await (const event of events(answer.body)) {
           pause = 500;

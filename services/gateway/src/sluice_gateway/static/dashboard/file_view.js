@@ -7,7 +7,8 @@ import { bytes, moment } from "./words.js";
 
 export function fileView({ params: [id], signal, retitle }) {
   const body = h("div", null, skeleton(3));
-  const actions = h("div", { class: "actions" });
+
+  const button = h("button", { type: "button", class: "act", disabled: true, onclick: download }, "Download");
 
   async function load() {
     try {
@@ -19,7 +20,7 @@ export function fileView({ params: [id], signal, retitle }) {
 
   function show(file) {
     retitle(file.name);
-    fill(actions, h("button", { type: "button", class: "act", onclick: download }, "Download"));
+    button.disabled = false;
     const origin = file.origin.job
       ? h("a", { href: `#/jobs/${file.origin.job}` }, `item ${file.origin.item + 1} of an import`) : "made by hand";
     fill(body, h("div", { class: "columns" },
@@ -32,8 +33,8 @@ export function fileView({ params: [id], signal, retitle }) {
           : h("p", { class: "soft" }, "None"))));
   }
 
-  async function download(event) {
-    event.target.disabled = true;
+  async function download() {
+    button.disabled = true;
     try {
       const { url } = await call(`/v2/files/${id}/download_info`);
       h("a", { href: url, download: "" }).click();
@@ -41,7 +42,7 @@ export function fileView({ params: [id], signal, retitle }) {
     } catch (error) {
       tell(`${error.message} ${error.advice ?? ""}`, { alert: true });
     }
-    event.target.disabled = false;
+    button.disabled = false;
   }
 
   load();
@@ -51,7 +52,7 @@ export function fileView({ params: [id], signal, retitle }) {
     below: h("p", { class: "soft id" }, id, " ",
       h("button", { type: "button", class: "small bare", "aria-label": "Copy the file's id", onclick: () => copy(id) },
         icon("copy"))),
-    actions: [actions],
+    actions: [button],
     content: [body, terminal(
       ["Show the file", curl(`/v2/files/${id}`), sluice("files", id)],
       ["Download it", curl(`/v2/files/${id}/download_info`), sluice("download", id, "--to", "downloads")])],

@@ -7,11 +7,12 @@ import { number } from "./words.js";
 const PAGE = 50;
 const LOOKS = { ATTACHED: "done", SKIPPED: "skipped", FAILED: "failed", CANCELLED: "cancelled", PENDING: "waiting" };
 const WORDS = {
-  SKIPPED: "Skipped: the name was taken", FAILED: "Failed", CANCELLED: "Cancelled",
+  ATTACHED: "Done", SKIPPED: "Skipped: the name was taken", FAILED: "Failed", CANCELLED: "Cancelled",
   PENDING: "Waiting", RETRYING: "Trying again soon", FETCHED: "Document read", SCRAPED: "Metadata made",
 };
 
-export function itemsPart(id, signal) {
+export function itemsPart(signal) {
+  let job = null;
   let state = "";
   let most = PAGE;
   let waiting = null;
@@ -21,15 +22,15 @@ export function itemsPart(id, signal) {
   const tabs = h("div", { class: "tabs", role: "group", "aria-label": "Which items" });
   const node = h("div", null, h("div", { class: "spread" }, h("h2", { id: "items" }, "Items"), tabs), list, more);
 
-  function choose(job) {
+  function choose() {
     const failed = job.counts.failed;
-    const options = [["", `All ${number(job.counts.items)}`], ["failed", `Failed ${number(failed)}`]];
+    const options = [["", `All ${number(job.counts.items)}`], ["FAILED", `Failed ${number(failed)}`]];
     const held = tabs.contains(document.activeElement) ? document.activeElement.value : null;
     fill(tabs, options.map(([value, text]) => h("button", { type: "button", value, "aria-pressed": String(state === value),
       onclick: () => {
         state = value;
         most = PAGE;
-        choose(job);
+        choose();
         load();
       } }, text)));
     if (held !== null) tabs.querySelector(`[value="${held}"]`)?.focus();
@@ -38,9 +39,9 @@ export function itemsPart(id, signal) {
   async function load() {
     running = true;
     try {
-      const found = await items(id, { state, limit: Math.min(most, 100), offset: 0 }, signal);
+      const found = await items(job, { state, limit: Math.min(most, 100), offset: 0 }, signal);
       while (found.items.length < Math.min(most, found.total)) {
-        const next = await items(id, { state, limit: 100, offset: found.items.length }, signal);
+        const next = await items(job, { state, limit: 100, offset: found.items.length }, signal);
         if (!next.items.length) break;
         found.items.push(...next.items);
       }
@@ -63,8 +64,9 @@ export function itemsPart(id, signal) {
 
   return {
     node,
-    changed(job) {
-      choose(job);
+    changed(now) {
+      job = now;
+      choose();
       if (running) return;
       clearTimeout(waiting);
       waiting = setTimeout(load, list.querySelector(".skeleton") ? 0 : 700);
@@ -76,15 +78,15 @@ export function itemsPart(id, signal) {
 function row(item) {
   const look = LOOKS[item.state] ?? "running";
   const file = item.resource;
-  const name = item.fhir_document_reference ?? item.reference ?? item.name ?? `Item ${item.item + 1}`;
+  const name = item.fhir_document_reference;
   return h("li", { class: look },
     icon(look),
     h("div", null,
-      h("p", { class: "name" }, file ? h("a", { href: `#/file/${file.id}` }, file.name) : tail(name)),
+      h("p", { class: "name" }, file ? h("a", { href: `#/file/${file.id}` }, file.name) : name ? tail(name) : `Item ${number(item.item + 1)}`),
       item.error
         ? [h("p", { class: "why" }, item.error.message), h("p", { class: "soft" }, item.error.more_info)]
-        : item.state !== "ATTACHED" && h("p", { class: "soft" }, WORDS[item.state] ?? item.state),
-      h("p", { class: "soft id", title: name }, name)));
+        : (item.state !== "ATTACHED" || !name) && h("p", { class: "soft" }, WORDS[item.state] ?? item.state),
+      name ? h("p", { class: "soft id" }, name) : null));
 }
 
 const tail = (address) => address.split("/").slice(-2).join("/");

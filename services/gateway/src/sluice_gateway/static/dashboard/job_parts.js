@@ -3,30 +3,26 @@
 import { h, icon } from "./dom.js";
 import { number, standing, summary } from "./words.js";
 
-const PARTS = [["done", "done"], ["skipped", "skipped"], ["failed", "failed"], ["cancelled", "cancelled"]];
+const PARTS = [["attached", "done"], ["skipped", "skipped"], ["failed", "failed"], ["cancelled", "cancelled"]];
 
 export function badge(job) {
   const [look, words] = standing(job);
   return h("span", { class: `badge ${look}` }, icon(look), words);
 }
 
-// Parts add up to the whole: what is done does not hold what was skipped.
-export function shares(job) {
-  const { items, done, skipped = 0, failed = 0, cancelled = 0 } = job.counts;
-  const ended = { done: Math.max(0, done), skipped, failed, cancelled };
-  return PARTS.map(([name, word]) => ({ name, word, count: ended[name], share: items ? ended[name] / items : 0 }));
+function shares({ counts }) {
+  return PARTS.map(([name, look]) => (
+    { look, count: counts[name], share: counts.items ? counts[name] / counts.items : 0 }));
 }
 
 export function bar(job, { large = false } = {}) {
-  const parts = shares(job);
-  const ended = parts.reduce((sum, part) => sum + part.count, 0);
   const node = h("div", {
     class: `bar${large ? " large" : ""}${job.state === "RUNNING" ? " moving" : ""}`,
     role: "progressbar", "aria-valuemin": "0", "aria-valuemax": String(job.counts.items || 1),
-    "aria-valuenow": String(ended), "aria-valuetext": summary(job), "aria-label": "Progress",
+    "aria-valuenow": String(job.counts.done), "aria-valuetext": summary(job), "aria-label": "Progress",
   });
-  for (const part of parts) {
-    const piece = h("span", { class: `part ${part.name}` });
+  for (const part of shares(job)) {
+    const piece = h("span", { class: `part ${part.look}` });
     piece.style.inlineSize = `${part.share * 100}%`;
     node.append(piece);
   }
@@ -34,9 +30,9 @@ export function bar(job, { large = false } = {}) {
 }
 
 export function legend(job) {
-  const left = job.counts.items - shares(job).reduce((sum, part) => sum + part.count, 0);
-  const rows = [...shares(job), { name: "left", word: "to do", count: Math.max(0, left) }];
+  const left = Math.max(0, job.counts.items - job.counts.done);
+  const rows = [...shares(job), { look: "left", count: left }];
   return h("ul", { class: "legend" }, rows
-    .filter((row) => row.count || row.name === "done")
-    .map((row) => h("li", { class: row.name }, h("strong", null, number(row.count)), ` ${row.word}`)));
+    .filter((row) => row.count || row.look === "done")
+    .map((row) => h("li", { class: row.look }, h("strong", null, number(row.count)), ` ${row.look === "left" ? "to do" : row.look}`)));
 }

@@ -11,13 +11,17 @@ export function jobView({ params: [id], go, signal, retitle }) {
   const head = h("section", { class: "card progress" }, skeleton(1, "tall"));
   const line = h("ol", { class: "timeline" });
   const actions = h("div", { class: "actions" });
-  const items = itemsPart(id, signal);
+  const items = itemsPart(signal);
+  const live = new AbortController();
   let known = null;
+  let mine = false;
   let waiting = null;
 
   async function load() {
     try {
-      show(await api.job(id, signal));
+      const job = await api.job(id, signal);
+      mine = await api.own(job);
+      show(job);
     } catch (error) {
       if (error.name !== "AbortError") fill(head, problem(error, error.status === 404 ? null : load));
     }
@@ -34,10 +38,11 @@ export function jobView({ params: [id], go, signal, retitle }) {
       fill(actions, possible(known));
     }
     if (!before) retitle(kindOf(known.kind));
+    if (known.state === "FINISHED") live.abort();
     if (!before || JSON.stringify(before.counts) !== JSON.stringify(known.counts)) items.changed(known);
     if (before && before.state !== "FINISHED" && known.state === "FINISHED") {
-      const { done, items: all } = known.counts;
-      tell(`The job has ended: ${standing(known)[1]}. ${number(done)} of ${number(all)} done.`, { seen: false });
+      const { attached, items: all } = known.counts;
+      tell(`The job has ended: ${standing(known)[1]}. ${number(attached)} of ${number(all)} done.`, { seen: false });
     }
   }
 
@@ -47,15 +52,15 @@ export function jobView({ params: [id], go, signal, retitle }) {
       load();
     }, 300);
   }
-  signal.addEventListener("abort", () => clearTimeout(waiting));
+  signal.addEventListener("abort", () => {
+    live.abort();
+    clearTimeout(waiting);
+  });
 
   function possible(job) {
-    const failed = job.counts.failed + job.counts.cancelled;
-    if (job.state !== "FINISHED") {
-      return job.kind === "document-import"
-        ? h("button", { type: "button", onclick: stop }, "Cancel the job") : null;
-    }
-    return failed && job.kind === "document-import"
+    if (!mine || job.kind !== "document-import") return null;
+    if (job.state !== "FINISHED") return h("button", { type: "button", onclick: stop }, "Cancel the job");
+    return job.counts.failed + job.counts.cancelled
       ? h("button", { type: "button", class: "act", onclick: again }, "Run the failed ones again") : null;
   }
 
@@ -84,8 +89,11 @@ export function jobView({ params: [id], go, signal, retitle }) {
     }
   }
 
-  load();
-  api.watch(id, ({ data }) => (data.counts && data.state ? show(data) : later()), signal).catch(() => {});
+  load().then(() => {
+    if (!known || known.state === "FINISHED") return;
+    // What has happened to an item is told by its event; how the job stands then, the service knows.
+    api.watch(id, ({ type, data }) => (type === "snapshot" ? show(data) : later()), live.signal).catch(() => {});
+  });
 
   return {
     title: "Job",
@@ -100,9 +108,9 @@ export function jobView({ params: [id], go, signal, retitle }) {
         h("section", { "aria-labelledby": "items" }, items.node),
         h("section", { class: "aside", "aria-labelledby": "line" }, h("h2", { id: "line" }, "What happened"), line)),
       terminal(
-        ["Show the job", curl(`/v2/bulk/fhir/${id}`), sluice("job", id)],
-        ["Follow it", null, sluice("job", id, "--watch")],
-        ["List what failed", null, sluice("job", id, "--failed")],
+        ["Show the job", curl(`/v2/jobs/${id}`), sluice("job", id)],
+        ["Follow it", `${curl(`/v2/jobs/${id}/events`)} -N`, sluice("job", id, "--watch")],
+        ["List what failed", curl(`/v2/jobs/${id}/items?state=FAILED`), sluice("job", id, "--failed")],
         ["Run the failed ones again", curl(`/v2/bulk/fhir/${id}/actions/rerun`, { method: "POST", advance: true })],
         ["Cancel it", curl(`/v2/bulk/fhir/${id}`, { method: "DELETE" }), sluice("job", id, "--cancel")]),
     ],
@@ -111,20 +119,20 @@ export function jobView({ params: [id], go, signal, retitle }) {
 
 function expected(job) {
   if (job.state === "FINISHED") {
-    return h("span", { class: "soft" }, `took ${lasting(job.submitted_at, job.finished_at)}`);
+    return h("span", { class: "soft" }, `took ${lasting(job.submitted_on, job.finished_on)}`);
   }
   return job.eta ? h("span", { class: "soft" }, `about ${lasting(Date.now(), job.eta)} left`) : null;
 }
 
 function timeline(job) {
   const ended = job.state === "FINISHED";
-  const steps = [["Submitted", job.submitted_at, "done"]];
-  if (job.started_at) steps.push([`Planned as ${number(job.counts.items)} items`, job.started_at, "done"]);
+  const steps = [["Submitted", job.submitted_on, "done"]];
+  if (job.started_on) steps.push([`Planned as ${number(job.counts.items)} items`, job.started_on, "done"]);
   else if (!ended) steps.push(["Waiting to be planned", null, "waiting"]);
-  if (!ended && job.started_at) {
+  if (!ended && job.started_on) {
     steps.push([job.eta ? `Ends ${since(job.eta)}, as it looks` : "Going on", job.eta, "running"]);
   }
-  if (ended) steps.push([`Ended: ${standing(job)[1].toLowerCase()}`, job.finished_at, standing(job)[0]]);
+  if (ended) steps.push([`Ended: ${standing(job)[1].toLowerCase()}`, job.finished_on, standing(job)[0]]);
   return steps.map(([text, at, look]) => h("li", { class: look },
     icon(look), h("div", null, h("strong", null, text), at ? h("time", { datetime: at, class: "soft" }, moment(at)) : null)));
 }

@@ -1,57 +1,44 @@
-// Jobs as the page sees them, of every kind in one shape.
+// Jobs of every kind; those that are one's own can be cancelled and run again.
 
-import { call, page, send } from "./api.js";
+import { call, follow, page } from "./api.js";
+import * as session from "./session.js";
 
 const ADVANCE = { "X-SBG-Advance-Access": "Advance" };
+let user = null;
 
-function shaped(job) {
-  return { ...job, kind: "document-import", counts: { ...job.counts, items: job.counts.total, done: job.counts.attached },
-    submitted_at: job.submitted_on, started_at: job.started_on, finished_at: job.finished_on };
+export function jobs({ limit, offset, ...filters }, signal) {
+  return page("/v2/jobs", { ...filters, limit, offset }, { signal });
 }
 
-export async function jobs({ limit, offset }, signal) {
-  const found = await page("/v2/bulk/fhir", { limit, offset }, { signal });
-  return { ...found, items: found.items.map(shaped) };
+export const job = (id, signal) => call(`/v2/jobs/${id}`, { signal });
+
+// Operators see everybody's jobs; what a job is about, only its owner does.
+export async function own(job) {
+  user ??= call("/v2/user").catch(() => {
+    user = null;
+    return {};
+  });
+  return job.client === session.settings().client_id && job.subject === (await user).username;
 }
 
-export const job = async (id, signal) => shaped(await call(`/v2/bulk/fhir/${id}?limit=0`, { signal }));
-
-export async function items(id, { state, limit, offset }, signal) {
-  const { result, counts } = await call(`/v2/bulk/fhir/${id}?${new URLSearchParams({ limit: state ? 100 : limit, offset })}`, { signal });
-  const chosen = result.filter((item) => !state || item.state === state.toUpperCase());
-  return { items: chosen, total: state ? chosen.length : counts.total };
+// Items with what they are about, as far as that may be seen.
+export async function items(job, { state, limit, offset }, signal) {
+  if (job.kind !== "document-import" || !(await own(job))) {
+    return page(`/v2/jobs/${job.id}/items`, { state, limit, offset }, { signal });
+  }
+  // A job has no more items than fit on one page.
+  const { result } = await call(`/v2/bulk/fhir/${job.id}?limit=100`, { signal });
+  const found = result.filter((item) => !state || item.state === state);
+  return { items: found.slice(offset, offset + limit), total: found.length };
 }
 
 export const rerun = (id) => call(`/v2/bulk/fhir/${id}/actions/rerun`, { method: "POST", headers: ADVANCE });
-export const cancel = (id) => send(`/v2/bulk/fhir/${id}`, { method: "DELETE" });
+export const cancel = (id) => call(`/v2/bulk/fhir/${id}`, { method: "DELETE" });
 
 export function submit(request) {
   return call("/v2/bulk/fhir", { method: "POST", body: request, headers: ADVANCE });
 }
 
 // Tells of every change of one job, or of all of them, until `signal` ends it.
-export async function watch(id, onEvent, signal) {
-  for (;;) {
-    await rest(signal);
-    const data = await job(id, signal);
-    onEvent({ data });
-    if (data.state === "FINISHED") return;
-  }
-}
-
-export async function watchAll(onEvent, signal) {
-  for (;;) {
-    await rest(signal, 3000);
-    onEvent({ data: await jobs({ limit: 25, offset: 0 }, signal) });
-  }
-}
-
-function rest(signal, milliseconds = 1000) {
-  return new Promise((resume, stop) => {
-    const timer = setTimeout(resume, milliseconds);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      stop(signal.reason);
-    }, { once: true });
-  });
-}
+export const watch = (id, onEvent, signal) => follow(`/v2/jobs/${id}/events`, onEvent, signal);
+export const watchAll = (onEvent, signal) => follow("/v2/jobs/events", onEvent, signal);

@@ -13,10 +13,12 @@ const KINDS = [["", "All kinds"], ["document-import", "Document imports"], ["bul
 
 export function jobsView({ query, go, signal }) {
   const chosen = { state: query.get("state") ?? "", kind: query.get("kind") ?? "", q: query.get("q") ?? "" };
+  const filtered = Object.values(chosen).some(Boolean);
   const offset = Number(query.get("offset") ?? 0) || 0;
   const rows = h("div", { class: "jobs", role: "list" }, skeleton(6));
   const foot = h("nav", { class: "pages", "aria-label": "Pages" });
   const known = new Map();
+  let oldest = "";
 
   const move = (changes) => go("/jobs", { ...chosen, offset: "", ...changes });
   const choose = (name, label, options) => h("label", null, h("span", { class: "unseen" }, label),
@@ -35,6 +37,7 @@ export function jobsView({ query, go, signal }) {
     try {
       const found = await jobs({ ...chosen, limit: PAGE, offset }, signal);
       known.clear();
+      oldest = found.items.length < PAGE ? "" : found.items.at(-1).submitted_on;
       for (const job of found.items) known.set(job.id, { job, row: row(job) });
       if (found.items.length) fill(rows, [...known.values()].map((one) => one.row));
       else fill(rows, nothing());
@@ -45,7 +48,7 @@ export function jobsView({ query, go, signal }) {
   }
 
   function nothing() {
-    if (chosen.state || chosen.kind || chosen.q) {
+    if (filtered) {
       return empty("No job is like that", "No job of yours fits what you chose above.",
         h("a", { class: "button", href: "#/jobs" }, "Show all jobs"));
     }
@@ -67,7 +70,7 @@ export function jobsView({ query, go, signal }) {
   function changed(job) {
     const one = known.get(job.id);
     if (!one) {
-      if (!offset && !chosen.q) later();
+      if (!offset && job.submitted_on >= oldest) later();
       return;
     }
     const held = one.row.contains(document.activeElement);
@@ -82,20 +85,18 @@ export function jobsView({ query, go, signal }) {
     waiting ??= setTimeout(() => {
       waiting = null;
       load();
-    }, 400);
+    }, filtered ? 3000 : 400);
   }
   signal.addEventListener("abort", () => clearTimeout(waiting));
 
-  load();
-  watchAll(({ data }) => {
-    for (const job of data.items ?? [data]) if (job.id) changed(job);
-  }, signal).catch(() => {});
+  load().then(() => watchAll(({ data }) => changed(data), signal)).catch(() => {});
 
   return {
     title: "Jobs",
     actions: [h("a", { class: "button act", href: "#/import" }, "Import documents")],
-    content: [rows, foot, terminal(
-      ["List the jobs", curl(`/v2/bulk/fhir?limit=${PAGE}`), sluice("jobs", "--limit", String(PAGE))])],
+    content: [filters, rows, foot, terminal(
+      ["List the jobs", curl(`/v2/jobs?limit=${PAGE}`), sluice("jobs", "--limit", String(PAGE))],
+      ["Follow them as they change", `${curl("/v2/jobs/events")} -N`])],
   };
 }
 
@@ -111,6 +112,6 @@ function row(job) {
       h("a", { href: `#/jobs/${job.id}` }, kindOf(job.kind)),
       h("span", { class: "soft id" }, short(job.id))),
     h("div", { class: "how" }, bar(job), h("span", { class: "soft" }, summary(job))),
-    h("time", { class: "soft when", datetime: job.submitted_at, title: moment(job.submitted_at) },
-      since(job.submitted_at)));
+    h("time", { class: "soft when", datetime: job.submitted_on, title: moment(job.submitted_on) },
+      since(job.submitted_on)));
 }

@@ -58,9 +58,9 @@ export function standing(job) {
 }
 
 export function summary(job) {
-  const { items, done, failed, skipped, cancelled } = job.counts;
+  const { items, attached, failed, skipped, cancelled } = job.counts;
   if (!items) return job.state === "FINISHED" ? "Nothing to do" : "Not planned yet";
   const more = [failed && `${number(failed)} failed`, skipped && `${number(skipped)} skipped`,
     cancelled && `${number(cancelled)} cancelled`].filter(Boolean);
-  return [`${number(done)} of ${number(items)}`, ...more].join(" · ");
+  return [`${number(attached)} of ${number(items)}`, ...more].join(" · ");
 }
