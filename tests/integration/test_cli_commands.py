@@ -175,6 +175,11 @@ async def test_projects_and_sources_are_made_and_listed(cli: Cli) -> None:
     (listed,) = (await cli("sources", "list", "--json")).json
     assert (listed["id"], listed["max_requests_per_second"], listed["auth"]["type"]) == (source, 5, "bearer")
     assert "bearer" in (await cli("sources", "list")).out
+    health = (await cli("sources", "health", source)).out
+    assert "held" in health
+    assert "4.5 (registered: 32)" in health
+    assert "left alone until 2026-01-02 03:05:06 UTC" in health
+    assert (await cli("sources", "health", source, "--json")).json["recent"][0]["refused"] == 2
     assert (await cli("sources", "remove", source)).code == 0
     assert (await cli("sources", "list")).out == "No sources yet.\n"
 

@@ -13,6 +13,8 @@ from sluice_contracts import wire
 from sluice_contracts.commands import StartDocumentImport
 from sluice_contracts.progress import ItemRank
 from sluice_contracts.topics import JOBS_DOCUMENT_IMPORT
+from sluice_fhir.condition_store import ConditionStore, Report
+from sluice_fhir.conditions import Bounds, Seen
 from sluice_fhir.sources import SourceDraft
 from sluice_gateway.stores.keys import PostgresKeys
 from sluice_stack.kafka import Kafka
@@ -153,6 +155,26 @@ async def test_sources_are_registered_changed_and_removed_without_their_secrets_
     assert (await site.call("DELETE", path, headers=operator)).status == 204
     assert (await site.get(path, headers=operator)).status == 404
     assert (await site.call("DELETE", path, headers=operator)).status == 404
+
+
+async def test_operators_see_how_a_source_does_as_its_processes_learned_it(site: RealSite) -> None:
+    operator = site.bearer(scopes="ops/sources")
+    body = {"name": "Slow", "base_url": "https://slow.example.org/fhir", "max_concurrency": 8}
+    source = (await (await site.post("/v2/fhir/sources", json=body, headers=operator)).json())["id"]
+    path = f"/v2/fhir/sources/{source}/health"
+    unused = await (await site.get(path, headers=operator)).json()
+    assert (unused["state"], unused["at_once"], unused["recent"]) == ("unused", 8, [])
+    store, bounds = ConditionStore(site.bench.fetcher), Bounds(8)
+    await store.exchange("one", {source: Report(bounds, Seen(good=3, answered=3, seconds=0.6), 2)})
+    used = await (await site.get(path, headers=operator)).json()
+    await store.exchange("one", {source: Report(bounds, Seen(refused=1, held_for=90.0), 2)})
+    held = await (await site.get(path, headers=operator)).json()
+    assert (used["state"], used["processes"], used["usual_seconds"]) == ("ok", 1, pytest.approx(0.2))
+    assert (held["state"], held["at_once"]) == ("held", 4)
+    assert held["held_until"].endswith("Z")
+    assert sum(minute["refused"] for minute in held["recent"]) == 1
+    assert (await site.get("/v2/fhir/sources/absent/health", headers=operator)).status == 404
+    assert (await site.get(path, headers=site.bearer(scopes="files/read"))).status == 403
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,11 @@ def bounds(sources: set[str]) -> Mapping[str, set[str]]:
     ends = {str(each) for each in events.JobOutcome} | {"attached", "skipped", "failed", "cancelled"}
     return {
         "topic": {each.name for each in plan(TOPICS)},
-        "group": {*STEPS, "status", "exporter-parts", "puller-files"},
-        "outcome": {"done", "retried", "dead", "skipped", "ok", "abandoned"} | codes | ends,
+        "group": {*STEPS, "status", "exporter-parts", "puller-files", "webhooks"},
+        "outcome": {"done", "retried", "put_off", "dead", "skipped", "ok", "abandoned"}
+        | codes
+        | ends
+        | {"delivered", "refused", "failed"},
         "code": codes,
         "stage": {str(each) for each in events.Stage},
         "state": {"running", "stuck"},

@@ -122,6 +122,7 @@ class FakeSluice:
         route.add_get("/v2/fhir/sources", self._list_sources)
         route.add_post("/v2/fhir/sources", self._add_source)
         route.add_delete("/v2/fhir/sources/{id}", self._remove_source)
+        route.add_get("/v2/fhir/sources/{id}/health", self._source_health)
         app.add_routes(self.exports.routes())
         app.add_routes(self.pulls.routes())
         self._runner = web.AppRunner(app)
@@ -333,6 +334,23 @@ class FakeSluice:
         made = {"id": f"source-{len(self.sources) + 1}", **(await request.json())}
         self.sources.append(made)
         return web.json_response(made, status=201)
+
+    async def _source_health(self, request: web.Request) -> web.Response:
+        minute = {"at": "2026-01-02T03:04:00Z", "good": 7, "refused": 2, "failed": 0, "mean_seconds": 0.25}
+        health = {
+            "source": request.match_info["id"],
+            "state": "held",
+            "at_once": 4.5,
+            "registered_at_once": 32,
+            "per_second": None,
+            "registered_per_second": None,
+            "held_until": "2026-01-02T03:05:06Z",
+            "usual_seconds": 0.2,
+            "calls_per_second": 1.5,
+            "processes": 3,
+            "recent": [minute],
+        }
+        return web.json_response(health)
 
     async def _remove_source(self, request: web.Request) -> web.Response:
         self.sources = [it for it in self.sources if it["id"] != request.match_info["id"]]

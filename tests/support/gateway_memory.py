@@ -304,6 +304,7 @@ async def memory_gateway(
         brought=MemoryBrought(),
         registry=MemoryRegistry(Source(id="one", name="One", base_url=BASE)),
         sources=cast("Any", None),
+        conditions=cast("Any", None),
         schemas=SCHEMAS,
         fhir=cast("Any", fhir),
         catalogue=cast("Catalogue", catalogue),

@@ -23,6 +23,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from sluice_contracts.commands import StartDocumentImport
 from sluice_contracts.topics import JOBS_EVENTS
+from sluice_fhir.condition_store import ConditionStore
 from sluice_fhir.measures.artifacts import version_order
 from sluice_fhir.source_store import SourceRegistry, SourceStore
 from sluice_gateway.app import make_app, make_runner
@@ -185,6 +186,7 @@ async def real_gateway(
             brought=Brought(pool),
             registry=SourceRegistry(pool, chosen.secret_bytes, loopback=True),
             sources=sources,
+            conditions=ConditionStore(pool),
             schemas=SCHEMAS,
             fhir=None,  # type: ignore[arg-type] # nothing here reads from a source
             catalogue=Catalogue(pool, bench.objects),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -146,3 +148,51 @@ async def test_changed_limits_take_effect_and_let_waiters_in(time: Time) -> None
     assert (throttle.active, throttle.allowed) == (2, 2)
     throttle.configure(1, None)
     assert throttle.allowed == 1
+
+
+async def test_a_call_that_would_wait_long_for_its_turn_is_put_off_and_has_not_failed(time: Time) -> None:
+    throttle = make(time, 4, rate=1.0)
+    entering = [asyncio.create_task(throttle.enter()) for _ in range(40)]
+    done = await asyncio.gather(*entering, return_exceptions=True)
+    put_off = [each for each in done if isinstance(each, SourceFailure)]
+    assert 30 <= len(put_off) < 40
+    assert {(each.code, each.retry, each.counts) for each in put_off} == {
+        (ItemError.SOURCE_THROTTLED, True, False)
+    }
+    assert {each.after for each in put_off} == {1.0, 10.0}
+
+
+async def test_a_source_that_holds_us_back_without_ever_answering_well_fails_what_waits(time: Time) -> None:
+    throttle = make(time)
+
+    async def refused() -> SourceFailure:
+        throttle.leave(await throttle.enter(), 429, 60.0)
+        with pytest.raises(SourceFailure) as caught:
+            await throttle.enter()
+        time.now += 61
+        return caught.value
+
+    counts = [(await refused()).counts for _ in range(15)]
+    assert counts == [False] * 10 + [True] * 5
+    throttle.leave(await throttle.enter(), 200)
+    assert not (await refused()).counts
+
+
+async def test_slots_are_given_away_only_while_a_call_waits(time: Time) -> None:
+    waiting: list[int] = []
+
+    @contextmanager
+    def idle() -> Iterator[None]:
+        waiting.append(1)
+        yield
+        waiting.append(-1)
+
+    throttle = Throttle(1, idle=idle, clock=time, sleep=time.sleep)
+    first = await throttle.enter()
+    assert waiting == []
+    second = asyncio.create_task(throttle.enter())
+    await asyncio.sleep(0)
+    assert (sum(waiting), throttle.waiting) == (1, 1)
+    throttle.leave(first, 200)
+    throttle.leave(await second, 200)
+    assert (sum(waiting), throttle.waiting, throttle.active) == (0, 0, 0)

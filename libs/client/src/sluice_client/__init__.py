@@ -56,6 +56,8 @@ from sluice_client.models import (
     RateLimit,
     Registration,
     Source,
+    SourceHealth,
+    SourceMinute,
 )
 from sluice_client.oauth import EXPORT_SCOPES, IMPORT_SCOPES, AccessToken, KeyCredentials
 from sluice_client.pull_requests import Pulled, PullOutcome, PullRequest, PullStatus
@@ -110,6 +112,8 @@ __all__ = [
     "SluiceClient",
     "SluiceError",
     "Source",
+    "SourceHealth",
+    "SourceMinute",
     "StoredArtifact",
     "ThrottledError",
     "UnreachableError",

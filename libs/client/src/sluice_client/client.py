@@ -14,7 +14,7 @@ from sluice_client.exporting import ExportingCalls
 from sluice_client.files import FileCalls
 from sluice_client.imports import ImportCalls
 from sluice_client.measures import MeasureCalls
-from sluice_client.models import Credentials, Page, RateLimit, Registration, Source
+from sluice_client.models import Credentials, Page, RateLimit, Registration, Source, SourceHealth
 from sluice_client.oauth import EXPORT_SCOPES, IMPORT_SCOPES
 from sluice_client.webhooks import WebhookCalls
 
@@ -129,6 +129,10 @@ class SluiceClient(
         """
         body = {"name": name, "base_url": base_url, **settings}
         return await self.call("POST", "/v2/fhir/sources", Source, body=body)
+
+    async def source_health(self, source: str) -> SourceHealth:
+        """Tell how a source does; needs the scope `ops/sources`."""
+        return await self.get(f"/v2/fhir/sources/{step(source)}/health", SourceHealth)
 
     async def remove_source(self, source: str) -> None:
         """Remove a source; items that are still to be read from it fail."""

@@ -177,6 +177,32 @@ class Source(Struct, frozen=True, kw_only=True):
     revision: int = 0
 
 
+class SourceMinute(Struct, frozen=True, kw_only=True):
+    """A source's answers of one minute, which began at `at`."""
+
+    at: datetime
+    good: int
+    refused: int
+    failed: int
+    mean_seconds: float | None = None
+
+
+class SourceHealth(Struct, frozen=True, kw_only=True):
+    """How a source does; `state` is `unused`, `ok`, `slowed`, `held` or `failing`."""
+
+    source: str
+    state: str
+    at_once: float
+    registered_at_once: int
+    per_second: float | None = None
+    registered_per_second: float | None = None
+    held_until: datetime | None = None
+    usual_seconds: float | None = None
+    calls_per_second: float = 0.0
+    processes: int = 0
+    recent: list[SourceMinute] = field(default_factory=list)
+
+
 class RateLimit(Struct, frozen=True, kw_only=True):
     """The quota of bulk requests; `reset` is when more of it is free, in epoch seconds."""
 

@@ -172,7 +172,7 @@ class Attachment:
 def _truncated(failure: SourceFailure) -> SourceFailure:
     if failure.code is ItemError.SOURCE_TIMEOUT:
         return failure
-    return SourceFailure(ItemError.ATTACHMENT_TRUNCATED, failure.status, retry=True, after=failure.after)
+    return failure.called(ItemError.ATTACHMENT_TRUNCATED)
 
 
 def _validator(response: GuardedResponse) -> str | None:

@@ -23,7 +23,7 @@ from sluice_fhir.references import InvalidReferenceError, Reference, is_id, pars
 from sluice_fhir.source_calls import SourceCalls
 from sluice_fhir.source_tokens import SourceTokens
 from sluice_fhir.sources import Source
-from sluice_fhir.throttle import Throttle
+from sluice_fhir.throttle import Throttle, throttle_alone
 from sluice_security.failure import SourceFailure
 from sluice_security.guard_urls import UrlRefusedError
 from sluice_security.http import GuardedClient, GuardedResponse
@@ -104,7 +104,7 @@ class FhirClient:
         limits: FhirLimits | None = None,
         tokens: SourceTokens | None = None,
         clock: Callable[[], float] = time.time,
-        throttle: Callable[[int, float | None], Throttle] = Throttle,
+        throttle: Callable[[Source], Throttle] = throttle_alone,
     ) -> None:
         self._limits = limits or FhirLimits()
         self._calls = SourceCalls(http, tokens or SourceTokens(http), clock=clock, throttle=throttle)

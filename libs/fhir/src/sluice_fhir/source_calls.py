@@ -73,7 +73,7 @@ class SourceCalls:
         tokens: SourceTokens,
         *,
         clock: Callable[[], float],
-        throttle: Callable[[int, float | None], Throttle],
+        throttle: Callable[[Source], Throttle],
     ) -> None:
         self._http = http
         self._tokens = tokens
@@ -86,12 +86,12 @@ class SourceCalls:
         known = self._channels.get(source.id)
         if known is not None and (known.source is source or known.source == source):
             return known
-        rate = source.max_requests_per_second
         if known is None:
-            throttle = self._make_throttle(source.max_concurrency, rate)
+            throttle = self._make_throttle(source)
+            metrics.watch(source.id, throttle)
         else:
             throttle = known.throttle
-            throttle.configure(source.max_concurrency, rate)
+            throttle.configure(source.max_concurrency, source.max_requests_per_second)
         channel = Channel(source, throttle, loopback=self._http.loopback)
         self._channels[source.id] = channel
         return channel
@@ -176,7 +176,9 @@ class Call:
             metrics.ANSWERS.labels(channel.source.id, outcome).inc()
             raise
         channel.answered.inc()
-        channel.seconds.observe(perf_counter() - begun)
+        seconds = perf_counter() - begun
+        throttle.answered(seconds)
+        channel.seconds.observe(seconds)
         self._response = response
         return response
 

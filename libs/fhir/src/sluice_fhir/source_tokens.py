@@ -104,7 +104,7 @@ class SourceTokens:
     async def _ask_once(self, key: str, auth: ClientCredentialsAuth | BackendServicesAuth) -> _Token:
         failed_at, failure = self._failures.get(key, (float("-inf"), None))
         if failure is not None and self._clock() - failed_at < self._pause:
-            raise SourceFailure(failure.code, failure.status, retry=failure.retry, after=failure.after)
+            raise failure.called(failure.code)
         task = self._asking.get(key)
         if task is None:
             # The request that happens to ask first may be cancelled; the others still want the answer.

@@ -39,9 +39,9 @@ class SourceDraft(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     auth
         How to prove who we are.
     max_requests_per_second
-        The most requests begun in a second by one process, None for no limit.
+        The most requests begun in a second, None for no limit.
     max_concurrency
-        The most requests under way at once from one process.
+        The most requests under way at once.
     scrape_schema
         The schema that makes metadata of its documents; None: the one that matches the server.
     attachment_prefixes

@@ -18,13 +18,13 @@ import structlog
 from sluice_streaming import metrics
 from sluice_streaming.backend import Producer
 from sluice_streaming.clock import Clock
-from sluice_streaming.handling import DEAD, DONE, RETRIED, SKIPPED, Ahead, Handling, Settlement
+from sluice_streaming.handling import DEAD, DONE, PUT_OFF, RETRIED, SKIPPED, Ahead, Handling, Settlement
 from sluice_streaming.lane import Lane
 from sluice_streaming.letters import LetterCap
 from sluice_streaming.limits import Limits
 from sluice_streaming.messages import Record, header
 from sluice_streaming.outcomes import Unavailable
-from sluice_streaming.slots import Slots
+from sluice_streaming.slots import Slots, hold
 from sluice_telemetry.spans import Kind, hop
 from sluice_telemetry.trace import TRACEPARENT
 
@@ -81,7 +81,7 @@ class Dispatcher:
         self._handled = {
             (topic, outcome): metrics.HANDLED.labels(topic, outcome)
             for topic in handlings
-            for outcome in (DONE, RETRIED, DEAD, SKIPPED)
+            for outcome in (DONE, RETRIED, PUT_OFF, DEAD, SKIPPED)
         }
         self.settled = 0
         self._broken = asyncio.Event()
@@ -195,11 +195,12 @@ class Dispatcher:
         self, lane: Lane, record: Record, handling: Handling[object], command: object, slots: Slots
     ) -> Settlement:
         """Handle a record and publish what that leads to."""
+        hold(slots)
         ahead = partial(self._pass_on, lane, record, slots)
         try:
             settlement = await self._handle(handling, record, command, ahead, slots)
         finally:
-            slots.give(slots.weight)
+            slots.close()
         if settlement.capped:
             await self._admit_letter(record)
         return await self._publish(lane, handling, record, settlement)

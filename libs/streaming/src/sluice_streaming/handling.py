@@ -39,6 +39,7 @@ C = TypeVar("C")
 
 DONE = "done"
 RETRIED = "retried"
+PUT_OFF = "put_off"
 DEAD = "dead"
 SKIPPED = "skipped"
 
@@ -49,7 +50,7 @@ class Settlement(Struct, frozen=True):
     Parameters
     ----------
     outcome
-        `done`, `retried`, `dead` or `skipped`.
+        `done`, `retried`, `put_off`, `dead` or `skipped`.
     records
         To be published, all of them, before the record counts as done.
     capped
@@ -205,6 +206,8 @@ class Handling(Generic[C]):
 
     def _again(self, delivery: Delivery[C], history: History, why: Retry) -> Settlement:
         step, now = self._step, self._clock.now()
+        if not why.counts and step.topic.retries:
+            return self._put_off(delivery, history, why)
         first = now if history.first_failed is None else history.first_failed
         history = replace(history, first_failed=first, due=None)
         tiers = step.topic.retries
@@ -220,6 +223,14 @@ class Handling(Generic[C]):
         copy = Outgoing(step.topic.retry(tier), record.key, record.value, headers)
         failure = Failure(why.code, history.attempt, due, why.status)
         return Settlement(RETRIED, (copy, *self._spoken(step.on_retry, delivery, failure)), code=why.code)
+
+    def _put_off(self, delivery: Delivery[C], history: History, why: Retry) -> Settlement:
+        topic, record = self._step.topic, delivery.record
+        tier = choose_tier(topic.retries, 1, why.after)
+        later = replace(history, due=self._clock.now() + tier.delay.total_seconds())
+        headers = (*foreign(record.headers), *later.headers(why.code))
+        copy = Outgoing(topic.retry(tier), record.key, record.value, headers)
+        return Settlement(PUT_OFF, (copy,), code=why.code)
 
     def _dead(
         self, subject: Delivery[C] | Record, record: Record, history: History, why: Retry | Reject

@@ -43,13 +43,19 @@ class Retry(Exception):  # noqa: N818 - an outcome, not an error
         up to the longest tier's delay.
     status
         The HTTP status the other side answered with, if it did.
+    counts
+        False if nothing was tried: the delivery is put off for about `after`. That is no attempt, is not
+        told, and may happen as often as it has to.
     """
 
-    def __init__(self, code: str, after: float | None = None, status: int | None = None) -> None:
+    def __init__(
+        self, code: str, after: float | None = None, status: int | None = None, *, counts: bool = True
+    ) -> None:
         super().__init__(code)
         self.code = code
         self.after = after
         self.status = status
+        self.counts = counts
 
 
 class Reject(Exception):  # noqa: N818

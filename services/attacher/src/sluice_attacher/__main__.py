@@ -15,6 +15,7 @@ from sluice_attacher.transfer import Transfer
 from sluice_contracts.commands import AttachDocuments
 from sluice_contracts.topics import DOCUMENT_ATTACH
 from sluice_fhir.client import FhirClient, FhirLimits
+from sluice_fhir.sharing import sharing
 from sluice_fhir.source_store import SourceRegistry
 from sluice_security.http import GuardedClient
 from sluice_storage.catalogue import Catalogue
@@ -24,6 +25,7 @@ from sluice_streaming.backend import Backend
 from sluice_streaming.limits import Limits
 from sluice_streaming.lots import weigh
 from sluice_streaming.service import Context, run
+from sluice_streaming.slots import idle
 from sluice_streaming.step import Step
 from sluice_streaming.worker import Worker
 
@@ -45,10 +47,17 @@ async def serve(context: Context, settings: Settings, backend: Backend, limits: 
         janitor = Janitor(catalogue.blobs, objects, every=settings.sweep_seconds, clock=time.time)
         sweeping = asyncio.create_task(janitor.run(context.stop))
         try:
-            async with GuardedClient(
-                limits=settings.http_limits, loopback=settings.loopback_sources, networks=settings.networks
-            ) as http:
-                step = _step(settings, pool, catalogue, objects, http)
+            async with (
+                GuardedClient(
+                    limits=settings.http_limits,
+                    loopback=settings.loopback_sources,
+                    networks=settings.networks,
+                ) as http,
+                sharing(pool, GROUP, idle) as shared,
+            ):
+                bounds = FhirLimits(attachment=settings.attachment_limit)
+                client = FhirClient(http, limits=bounds, throttle=shared.throttle)
+                step = _step(settings, pool, catalogue, objects, client)
                 worker = Worker(
                     backend,
                     GROUP,
@@ -66,7 +75,7 @@ async def serve(context: Context, settings: Settings, backend: Backend, limits: 
 
 
 def _step(
-    settings: Settings, pool: asyncpg.Pool, catalogue: Catalogue, objects: ObjectStore, http: GuardedClient
+    settings: Settings, pool: asyncpg.Pool, catalogue: Catalogue, objects: ObjectStore, client: FhirClient
 ) -> Step[AttachDocuments]:
     sources = SourceRegistry(
         pool, settings.secret_bytes, loopback=settings.loopback_sources, reading=available
@@ -75,7 +84,7 @@ def _step(
         PostgresItems(pool, catalogue.attach, large=settings.large_document),
         sources,
         Transfer(
-            FhirClient(http, limits=FhirLimits(attachment=settings.attachment_limit)),
+            client,
             objects,
             limit=settings.attachment_limit,
             large=settings.large_transfers,

@@ -111,7 +111,7 @@ class AttachingItems:
             return await self._stored(about, found)
         except SourceFailure as failure:
             if failure.retry:
-                raise Retry(failure.code, failure.after, failure.status) from None
+                raise Retry(failure.code, failure.after, failure.status, counts=failure.counts) from None
             return self.reports.failed(about, failure.code, failure.status)
         except ObjectStoreError:
             raise Unavailable("objects") from None

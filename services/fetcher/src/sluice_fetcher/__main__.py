@@ -17,6 +17,7 @@ from sluice_fetcher.planner import Planner
 from sluice_fetcher.postgres import PostgresDocuments, PostgresJobs, available
 from sluice_fetcher.settings import Settings
 from sluice_fhir.client import FhirClient, FhirLimits
+from sluice_fhir.sharing import Sharing, sharing
 from sluice_fhir.source_store import SourceRegistry
 from sluice_security.http import GuardedClient
 from sluice_security.http_budget import MemoryBudget
@@ -24,6 +25,7 @@ from sluice_storage.pool import open_pool
 from sluice_streaming.backend import Backend
 from sluice_streaming.lots import weigh
 from sluice_streaming.service import Context, run
+from sluice_streaming.slots import idle
 from sluice_streaming.step import Step
 from sluice_streaming.worker import Worker
 
@@ -40,13 +42,16 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
     """Run the service over `backend` until `context.stop` is set."""
     pool = await context.starting(open_pool(settings.postgres, size=4, application="sluice-fetcher"))
     try:
-        async with GuardedClient(
-            limits=settings.http_limits, loopback=settings.loopback_sources, networks=settings.networks
-        ) as http:
+        async with (
+            GuardedClient(
+                limits=settings.http_limits, loopback=settings.loopback_sources, networks=settings.networks
+            ) as http,
+            sharing(pool, GROUP, idle) as shared,
+        ):
             worker = Worker(
                 backend,
                 GROUP,
-                _steps(settings, pool, http),
+                _steps(settings, pool, http, shared),
                 concurrency=settings.concurrency,
                 limits=settings.limits(),
             )
@@ -65,7 +70,9 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
         await pool.close()
 
 
-def _steps(settings: Settings, pool: asyncpg.Pool, http: GuardedClient) -> tuple[Step[Any], ...]:
+def _steps(
+    settings: Settings, pool: asyncpg.Pool, http: GuardedClient, shared: Sharing
+) -> tuple[Step[Any], ...]:
     sources = SourceRegistry(
         pool, settings.secret_bytes, loopback=settings.loopback_sources, reading=available
     )
@@ -73,7 +80,7 @@ def _steps(settings: Settings, pool: asyncpg.Pool, http: GuardedClient) -> tuple
     fetching = Fetching(
         PostgresDocuments(pool),
         sources,
-        FhirClient(http, limits=FhirLimits(document=settings.document_limit)),
+        FhirClient(http, limits=FhirLimits(document=settings.document_limit), throttle=shared.throttle),
         MemoryBudget(settings.documents_in_flight),
         time.time,
         at_once=settings.concurrency,

@@ -108,7 +108,7 @@ class Fetching:
             return await self._read(about, source, waiting.reference)
         except SourceFailure as failure:
             if failure.retry:
-                raise Retry(failure.code, failure.after, failure.status) from None
+                raise Retry(failure.code, failure.after, failure.status, counts=failure.counts) from None
             return self.reports.failed(about, failure.code, failure.status)
 
     async def _read(self, about: ItemCommand, source: Source, reference: str) -> int | Body:

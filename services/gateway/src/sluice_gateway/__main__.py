@@ -18,6 +18,7 @@ from aiohttp import web
 
 from sluice_contracts.topics import JOBS_EVENTS
 from sluice_fhir.client import FhirClient
+from sluice_fhir.condition_store import ConditionStore
 from sluice_fhir.measures.artifacts import version_order
 from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.source_store import SourceRegistry, SourceStore
@@ -129,6 +130,7 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
             webhooks=PostgresWebhooks(pool),
             brought=Brought(pool),
             registry=SourceRegistry(pool, secret, loopback=settings.loopback_sources),
+            conditions=ConditionStore(pool),
             sources=SourceStore(pool, secret, loopback=settings.loopback_sources),
             schemas=SchemaSet.load(settings.scrape_schemas),
             fhir=FhirClient(http),

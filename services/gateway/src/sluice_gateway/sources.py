@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+from sluice_fhir.condition_store import Minute, Shown
+from sluice_fhir.conditions import Bounds, Condition, pace, within
 from sluice_fhir.source_auth import BackendServicesAuth, public_jwk, shown
 from sluice_fhir.source_store import SourceExistsError, SourceStore
 from sluice_fhir.sources import InvalidSourceError, Source, SourceChange, SourceDraft
 from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.models.base import Listed
-from sluice_gateway.models.sources import KeySet, SourceShown
+from sluice_gateway.models.sources import KeySet, SourceHealth, SourceMinute, SourceShown
 from sluice_gateway.problems import FieldProblem, Problem, invalid, not_found
 
 
 def _problems(error: InvalidSourceError) -> Problem:
     return invalid([FieldProblem(problem.field, problem.text) for problem in error.problems])
+
+
+class Conditions(Protocol):
+    """Where it is known how sources do; `sluice_fhir.condition_store.ConditionStore` is on Postgres."""
+
+    async def show(self, source: str) -> Shown | None: ...  # noqa: D102
 
 
 class Sources:
@@ -22,12 +34,15 @@ class Sources:
     ----------
     store
         Where they are registered.
+    conditions
+        How they do.
     hrefs
         Makes addresses.
     """
 
-    def __init__(self, store: SourceStore, hrefs: Hrefs) -> None:
+    def __init__(self, store: SourceStore, conditions: Conditions, hrefs: Hrefs) -> None:
         self._store = store
+        self._conditions = conditions
         self._hrefs = hrefs
 
     async def create(self, draft: SourceDraft) -> SourceShown:
@@ -70,6 +85,11 @@ class Sources:
         key = public_jwk(auth) if isinstance(auth, BackendServicesAuth) else None
         return KeySet(keys=[] if key is None else [key])
 
+    async def health(self, source: str) -> SourceHealth:
+        """Give how a source does; Problem 404."""
+        found = await self._found(source)
+        return health_of(found, await self._conditions.show(source))
+
     async def _found(self, source: str) -> Source:
         found = await self._store.get(source)
         if found is None:
@@ -93,3 +113,55 @@ class Sources:
             fhir_version=source.fhir_version,
             revision=source.revision,
         )
+
+
+def health_of(source: Source, shown: Shown | None) -> SourceHealth:
+    """Tell how a source does; None: nobody has called it yet."""
+    told = SourceHealth(
+        source=source.id,
+        state="unused",
+        at_once=source.max_concurrency,
+        per_second=source.max_requests_per_second,
+        registered_at_once=source.max_concurrency,
+        registered_per_second=source.max_requests_per_second,
+        held_until=None,
+        usual_seconds=None,
+        calls_per_second=0.0,
+        processes=0,
+        recent=[],
+    )
+    if shown is None:
+        return told
+    condition, now = shown.condition, shown.now
+    held = condition.held_until > now
+    bounds = within(condition, Bounds(source.max_concurrency, source.max_requests_per_second))
+    fields = {
+        "state": _state(bounds, source, shown.recent, held=held),
+        "at_once": round(bounds.allowed, 1),
+        "per_second": bounds.rate,
+        "held_until": datetime.fromtimestamp(condition.held_until, UTC) if held else None,
+        "usual_seconds": condition.usual,
+        "calls_per_second": round(pace(condition, now), 2),
+        "processes": shown.workers,
+        "recent": [_minute(each) for each in shown.recent],
+    }
+    return told.model_copy(update=fields)
+
+
+def _state(condition: Condition, source: Source, recent: Sequence[Minute], *, held: bool) -> str:
+    if held:
+        return "held"
+    if recent and not any(each.good for each in recent):
+        return "failing"
+    slower = condition.rate is not None and condition.rate != source.max_requests_per_second
+    return "slowed" if slower or condition.allowed < source.max_concurrency else "ok"
+
+
+def _minute(each: Minute) -> SourceMinute:
+    return SourceMinute(
+        at=datetime.fromtimestamp(each.at, UTC),
+        good=each.good,
+        refused=each.refused,
+        failed=each.failed,
+        mean_seconds=each.seconds / each.answered if each.answered else None,
+    )

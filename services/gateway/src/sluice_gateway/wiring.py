@@ -44,7 +44,7 @@ from sluice_gateway.publishing import Commands
 from sluice_gateway.quotas import Policy, Quotas, QuotaStore
 from sluice_gateway.scrape_trials import ScrapeTrials
 from sluice_gateway.settings import Settings
-from sluice_gateway.sources import Sources
+from sluice_gateway.sources import Conditions, Sources
 from sluice_gateway.stores.webhooks import PostgresWebhooks
 from sluice_gateway.submission import Submissions
 from sluice_gateway.watching import Watching
@@ -72,6 +72,7 @@ class Ports:
     brought: BroughtReader
     registry: SourceMatcher
     sources: SourceStore
+    conditions: Conditions
     schemas: SchemaSet
     fhir: FhirClient
     catalogue: Catalogue
@@ -190,7 +191,7 @@ def assemble(
         files=files,
         tickets=Tickets(Seal(settings.secret_bytes, "downloads"), hrefs, now),
         catalogue=ports.catalogue,
-        sources=Sources(ports.sources, hrefs),
+        sources=Sources(ports.sources, ports.conditions, hrefs),
         trials=ScrapeTrials(ports.schemas, ports.registry, ports.fhir, quotas),
         health=ports.health,
         grants=GrantsApi(ports.grants, hrefs, now=lambda: datetime.fromtimestamp(now(), UTC)),

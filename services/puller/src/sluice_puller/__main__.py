@@ -12,11 +12,11 @@ import asyncpg
 
 from sluice_contracts.topics import BULK_IMPORT_FILES, JOBS_BULK_IMPORT
 from sluice_fhir.export_calls import ExportCalls
+from sluice_fhir.sharing import Sharing, sharing
 from sluice_fhir.source_calls import SourceCalls
 from sluice_fhir.source_store import SourceRegistry
 from sluice_fhir.source_tokens import SourceTokens
 from sluice_fhir.sources import Source
-from sluice_fhir.throttle import Throttle
 from sluice_puller.asking import Asking
 from sluice_puller.contents import Contents, Wanted
 from sluice_puller.loading import Loading
@@ -32,6 +32,7 @@ from sluice_storage.pool import open_pool
 from sluice_storage.resources.loader import Loader
 from sluice_streaming.backend import Backend
 from sluice_streaming.service import Context, run
+from sluice_streaming.slots import idle
 from sluice_streaming.step import Step
 from sluice_streaming.worker import Worker
 
@@ -69,10 +70,15 @@ async def serve(
     try:
         resources = await context.starting(opening(size=2 * settings.pull_files))
         try:
-            async with GuardedClient(
-                limits=settings.http_limits, loopback=settings.loopback_sources, networks=settings.networks
-            ) as http:
-                await _work(context, settings, backend, http, rows, resources, now)
+            async with (
+                GuardedClient(
+                    limits=settings.http_limits,
+                    loopback=settings.loopback_sources,
+                    networks=settings.networks,
+                ) as http,
+                sharing(rows, GROUP, idle) as shared,
+            ):
+                await _work(context, settings, backend, http, shared, rows, resources, now)
         finally:
             await resources.close()
     finally:
@@ -84,6 +90,7 @@ async def _work(
     settings: Settings,
     backend: Backend,
     http: GuardedClient,
+    shared: Sharing,
     rows: asyncpg.Pool,
     resources: asyncpg.Pool,
     now: Callable[[], datetime],
@@ -93,7 +100,7 @@ async def _work(
         rows, settings.secret_bytes, loopback=settings.loopback_sources, reading=available
     )
     tokens = SourceTokens(http)
-    calls = SourceCalls(http, tokens, clock=time.time, throttle=Throttle)
+    calls = SourceCalls(http, tokens, clock=time.time, throttle=shared.throttle)
     remote = ExportCalls(http, tokens, calls, clock=time.time)
     producer = backend.producer()
     rounds = Rounds(jobs, producer, lease=settings.lease, every=settings.pull_every, now=now)

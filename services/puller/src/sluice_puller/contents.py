@@ -122,8 +122,7 @@ class Contents:
             async with aclosing(self._pieces(source, wanted.url)) as pieces:
                 return await self._into(self._loader(wanted, source), pieces, wanted)
         except SourceFailure as failure:
-            code = _CODES.get(failure.code, failure.code)
-            raise SourceFailure(code, failure.status, retry=failure.retry, after=failure.after) from None
+            raise failure.called(_CODES.get(failure.code, failure.code)) from None
 
     async def _into(self, loader: FileLoader, pieces: AsyncIterable[bytes], wanted: Wanted) -> Taken:
         if wanted.kind is PulledKind.DELETED:

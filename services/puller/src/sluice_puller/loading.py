@@ -149,7 +149,7 @@ class Loading:
             taken = await self._watched(command.job, self._contents.take(source, wanted))
         except SourceFailure as failure:
             if failure.retry:
-                raise Retry(failure.code, failure.after, failure.status) from None
+                raise Retry(failure.code, failure.after, failure.status, counts=failure.counts) from None
             return await self._give_up(command, failure.code, failure.status)
         except TRANSIENT:
             raise Unavailable("postgres") from None

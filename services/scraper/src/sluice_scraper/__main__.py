@@ -14,6 +14,7 @@ from sluice_fhir.scrape import Scraper
 from sluice_fhir.scrape_cache import SharedReads
 from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.scrape_schema import SchemaError
+from sluice_fhir.sharing import sharing
 from sluice_fhir.source_store import SourceRegistry
 from sluice_scraper.postgres import PostgresItems, available
 from sluice_scraper.scraping import Scraping
@@ -24,6 +25,7 @@ from sluice_storage.pool import open_pool
 from sluice_streaming.backend import Backend
 from sluice_streaming.lots import weigh
 from sluice_streaming.service import Context, run
+from sluice_streaming.slots import idle
 from sluice_streaming.step import Step
 from sluice_streaming.worker import Worker
 
@@ -49,10 +51,14 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
     schemas = _schemas(settings)
     pool = await context.starting(open_pool(settings.postgres, size=4, application="sluice-scraper"))
     try:
-        async with GuardedClient(
-            limits=settings.http_limits, loopback=settings.loopback_sources, networks=settings.networks
-        ) as http:
-            client = FhirClient(http, limits=FhirLimits(document=settings.resource_limit))
+        async with (
+            GuardedClient(
+                limits=settings.http_limits, loopback=settings.loopback_sources, networks=settings.networks
+            ) as http,
+            sharing(pool, GROUP, idle) as shared,
+        ):
+            limits = FhirLimits(document=settings.resource_limit)
+            client = FhirClient(http, limits=limits, throttle=shared.throttle)
             chooser = SourceSchemas(schemas, client)
             scraper = Scraper(SharedReads(ttl=settings.shared_seconds, limit=settings.shared_bytes))
             step = _step(settings, pool, client, chooser, scraper)

@@ -120,7 +120,7 @@ class Scraping:
         try:
             made = await self._scrape(about, fetched, source, settle=delivery.attempt >= SETTLE_AT)
         except SourceFailure as failure:
-            raise Retry(failure.code, failure.after, failure.status) from None
+            raise Retry(failure.code, failure.after, failure.status, counts=failure.counts) from None
         row = ScrapedItem(_encode(made.metadata), made.missing, made.schema)
         return _Made(len(made.metadata), len(made.missing), row)
 

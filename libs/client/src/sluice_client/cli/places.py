@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
+from rich.console import Group
+from rich.table import Table
 
 from sluice_client.cli.session import session_of, table
 from sluice_client.client import SluiceClient
 from sluice_client.errors import SluiceError
-from sluice_client.models import Project, Source
+from sluice_client.models import Project, Source, SourceHealth
 
 projects = typer.Typer(help="Your projects.", no_args_is_help=True)
 sources = typer.Typer(help="FHIR servers to import from (operators).", no_args_is_help=True)
@@ -101,6 +103,44 @@ def _settings(path: Path | None) -> dict[str, Any]:
         raise SluiceError(f"{path} cannot be read: {error.strerror}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise SluiceError(f"{path} is no JSON object.") from None
+
+
+@sources.command("health")
+def source_health(
+    context: typer.Context, source: Annotated[str, typer.Argument(metavar="ID", help="the source")]
+) -> None:
+    """Tell how a server does: what it bears now, and its answers of the last minutes."""
+    session = session_of(context)
+    found: SourceHealth = session.call(lambda client: client.source_health(source))
+    session.show(found, lambda: Group(_summary(found), _minutes(found)))
+
+
+def _summary(found: SourceHealth) -> str:
+    def limit(now: float | None, registered: float | None) -> str:
+        return f"{_number(now)} (registered: {_number(registered)})"
+
+    lines = [
+        f"{found.source}: {found.state}",
+        f"calls at once: {limit(found.at_once, found.registered_at_once)}",
+        f"calls a second: {limit(found.per_second, found.registered_per_second)}",
+        f"now: {found.calls_per_second:.1f} a second from {found.processes} processes",
+    ]
+    if found.usual_seconds is not None:
+        lines.append(f"usually answers after {found.usual_seconds:.2f} s")
+    if found.held_until is not None:
+        lines.append(f"asked to be left alone until {found.held_until:%Y-%m-%d %H:%M:%S} UTC")
+    return "\n".join(lines)
+
+
+def _minutes(found: SourceHealth) -> Table | str:
+    rows = [
+        (f"{it.at:%H:%M}", it.good, it.refused, it.failed, _number(it.mean_seconds)) for it in found.recent
+    ]
+    return table(("minute (UTC)", "good", "refused", "failed", "seconds"), rows, "No calls lately.")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 @sources.command("remove")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
-from sluice_gateway.models.base import AnswerModel
+from sluice_gateway.models.base import AnswerModel, Time
 
 
 class SourceShown(AnswerModel):
@@ -26,6 +26,35 @@ class SourceShown(AnswerModel):
     software: str | None
     fhir_version: str | None
     revision: int
+
+
+class SourceMinute(AnswerModel):
+    """The answers of one minute."""
+
+    at: Time
+    good: int = Field(description="Answers that were neither refusals nor errors of the server's.")
+    refused: int = Field(description="429 and 503.")
+    failed: int = Field(description="Other errors of the server's, and no answer at all.")
+    mean_seconds: float | None = Field(description="How long answers took to begin.")
+
+
+class SourceHealth(AnswerModel):
+    """How a source does, as all processes that call it see it together."""
+
+    source: str
+    state: Literal["unused", "ok", "slowed", "held", "failing"] = Field(
+        description="`slowed`: it gets fewer calls than registered, because it refused some or became slow; "
+        "`held`: it asked to be left alone; `failing`: nothing of the last minutes was good."
+    )
+    at_once: float = Field(description="Calls that may be under way at once now.")
+    per_second: float | None = Field(description="Calls that may begin in a second now; null: no limit.")
+    registered_at_once: int
+    registered_per_second: float | None
+    held_until: Time | None = Field(description="It asked to be left alone until then.")
+    usual_seconds: float | None = Field(description="How long it usually takes to begin to answer.")
+    calls_per_second: float = Field(description="How many calls it gets now.")
+    processes: int = Field(description="How many processes call it now.")
+    recent: list[SourceMinute]
 
 
 class KeySet(AnswerModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sluice_fhir.sources import SourceChange, SourceDraft
 from sluice_gateway.models.base import Listed
-from sluice_gateway.models.sources import KeySet, SourceShown
+from sluice_gateway.models.sources import KeySet, SourceHealth, SourceShown
 from sluice_gateway.routing import Answer, Call, Route
 
 TAG = "Sources"
@@ -43,6 +43,14 @@ async def remove_source(call: Call) -> Answer:
     return Answer(status=204)
 
 
+async def get_source_health(call: Call) -> Answer:
+    """Tell how a source does: what it bears now, its recent answers, and until when it is left alone.
+
+    All processes that call it learn that together, and share what it bears.
+    """
+    return Answer(await call.gateway.sources.health(call.path["id"]))
+
+
 async def get_source_keys(call: Call) -> Answer:
     """Get the public keys that a source checks our assertions with (SMART Backend Services)."""
     return Answer(await call.gateway.sources.keys(call.path["id"]))
@@ -74,6 +82,16 @@ ROUTES = (
         errors=(404,),
     ),
     Route("DELETE", ITEM, remove_source, "Remove a source", TAG, {204: None}, SCOPE, errors=(404,)),
+    Route(
+        "GET",
+        ITEM + "/health",
+        get_source_health,
+        "See how a source does",
+        TAG,
+        {200: SourceHealth},
+        SCOPE,
+        errors=(404,),
+    ),
     Route(
         "GET", ITEM + "/jwks.json", get_source_keys, "Get a source's keys", TAG, {200: KeySet}, errors=(404,)
     ),

@@ -1,0 +1,163 @@
+"""Processes that share a source: together within its limits, one after another where there is too little."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sluice_fhir.sharing import Sharing
+from sluice_fhir.sources import Source
+from sluice_fhir.throttle import Throttle
+from sluice_security.failure import SourceFailure
+from support.conditions_memory import MemoryConditions
+
+
+class Time:
+    """A clock that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def source(concurrency: int = 6, rate: float | None = None) -> Source:
+    return Source(
+        id="s",
+        name="s",
+        base_url="https://s.org/r4",
+        max_concurrency=concurrency,
+        max_requests_per_second=rate,
+    )
+
+
+class Processes:
+    """Some processes that share one source."""
+
+    def __init__(self, count: int, registered: Source) -> None:
+        self.time = Time()
+        self.conditions = MemoryConditions(self.time)
+        self.shared = [Sharing(self.conditions, f"p{n}", monotonic=self.time) for n in range(count)]
+        self.throttles: list[Throttle] = [each.throttle(registered) for each in self.shared]
+        self.calls: list[asyncio.Task[float]] = []
+
+    async def ask(self, process: int, count: int) -> None:
+        """Have calls want their turn."""
+        enter = self.throttles[process].enter
+        self.calls += [asyncio.create_task(enter()) for _ in range(count)]
+        await asyncio.sleep(0)
+
+    async def second(self) -> None:
+        """Let each process exchange once."""
+        self.time.now += 1
+        for each in self.shared:
+            await each.turn()
+        await asyncio.sleep(0)
+
+    async def end(self) -> None:
+        """Have everyone give up."""
+        for call in self.calls:
+            call.cancel()
+        await asyncio.gather(*self.calls, return_exceptions=True)
+
+    @property
+    def active(self) -> list[int]:
+        """How many calls each has under way."""
+        return [each.active for each in self.throttles]
+
+
+async def test_nothing_is_sent_before_there_is_a_grant_and_one_is_asked_for_at_once() -> None:
+    time = Time()
+    conditions = MemoryConditions(time)
+    shared = Sharing(conditions, "p", monotonic=time)
+    running = asyncio.create_task(shared.run())
+    throttle = shared.throttle(source())
+    call = asyncio.create_task(throttle.enter())
+    await asyncio.sleep(0)
+    assert throttle.active == 0
+    throttle.leave(await call, 200)
+    running.cancel()
+
+
+async def test_processes_divide_a_source_by_what_they_want_and_never_exceed_it() -> None:
+    some = Processes(3, source(6))
+    await some.ask(0, 20)
+    await some.second()
+    assert some.active == [6, 0, 0]
+    await some.ask(1, 20)
+    await some.ask(2, 20)
+    for _ in range(3):
+        for throttle in some.throttles:
+            for _ in range(throttle.active):
+                throttle.leave(some.time(), 200)
+        await some.second()
+        assert some.conditions.granted("s") <= 6
+    assert some.active == [2, 2, 2]
+    await some.end()
+
+
+async def test_what_a_process_does_not_want_any_more_goes_to_others() -> None:
+    some = Processes(2, source(4))
+    await some.ask(0, 4)
+    await some.second()
+    for _ in range(4):
+        some.throttles[0].leave(some.time(), 200)
+    await some.ask(1, 4)
+    for _ in range(3):
+        await some.second()
+    assert some.active == [0, 4]
+    assert some.throttles[0].allowed == 0
+    await some.end()
+
+
+async def test_a_process_that_died_leaves_its_share_to_others() -> None:
+    some = Processes(2, source(4))
+    await some.ask(0, 4)
+    await some.second()
+    await some.ask(1, 4)
+    dead = some.shared.pop(0)
+    for _ in range(7):
+        await some.second()
+    assert dead is not some.shared[0]
+    assert some.throttles[1].active == 4
+    await some.end()
+
+
+async def test_a_refusal_that_one_meets_holds_all_back() -> None:
+    some = Processes(2, source(8))
+    await some.ask(0, 1)
+    await some.ask(1, 1)
+    await some.second()
+    some.throttles[0].leave(some.time(), 429, 40.0)
+    await some.second()
+    with pytest.raises(SourceFailure) as refused:
+        await some.throttles[1].enter()
+    assert refused.value.after == pytest.approx(39.0)
+    assert some.conditions.sources["s"].allowed == 4
+    await some.end()
+
+
+async def test_a_registered_rate_is_that_of_all_processes_together() -> None:
+    some = Processes(2, source(4, rate=10.0))
+    await some.ask(0, 9)
+    await some.ask(1, 9)
+    for _ in range(3):
+        await some.second()
+    assert sum(each.rate for each in some.throttles) <= 10.0
+    await some.end()
+
+
+async def test_what_could_not_be_told_is_told_later() -> None:
+    some = Processes(1, source(8))
+    await some.ask(0, 1)
+    await some.second()
+    some.throttles[0].leave(some.time(), 503)
+    some.conditions.away = True
+    with pytest.raises(ConnectionError):
+        await some.second()
+    some.conditions.away = False
+    await some.second()
+    assert some.conditions.sources["s"].allowed == 4
+    await some.end()
