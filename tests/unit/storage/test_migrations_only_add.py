@@ -11,7 +11,7 @@ import sluice_storage
 
 MIGRATIONS = sorted((Path(sluice_storage.__file__).parent / "migrations").glob("*.sql"))
 # Before the first release there was no version before.
-UNRELEASED = {"0030.pulls-waited"}
+UNRELEASED = {"0030.pulls-waited", "0034a.pulls-mentions"}
 TAKES_AWAY = re.compile(
     r"\bDROP\s+(TABLE|COLUMN|SCHEMA|TYPE|VIEW)\b|\bRENAME\b|\bSET\s+NOT\s+NULL\b"
     r"|\bALTER\s+COLUMN\s+\w+\s+(SET\s+DATA\s+)?TYPE\b"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sluice_fhir.fhirpath_model import RESOURCE_TYPES
 
@@ -18,7 +19,10 @@ _LITERAL = re.compile(
 _ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
 # A member `reference` with a text: the quote ends its name, so it is not within another text, where quotes
 # are escaped. One whose own text has escapes is no literal reference.
-_MENTION = re.compile(rb'"reference"[ \t]*:[ \t]*"([^"\\]+)"')
+_MENTION = (
+    rb'"reference"[ \t]*:[ \t]*"%b([A-Z][A-Za-z]{1,63}/[A-Za-z0-9.-]{1,64})'
+    rb'(?:/_history/[A-Za-z0-9.-]{1,64})?"'
+)
 # Ids that the pattern allows and that every HTTP library takes for steps in a path.
 _DOTS = frozenset({".", ".."})
 
@@ -91,36 +95,23 @@ def parse_reference(text: str, expected: str | None = None) -> Reference:
     return Reference(base.rstrip("/") if base else None, kind, name, version)
 
 
-_local = re.compile(_LITERAL.pattern.encode()).fullmatch
-_TYPES = {type_.encode(): type_ for type_ in RESOURCE_TYPES}
-_DOT_BYTES = frozenset(dots.encode() for dots in _DOTS)
-
-mentions = _MENTION.findall
-"""Give the text of every member `reference` in a resource's JSON (bytes), contained resources included.
-
-Nothing is decoded: it costs some microseconds a resource.
-"""
-
-
-def local_references(texts: Iterable[bytes], base: str | None = None) -> set[tuple[str, str]]:
-    """Give type and id of every resource that is referred to as one of the same server.
+@lru_cache(maxsize=1024)
+def local_mentions(base: str | None = None) -> Callable[[bytes], list[bytes]]:
+    """Give what finds all that a resource's JSON refers to on its own server, as `Type/id`.
 
     Relative references count, and absolute ones at the server `base` (without a slash at its end), with any
-    version. What is contained, logical or conditional refers to no resource by its id.
-
-    Parameters
-    ----------
-    texts
-        As `mentions` gives them.
+    version, contained resources' included. What is contained, logical or conditional refers to no resource by
+    its id. Nothing is decoded: it costs some microseconds a resource.
     """
+    own = b"" if base is None else b"(?:%b/)?" % re.escape(base).encode()
+    return re.compile(_MENTION % own).findall
+
+
+def mentioned(keys: Iterable[bytes]) -> set[tuple[str, str]]:
+    """Give type and id of what `local_mentions` has found, as far as a resource can be called so."""
     found: set[tuple[str, str]] = set()
-    own = None if base is None else base.encode()
-    # By hand and on bytes, since there are about as many as resources: as `parse_reference` reads them.
-    for text in texts:
-        match = _local(text)
-        if match is None:
-            continue
-        at, kind, name = match.group("base", "type", "id")
-        if (at is None or at == own) and name not in _DOT_BYTES and (type_ := _TYPES.get(kind)) is not None:
-            found.add((type_, name.decode()))
+    for key in keys:
+        type_, _, name = key.decode().partition("/")
+        if type_ in RESOURCE_TYPES and name not in _DOTS:
+            found.add((type_, name))
     return found

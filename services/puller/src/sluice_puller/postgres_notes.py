@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from uuid import UUID
 
 import asyncpg
 
+from sluice_fhir.fhirpath_model import RESOURCE_TYPES
 from sluice_storage.resources.loader import Noted
 
 FIRST = 100
 """How many references that resolve nowhere are named."""
 
 _SECONDS = 1800.0
-_MENTIONS = """
-    INSERT INTO pulls.mentions (job, type, ids)
-    SELECT $1, m.type, array_agg(m.id) FROM unnest($2::text[], $3::text[]) AS m (type, id) GROUP BY m.type
-"""
-# In one order, so that two loads never wait for each other in a circle.
-_PATIENTS = """
+# It need not wait for the disk: the file's end comes later in the log, and does. Before it all is redone.
+_NOTE = """
+    WITH hasty AS (
+        SELECT set_config('synchronous_commit', 'off', true)
+    ), mentions AS (
+        INSERT INTO pulls.mentions (job, keys) SELECT $1, $2 FROM hasty WHERE length($2::bytea) > 0
+    )
     INSERT INTO pulls.patients (job, patient)
-    SELECT $1, p.patient FROM unnest($2::text[]) AS p (patient) ORDER BY p.patient ON CONFLICT DO NOTHING
+    SELECT $1, p.patient FROM unnest($3::text[]) AS p (patient) ORDER BY p.patient ON CONFLICT DO NOTHING
 """
 _KEPT = "INSERT INTO pulls.kept (job, type, firsts, lasts) VALUES ($1, $2, $3, $4)"
+_WANTED = """
+    CREATE TEMPORARY TABLE wanted ON COMMIT DROP AS
+    SELECT split_part(k.key, '/', 1) COLLATE "C" AS type, split_part(k.key, '/', 2) COLLATE "C" AS id
+    FROM (
+        SELECT DISTINCT unnest(string_to_array(convert_from(keys, 'UTF8'), E'\\n')) AS key
+        FROM pulls.mentions WHERE job = '{}'
+    ) AS k
+"""
 # One look at an index for each id, however large the store is.
 _UNRESOLVED = """
     INSERT INTO pulls.unresolved (job, type, total, ids)
     SELECT $1, $2, count(*), coalesce((array_agg(m.id ORDER BY m.id))[1:$3::int], '{}')
-    FROM (SELECT DISTINCT unnest(ids) AS id FROM pulls.mentions WHERE job = $1 AND type = $2) AS m
-    WHERE NOT coalesce((
+    FROM pg_temp.wanted AS m
+    WHERE m.type = $2 AND NOT coalesce((
         SELECT s.line IS NOT NULL FROM pulls.staged s
         WHERE s.job = $1 AND s.type = $2 AND s.id = m.id
         ORDER BY coalesce(s.source_updated, 'infinity') DESC, s.n DESC LIMIT 1
@@ -56,12 +67,8 @@ class Notes:
 
     async def note(self, noted: Noted) -> None:
         """See `Noting.note`."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            if noted.references:
-                types, ids = zip(*noted.references, strict=True)
-                await connection.execute(_MENTIONS, self._job, types, ids)
-            if noted.patients:
-                await connection.execute(_PATIENTS, self._job, list(noted.patients))
+        async with self._pool.acquire() as connection:
+            await connection.execute(_NOTE, self._job, b"\n".join(noted.references), list(noted.patients))
             for type_, places in noted.kept.items():
                 await connection.execute(_KEPT, self._job, type_, *ranges(places))
 
@@ -85,12 +92,11 @@ async def resolve(pool: asyncpg.Pool, job: str) -> int:
     What was looked up is forgotten; asked again, it gives the same.
     """
     async with pool.acquire() as connection, connection.transaction():
-        types = await connection.fetch(
-            "SELECT DISTINCT type FROM pulls.mentions WHERE job = $1 ORDER BY type", job, timeout=_SECONDS
-        )
+        await connection.execute(_WANTED.format(UUID(job)), timeout=_SECONDS)
+        rows = await connection.fetch("SELECT DISTINCT type FROM pg_temp.wanted", timeout=_SECONDS)
         left = FIRST
-        for row in types:
-            named = await connection.fetchval(_UNRESOLVED, job, row["type"], left, timeout=_SECONDS)
+        for type_ in sorted(RESOURCE_TYPES.intersection(row["type"] for row in rows)):
+            named = await connection.fetchval(_UNRESOLVED, job, type_, left, timeout=_SECONDS)
             left -= named or 0
         await connection.execute("DELETE FROM pulls.mentions WHERE job = $1", job, timeout=_SECONDS)
         found = await connection.fetchval(

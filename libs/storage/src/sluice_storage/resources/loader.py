@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from sluice_fhir.ndjson import MOST_BYTES, Line, Splitter
 from sluice_fhir.ndjson_resource import LineError, LineProblem, Resource, parse
-from sluice_fhir.references import local_references, mentions
+from sluice_fhir.references import local_mentions
 from sluice_storage.resources.writer import Incoming, Key, Writer, Written
 
 CHUNK_BYTES = 4 * 1024 * 1024
@@ -29,6 +29,7 @@ _CHUNK_ROWS = 4000
 _AT_ONCE = 2
 _READ_BYTES = 256 * 1024
 _MOST_ISSUES = 10_000
+_NOTED_AT_ONCE = 20_000
 
 
 class LineIssue(Struct, frozen=True, gc=False):
@@ -63,16 +64,29 @@ class Outcome(Struct):
             self.issues.append(issue)
 
 
-class Noted(Struct, frozen=True):
-    """What is to be known of a chunk that was written.
+class Noted(Struct):
+    """What is to be known of what was written.
 
-    `references` are types and ids of what its resources refer to on the same server, `patients` those in
-    whose compartments they are, `kept` the places, by type, of resources that were there as they are.
+    `references` are what its resources refer to on the same server, as `Type/id`, `patients` those in whose
+    compartments they are, `kept` the places, by type, of resources that were there as they are.
     """
 
-    references: set[Key]
-    patients: set[str]
-    kept: dict[str, list[int]]
+    references: set[bytes] = set()
+    patients: set[str] = set()
+    kept: dict[str, list[int]] = {}
+
+    def add(self, resources: Iterable[Resource], mentions: set[bytes], written: Written) -> None:
+        """Take note of a chunk."""
+        self.references |= mentions
+        self.patients.update([patient for resource in resources for patient in resource.patients])
+        for type_, places in written.kept.items():
+            self.kept.setdefault(type_, []).extend(places)
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to keep it."""
+        kept = sum(map(len, self.kept.values()))
+        return len(self.references) + len(self.patients) + kept >= _NOTED_AT_ONCE
 
 
 class Noting(Protocol):
@@ -132,6 +146,7 @@ class Loader:
         self._noting = noting
         self._writer = writer or Writer(pool, job=job, source=source, now=now)
         self._base = None if base is None else base.rstrip("/")
+        self._mentions = local_mentions(self._base)
         self._line_bytes = line_bytes
 
     async def load(self, pieces: AsyncIterable[bytes], name: str, *, expect: str | None = None) -> Outcome:
@@ -150,7 +165,8 @@ class Loader:
         held: list[Resource] = []
         size = 0
         mentioned: set[bytes] = set()
-        async with _Pipeline(self._writer, outcome, self._note) as pipeline:
+        notes = _Notes(self._noting)
+        async with _Pipeline(self._writer, outcome, notes) as pipeline:
             async for lines, length in _lines(pieces, self._line_bytes):
                 held += self._parsed(lines, name, expect, outcome, mentioned)
                 size += length
@@ -158,6 +174,7 @@ class Loader:
                     await pipeline.write(held[:_CHUNK_ROWS], mentioned)
                     held, size, mentioned = held[_CHUNK_ROWS:], 0, set()
             await pipeline.write(held, mentioned)
+        await notes.keep()
         return outcome
 
     async def load_file(
@@ -189,7 +206,7 @@ class Loader:
             try:
                 found.append(parse(line.text, base=self._base, expect=expect))
                 if self._noting is not None:
-                    mentioned.update(mentions(line.text))
+                    mentioned.update(self._mentions(line.text))
             except LineError as error:
                 outcome.report(LineIssue(name, line.number, error.problem))
         outcome.read += len(lines)
@@ -198,11 +215,26 @@ class Loader:
             outcome.types[type_] = outcome.types.get(type_, 0) + count
         return found
 
-    async def _note(self, resources: list[Resource], mentioned: set[bytes], written: Written) -> None:
+
+class _Notes:
+    """Gathers what is noted of some chunks and has it kept together."""
+
+    def __init__(self, noting: Noting | None) -> None:
+        self._noting = noting
+        self._noted = Noted()
+
+    async def add(self, resources: Iterable[Resource], mentions: set[bytes], written: Written) -> None:
+        """Take note of a chunk that was written."""
         if self._noting is not None:
-            patients = {patient for resource in resources for patient in resource.patients}
-            references = local_references(mentioned, self._base)
-            await self._noting.note(Noted(references, patients, written.kept))
+            self._noted.add(resources, mentions, written)
+            if self._noted.full:
+                await self.keep()
+
+    async def keep(self) -> None:
+        """Have everything kept that was noted since."""
+        noted, self._noted = self._noted, Noted()
+        if self._noting is not None and (noted.references or noted.patients or noted.kept):
+            await self._noting.note(noted)
 
 
 class _Pipeline:
@@ -212,10 +244,10 @@ class _Pipeline:
         self,
         writer: ResourceWriter,
         outcome: Outcome,
-        note: Callable[[list[Resource], set[bytes], Written], Awaitable[None]],
+        notes: _Notes,
     ) -> None:
         self._writer = writer
-        self._note = note
+        self._notes = notes
         self._outcome = outcome
         self._under_way: dict[asyncio.Task[None], set[Key]] = {}
 
@@ -257,7 +289,7 @@ class _Pipeline:
         self._outcome.updated += written.updated
         self._outcome.unchanged += written.unchanged
         self._outcome.stale += written.stale
-        await self._note(resources, mentioned, written)
+        await self._notes.add(resources, mentioned, written)
 
 
 async def _lines(pieces: AsyncIterable[bytes], line_bytes: int) -> AsyncGenerator[tuple[list[Line], int]]:

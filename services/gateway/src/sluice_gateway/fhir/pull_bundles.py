@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
-from sluice_fhir.references import local_references, mentions
+from sluice_fhir.references import local_mentions, mentioned
 from sluice_gateway.fhir.outcomes import refused
 from sluice_gateway.fhir.pull_store import PullStore
 from sluice_storage.resources.brought import Scope
@@ -68,7 +68,7 @@ class _Bundle:
 
     def __init__(self, base: str, source: str | None = None) -> None:
         self._base = base.encode()
-        self._source = source
+        self._mentions = local_mentions(source)
         self.count = self.size = 0
         self._held: set[Key] = set()
         self._mentioned: set[bytes] = set()
@@ -87,14 +87,14 @@ class _Bundle:
             )
             if follow:
                 self._held.add((named.type, named.id))
-                self._mentioned.update(mentions(line))
+                self._mentioned.update(self._mentions(line))
         written = b"".join(entries)
         self.size += len(written)
         return written
 
     def wanted(self) -> set[Key]:
         """Give what is referred to and not in the Bundle; it is taken to be in it from then on."""
-        found = local_references(self._mentioned, self._source) - self._held
+        found = mentioned(self._mentioned) - self._held
         self._held |= found
         self._mentioned = set()
         return found
