@@ -45,6 +45,15 @@ class Tail(Protocol):
             The log cannot be reached now; poll again.
         """
 
+    async def first(self, partition: int) -> int:
+        """Give the offset of the oldest record of a partition that is kept, or of the first to come.
+
+        Raises
+        ------
+        Unavailable
+            The log cannot be reached now.
+        """
+
     def stretch(self, partition: int, first: int, end: int) -> AsyncIterator[Sequence[Record]]:
         """Give a partition's records from the offset `first` up to before `end`, as far as they are kept.
 
@@ -108,6 +117,19 @@ class KafkaTail:
             raise Unavailable("kafka") from error
         return [record for records in found.values() for record in records]
 
+    async def first(self, partition: int) -> int:
+        """See `Tail.first`."""
+        consumer = await self._begun()
+        place = TopicPartition(self._topic, partition)
+        try:
+            found: int = (await consumer.beginning_offsets([place]))[place]
+        except FAULTS as error:
+            raise Unavailable("kafka") from error
+        else:
+            return found
+        finally:
+            await closed(consumer.stop(), _STOP_SECONDS)
+
     async def stretch(self, partition: int, first: int, end: int) -> AsyncIterator[Sequence[Record]]:
         """See `Tail.stretch`."""
         consumer = await self._begun()
@@ -166,6 +188,12 @@ class MemoryTail:
             found += log[at:]
             self._next[number] = len(log)
         return found
+
+    async def first(self, partition: int) -> int:
+        """See `Tail.first`."""
+        self._broker.require()
+        log = self._broker.log(Partition(self._topic, partition))
+        return log[0].offset if log else 0
 
     async def stretch(self, partition: int, first: int, end: int) -> AsyncIterator[Sequence[Record]]:
         """See `Tail.stretch`."""

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+
+@cache
+def within(statement: str, schema: str) -> str:
+    """Give a statement about the tables in another schema."""
+    return statement.replace("status.", f"{schema}.")
+
+
 POSITIONS = """
 WITH added AS (
     INSERT INTO status.offsets (topic, partition, next_offset)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import fields
+from functools import partial
 
 import asyncpg
 
@@ -50,16 +51,19 @@ class PostgresLedger:
     ----------
     pool
         Connections of a role that is a member of `sluice_owner_status`.
+    schema
+        Where the tables are.
     """
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, schema: str = "status") -> None:
         self._pool = pool
+        self._sql = partial(sql.within, schema=schema)
         self._writer: asyncpg.pool.PoolConnectionProxy | None = None
 
     async def positions(self, topic: str, partitions: Collection[int]) -> dict[int, int]:
         """See `Ledger.positions`."""
         with _translated():
-            rows = await self._pool.fetch(sql.POSITIONS, topic, sorted(partitions))
+            rows = await self._pool.fetch(self._sql(sql.POSITIONS), topic, sorted(partitions))
         return {row["partition"]: row["next_offset"] for row in rows}
 
     def transaction(
@@ -75,7 +79,7 @@ class PostgresLedger:
                 # The fence comes first: its row locks make a second writer wait, then find other offsets.
                 places = sorted(ahead)
                 moved = await connection.fetch(
-                    sql.ADVANCE,
+                    self._sql(sql.ADVANCE),
                     [topic for topic, _ in places],
                     [partition for _, partition in places],
                     [expected[place] for place in places],
@@ -83,7 +87,7 @@ class PostgresLedger:
                 )
                 if len(moved) != len(places):
                     raise Fenced
-                yield PostgresTransaction(connection)
+                yield PostgresTransaction(connection, self._sql)
 
     async def close(self) -> None:
         """Close the connection that is kept for transactions."""
@@ -119,28 +123,29 @@ class PostgresLedger:
     async def outbox(self, partitions: Collection[int], limit: int) -> list[Announced]:
         """See `Ledger.outbox`."""
         with _translated():
-            rows = await self._pool.fetch(sql.OUTBOX, sorted(partitions), limit)
+            rows = await self._pool.fetch(self._sql(sql.OUTBOX), sorted(partitions), limit)
         return [Announced(*row) for row in rows]
 
     async def published(self, announced: Sequence[Announced]) -> None:
         """See `Ledger.published`."""
         ended = [it.job for it in announced if it.type == "JobFinished"]
         with _translated():
-            await self._pool.execute(sql.PUBLISHED, [it.seq for it in announced], ended)
+            await self._pool.execute(self._sql(sql.PUBLISHED), [it.seq for it in announced], ended)
 
 
 class PostgresTransaction:
     """See `Transaction`."""
 
-    def __init__(self, connection: asyncpg.pool.PoolConnectionProxy) -> None:
+    def __init__(self, connection: asyncpg.pool.PoolConnectionProxy, within: Callable[[str], str]) -> None:
         self._connection = connection
+        self._sql = within
 
     async def lock(self, jobs: Collection[str]) -> dict[str, Job]:
         """See `Transaction.lock`."""
         wanted = sorted(jobs)
-        rows = await self._connection.fetch(sql.LOCK, wanted)
+        rows = await self._connection.fetch(self._sql(sql.LOCK), wanted)
         while len(rows) < len(wanted):
-            rows = await self._connection.fetch(sql.LOCK, wanted)
+            rows = await self._connection.fetch(self._sql(sql.LOCK), wanted)
         return {row["job"]: Job(*row) for row in rows}
 
     async def lift(self, batch: Batch) -> dict[str, Tally]:
@@ -150,23 +155,24 @@ class PostgresTransaction:
             return {}
         # COPY takes a row in a tenth of the time that arrays as arguments take to be encoded.
         await self._connection.copy_records_to_table("told", records=rows, columns=COLUMNS)
-        changed = await self._connection.fetch(sql.LIFT, list(batch.jobs))
+        changed = await self._connection.fetch(self._sql(sql.LIFT), list(batch.jobs))
         return {row["job"]: Tally(*row[1:]) for row in changed}
 
     async def endings(self, jobs: Mapping[str, int]) -> dict[str, Ending]:
         """See `Transaction.endings`."""
-        rows = await self._connection.fetch(sql.ENDINGS, list(jobs), list(jobs.values()))
+        rows = await self._connection.fetch(self._sql(sql.ENDINGS), list(jobs), list(jobs.values()))
         return {row["job"]: Ending(row["ended"], row["at"]) for row in rows}
 
     async def save(self, jobs: Sequence[Job]) -> None:
         """See `Transaction.save`."""
         names = [field.name for field in fields(Job)]
-        await self._connection.execute(sql.SAVE, *([getattr(job, name) for job in jobs] for name in names))
+        columns = ([getattr(job, name) for job in jobs] for name in names)
+        await self._connection.execute(self._sql(sql.SAVE), *columns)
 
     async def announce(self, announcements: Sequence[Announcement]) -> None:
         """See `Transaction.announce`."""
         await self._connection.execute(
-            sql.ANNOUNCE,
+            self._sql(sql.ANNOUNCE),
             [it.partition for it in announcements],
             [it.job for it in announcements],
             [it.type for it in announcements],
@@ -178,11 +184,11 @@ class PostgresTransaction:
     async def bury(self, dead: Sequence[Dead]) -> None:
         """See `Transaction.bury`."""
         await self._connection.execute(
-            sql.BURY,
+            self._sql(sql.BURY),
             [it.topic for it in dead],
             [it.partition for it in dead],
             [it.offset for it in dead],
             [it.reason for it in dead],
             [it.sha256 for it in dead],
         )
-        await self._connection.execute(sql.FORGET, MOST_DEAD)
+        await self._connection.execute(self._sql(sql.FORGET), MOST_DEAD)
