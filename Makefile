@@ -13,7 +13,7 @@ export UV_SYSTEM_CERTS ?= 1
 
 ARGS ?=
 
-.PHONY: help install demo up secrets compose-check nightly test test-pulls lint format schemas bench fuzz synthea lock lock-java clean
+.PHONY: help install demo up secrets compose-check nightly test test-pulls lint format schemas bench fuzz screenshots synthea lock lock-java clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ demo: install ## import from a demo source, and export, end to end; KEEP=1 leave
 
 up: install ## run Kafka, Postgres, every service and the demo source; Ctrl-C stops them
 	@$(BIN)/python -m sluice_stack.up up $(ARGS)
+
+screenshots: install ## take the README's pictures of the page anew; needs Chromium
+	SLUICE_SCREENSHOTS=1 $(BIN)/pytest tests/browser/test_screenshots.py
 
 synthea: install ## generate more synthetic patients (ARGS="--patients 200"); prints the folder
 	@$(BIN)/python -m sluice_stack.synthea $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright, expect
 
 from sluice_stack.stack import Stack
 
@@ -26,8 +27,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PHONE = {"width": 360, "height": 740}
-DESK = {"width": 1200, "height": 800}
+PHONE = ViewportSize(width=360, height=740)
+DESK = ViewportSize(width=1200, height=800)
 # What the page's policy stopped, and what went wrong in its scripts, is kept where a test finds it.
 _LISTEN = """
 window.stopped = [];
@@ -132,3 +133,16 @@ async def at_the_page(browser: Browser, stack: Stack, **context: Any) -> AsyncIt
         yield person
     finally:
         await made.close()
+
+
+async def submit(person: Person, addresses: list[str], project: str) -> str:
+    """Fill in the form and give the job's id."""
+    page = person.page
+    await person.open("/import")
+    await page.fill("#references", "\n".join(addresses))
+    await page.select_option("#project", "")
+    await page.fill("#name", project)
+    await page.fill("#tags", "first, trial")
+    await page.click("button:has-text('Start the import')")
+    await page.wait_for_url(re.compile("#/jobs/"))
+    return page.url.rpartition("/")[2]

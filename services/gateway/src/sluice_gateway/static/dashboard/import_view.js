@@ -45,21 +45,29 @@ export function importView({ query, go, signal }) {
     if (!project.value && !name.value.trim()) return refuse("The new project has no name.", "Give it one.", name);
     button.disabled = true;
     try {
-      const place = project.value
-        || (await call("/v2/projects", { method: "POST", body: { name: name.value.trim() } })).id;
+      const place = project.value || await made(name.value.trim());
       const labels = tags.value.split(",").map((tag) => tag.trim()).filter(Boolean);
-      const made = await submit({
+      const job = await submit({
         items: found.map((address) => ({ fhir_document_reference: address, project: place })),
         conflict_resolution: conflict.value,
         ...(labels.length ? { tags: labels } : {}),
       });
       tell(`${things(found.length, "document")} submitted.`, { seen: false });
-      go(`/jobs/${made.id}`);
+      go(`/jobs/${job.id}`);
     } catch (error) {
       button.disabled = false;
       fill(wrong, problem(plain(error)));
       wrong.scrollIntoView({ block: "nearest" });
     }
+  }
+
+  // It is there from then on, also if the import is refused.
+  async function made(title) {
+    const one = await call("/v2/projects", { method: "POST", body: { name: title } });
+    project.append(h("option", { value: one.id }, one.name));
+    project.value = one.id;
+    project.dispatchEvent(new Event("change"));
+    return one.id;
   }
 
   function refuse(message, advice, field) {

@@ -17,6 +17,7 @@ export function itemsPart(signal) {
   let most = PAGE;
   let waiting = null;
   let running = false;
+  let stale = false;
   const list = h("ul", { class: "items" }, skeleton(4));
   const more = h("div", { class: "pages" });
   const tabs = h("div", { class: "tabs", role: "group", "aria-label": "Which items" });
@@ -38,6 +39,7 @@ export function itemsPart(signal) {
 
   async function load() {
     running = true;
+    stale = false;
     try {
       const found = await items(job, { state, limit: Math.min(most, 100), offset: 0 }, signal);
       while (found.items.length < Math.min(most, found.total)) {
@@ -50,7 +52,18 @@ export function itemsPart(signal) {
       if (error.name !== "AbortError") fill(list, h("li", null, problem(error, load)));
     }
     running = false;
+    if (stale) later(700);
   }
+
+  function later(milliseconds) {
+    stale = true;
+    if (running) return;
+    waiting ??= setTimeout(() => {
+      waiting = null;
+      load();
+    }, milliseconds);
+  }
+  signal.addEventListener("abort", () => clearTimeout(waiting));
 
   function show(found) {
     const text = state ? "Nothing failed." : "The items are listed here once the job is planned.";
@@ -67,10 +80,7 @@ export function itemsPart(signal) {
     changed(now) {
       job = now;
       choose();
-      if (running) return;
-      clearTimeout(waiting);
-      waiting = setTimeout(load, list.querySelector(".skeleton") ? 0 : 700);
-      signal.addEventListener("abort", () => clearTimeout(waiting), { once: true });
+      later(list.querySelector(".skeleton") ? 0 : 700);
     },
   };
 }

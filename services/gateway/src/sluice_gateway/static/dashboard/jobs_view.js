@@ -2,6 +2,7 @@
 
 import { jobs, watchAll } from "./jobs_api.js";
 import { badge, bar } from "./job_parts.js";
+import { settings } from "./session.js";
 import { curl, sluice, terminal } from "./commands.js";
 import { empty, fill, h, problem, skeleton } from "./dom.js";
 import { kindOf, moment, short, since, summary, things } from "./words.js";
@@ -110,7 +111,7 @@ function row(job) {
     badge(job),
     h("div", { class: "what" },
       h("a", { href: `#/jobs/${job.id}` }, kindOf(job.kind)),
-      h("span", { class: "soft id" }, short(job.id))),
+      h("span", { class: "soft id" }, short(job.id), job.client === settings().client_id ? "" : ` · ${job.client}`)),
     h("div", { class: "how" }, bar(job), h("span", { class: "soft" }, summary(job))),
     h("time", { class: "soft when", datetime: job.submitted_on, title: moment(job.submitted_on) },
       since(job.submitted_on)));

@@ -6,14 +6,15 @@ const KINDS = {
   "bulk-export": "Export",
 };
 
-const whole = new Intl.NumberFormat("en");
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const clock = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 
 export const kindOf = (kind) => KINDS[kind] ?? kind ?? "Job";
 export const number = (value) => whole.format(value);
 export const things = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
-export const short = (id) => id.slice(-8);
+// An id begins with its time, so that its beginning tells jobs of one day apart and is what is searched by.
+export const short = (id) => id.slice(0, 13);
 
 export function moment(text) {
   return text ? clock.format(new Date(text)) : "";
