@@ -45,7 +45,7 @@ async def test_the_pictures_are_taken(stack: Stack) -> None:
                 good = [f"{source}/bench-{first + number:06}" for number in range(count)]
                 failed = await submit(person, [*bad, *good], project)
                 await expect(page.locator(".timeline li")).to_have_count(3)
-                await expect(page.locator(".timeline li").nth(2)).to_contain_text("Ended", timeout=30_000)
+                await expect(page.locator(".timeline li").nth(2)).to_contain_text("Ended")
             await person.settled()
             await expect(page.locator(".items li").first).to_be_visible()
             await taken(person, "job")

@@ -27,6 +27,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# Machines are shared: what comes at all may take its time.
+expect.set_options(timeout=30_000)
 PHONE = ViewportSize(width=360, height=740)
 DESK = ViewportSize(width=1200, height=800)
 # What the page's policy stopped, and what went wrong in its scripts, is kept where a test finds it.
@@ -69,7 +71,7 @@ class Person:
     async def settled(self) -> None:
         """Wait until the view has what it shows."""
         await expect(self.page.locator("h1")).to_be_visible()
-        await expect(self.page.locator(".skeleton")).to_have_count(0, timeout=30_000)
+        await expect(self.page.locator(".skeleton")).to_have_count(0)
 
     async def sign_in(self, name: str) -> None:
         secrets = self.stack.layout.home.secrets()
