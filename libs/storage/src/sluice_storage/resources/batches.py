@@ -29,6 +29,10 @@ class ConflictError(Exception):
     """Somebody else has written what this batch was to write, or given the batch up: begin a new one."""
 
 
+class WithdrawnError(Exception):
+    """What the job stores has been taken back: it stores nothing any more."""
+
+
 CONFLICTS = (
     ConflictError,
     asyncpg.UniqueViolationError,
@@ -53,6 +57,8 @@ async def batch(
     ------
     ConflictError
         The batch was given up by others before its data were begun: they took this process for dead.
+    WithdrawnError
+        The job is withdrawn.
     """
     row = await connection.fetchrow("SELECT * FROM fhir.open_batch($1, $2, $3, $4)", rows, job, source, now)
     if row is None:
@@ -60,14 +66,17 @@ async def batch(
     opened = Batch(row["batch"], row["first_seq"], row["time"])
     try:
         async with connection.transaction():
-            held = await connection.fetchval(
+            held = await connection.fetchrow(
                 """
-                SELECT true FROM fhir.batches
-                WHERE batch = $1 AND committed_at IS NULL AND abandoned_at IS NULL FOR UPDATE
+                SELECT b.committed_at IS NULL AND b.abandoned_at IS NULL AS open,
+                    EXISTS (SELECT FROM fhir.withdrawn w WHERE w.job = b.job) AS withdrawn
+                FROM fhir.batches b WHERE b.batch = $1 FOR UPDATE OF b
                 """,
                 opened.number,
             )
-            if not held:
+            if held is not None and held["withdrawn"]:
+                raise WithdrawnError
+            if held is None or not held["open"]:
                 raise ConflictError
             yield opened
             await connection.execute(

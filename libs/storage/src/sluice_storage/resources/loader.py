@@ -118,6 +118,8 @@ class Loader:
         Connections of a role that owns the schema `fhir`; a loader uses up to two at a time.
     job, source
         What is noted with each batch: the job that brings it, the source it comes from.
+    claims
+        See `Writer`.
     base
         The address of the server the data come from: absolute references to it count as references to what
         is loaded.
@@ -137,6 +139,7 @@ class Loader:
         *,
         job: str | None = None,
         source: str | None = None,
+        claims: bool = False,
         base: str | None = None,
         line_bytes: int = MOST_BYTES,
         writer: ResourceWriter | None = None,
@@ -144,7 +147,7 @@ class Loader:
         now: Callable[[], datetime] | None = None,
     ) -> None:
         self._noting = noting
-        self._writer = writer or Writer(pool, job=job, source=source, now=now)
+        self._writer = writer or Writer(pool, job=job, source=source, claims=claims, now=now)
         self._base = None if base is None else base.rstrip("/")
         self._mentions = local_mentions(self._base)
         self._line_bytes = line_bytes

@@ -105,6 +105,9 @@ class Writer:
         Connections of a role that owns the schema `fhir`.
     job, source
         What is noted with each batch: the job that brings it, the source it comes from.
+    claims
+        Store what is there already too, as a version of the job's own, unless the job has stored it: then it
+        stays when what another job stored is withdrawn.
     now
         Gives the time, if the server's clock is not to.
     """
@@ -115,10 +118,12 @@ class Writer:
         *,
         job: str | None = None,
         source: str | None = None,
+        claims: bool = False,
         now: Callable[[], datetime] | None = None,
     ) -> None:
         self._pool = pool
         self._job = job
+        self._claims = claims
         self._source = source
         self._now = now
         self._known: set[str] = set()
@@ -167,7 +172,12 @@ class Writer:
     async def _write(self, connection: Connection, by_type: ByType) -> Written:
         written = Written()
         plans = {
-            type_: decide(resources, await heads_of(connection, type_, list(resources)), written)
+            type_: decide(
+                resources,
+                await heads_of(connection, type_, list(resources), jobs=self._claims),
+                written,
+                self._job if self._claims else None,
+            )
             for type_, resources in by_type.items()
         }
         rows = sum(len(plan.rows) for plan in plans.values())
@@ -257,8 +267,13 @@ def _older(one: datetime | None, other: datetime | None) -> bool:
     return one is not None and other is not None and one < other
 
 
-def decide(resources: dict[str, Incoming], heads: dict[str, Head], written: Written) -> _Plan:
-    """Decide what is to be written of resources of one type, by their current versions, and count it."""
+def decide(
+    resources: dict[str, Incoming], heads: dict[str, Head], written: Written, claimant: str | None = None
+) -> _Plan:
+    """Decide what is to be written of resources of one type, by their current versions, and count it.
+
+    `claimant` is the job that has a version of its own of everything.
+    """
     plan = _Plan([], [])
     for id_, resource in resources.items():
         head = heads.get(id_)
@@ -267,7 +282,7 @@ def decide(resources: dict[str, Incoming], heads: dict[str, Head], written: Writ
             plan.rows.append((resource, head))
         elif _older(resource.source_updated, head.source_updated):
             written.stale += 1
-        elif head.digest != resource.digest:
+        elif head.digest != resource.digest or (claimant is not None and head.job != claimant):
             written.updated += 1
             plan.rows.append((resource, head))
         else:

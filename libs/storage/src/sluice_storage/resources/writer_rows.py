@@ -30,7 +30,10 @@ _TALLY_MORE = f"""
 
 
 class Head(Struct, frozen=True, gc=False):
-    """The current version of a resource; `size` is the length of its body in bytes."""
+    """The current version of a resource; `size` is the length of its body in bytes.
+
+    `job` is the job that stored it, if that was asked for.
+    """
 
     seq: int
     version: int
@@ -38,6 +41,7 @@ class Head(Struct, frozen=True, gc=False):
     source_updated: datetime | None
     deleted: bool
     size: int
+    job: str | None = None
 
 
 class Row(Struct, frozen=True, gc=False):
@@ -52,12 +56,15 @@ class Row(Struct, frozen=True, gc=False):
     head: Head | None
 
 
-async def heads_of(connection: Connection, type_: str, ids: Sequence[str]) -> dict[str, Head]:
-    """Give the current versions of those of the resources that there are, or were."""
+async def heads_of(
+    connection: Connection, type_: str, ids: Sequence[str], *, jobs: bool = False
+) -> dict[str, Head]:
+    """Give the current versions of those of the resources that there are, or were; with `jobs`, whose."""
+    job = "(SELECT b.job::text FROM fhir.batches b WHERE b.batch = r.batch)" if jobs else "NULL"
     rows = await connection.fetch(
         f"""
-        SELECT id, seq, version, digest, source_updated, deleted, size FROM {table_of(type_)}
-        WHERE id = ANY($1::text[]) AND superseded_by IS NULL
+        SELECT r.id, r.seq, r.version, r.digest, r.source_updated, r.deleted, r.size, {job}
+        FROM {table_of(type_)} r WHERE r.id = ANY($1::text[]) AND r.superseded_by IS NULL
         """,  # noqa: S608
         ids,
     )
