@@ -48,6 +48,7 @@ from sluice_streaming.tail import MemoryTail
 from support.dead_letters_memory import no_dead_letters
 from support.exports_memory import MemoryBulk
 from support.pulls_memory import MemoryBrought, MemoryPulls
+from support.submissions_memory import MemorySubmissions
 from support.tokens import AUDIENCE, LocalAuthority
 
 SECRET = "5e" * 32
@@ -230,6 +231,7 @@ class Site:
     jobs: MemoryJobs
     all_jobs: MemoryAllJobs
     pulls: MemoryPulls
+    submissions: MemorySubmissions
     catalogue: MemoryCatalogue
     bulk: MemoryBulk
     ends: dict[str, float]
@@ -287,6 +289,7 @@ async def memory_gateway(
     async def known_ends(_jobs: Collection[str]) -> Mapping[str, float]:
         return ends
 
+    submissions = MemorySubmissions()
     root, folder = Destination(PROJECT, ROOT), Destination(PROJECT, FOLDER)
     catalogue.projects.writable["ann"] = {PROJECT: root, ROOT: root, FOLDER: folder}
     commands = Commands(broker.producer(), patience=0.5)
@@ -302,6 +305,7 @@ async def memory_gateway(
         pulls=pulls,
         webhooks=cast("Any", None),
         brought=MemoryBrought(),
+        submissions=submissions,
         registry=MemoryRegistry(Source(id="one", name="One", base_url=BASE)),
         sources=cast("Any", None),
         conditions=cast("Any", None),
@@ -333,6 +337,7 @@ async def memory_gateway(
             jobs,
             all_jobs,
             pulls,
+            submissions,
             catalogue,
             bulk,
             ends,

@@ -40,6 +40,7 @@ from sluice_gateway.stores.keys import PostgresKeys
 from sluice_gateway.stores.pulls import PostgresPulls
 from sluice_gateway.stores.quotas import PostgresQuotas
 from sluice_gateway.stores.webhooks import PostgresWebhooks
+from sluice_gateway.stores.submissions import PostgresSubmissions
 from sluice_gateway.wiring import Gateway, Ports, assemble
 from sluice_storage.access.grants import Grants
 from sluice_storage.catalogue import Catalogue
@@ -184,6 +185,7 @@ async def real_gateway(
             pulls=PostgresPulls(pool),
             webhooks=PostgresWebhooks(pool),
             brought=Brought(pool),
+            submissions=PostgresSubmissions(pool),
             registry=SourceRegistry(pool, chosen.secret_bytes, loopback=True),
             sources=sources,
             conditions=ConditionStore(pool),

@@ -41,6 +41,12 @@ class ImportRequest(Struct, frozen=True, kw_only=True):
         The MeasureReport that the data are submitted with, as JSON: it is stored when they are.
     strict
         Store everything, in one step, or nothing.
+    base
+        What the files' relative references are relative to; None: the source's base URL.
+    claims
+        What is loaded may be taken back later: the job has a version of its own of everything it brings.
+    after
+        The job whose data these take the place of: nothing is asked for before that is taken back.
     """
 
     source: str
@@ -48,3 +54,6 @@ class ImportRequest(Struct, frozen=True, kw_only=True):
     export_type: ExportType = ExportType.DYNAMIC
     report: str | None = None
     strict: bool = False
+    base: str | None = None
+    claims: bool = False
+    after: str | None = None

@@ -39,6 +39,7 @@ from sluice_gateway.stores.keys import PostgresKeys
 from sluice_gateway.stores.pulls import PostgresPulls
 from sluice_gateway.stores.quotas import PostgresQuotas
 from sluice_gateway.stores.webhooks import PostgresWebhooks
+from sluice_gateway.stores.submissions import PostgresSubmissions
 from sluice_gateway.wiring import Gateway, Ports, assemble
 from sluice_security.authority import HttpAuthority
 from sluice_security.http import GuardedClient
@@ -129,6 +130,7 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
             pulls=PostgresPulls(pool),
             webhooks=PostgresWebhooks(pool),
             brought=Brought(pool),
+            submissions=PostgresSubmissions(pool),
             registry=SourceRegistry(pool, secret, loopback=settings.loopback_sources),
             conditions=ConditionStore(pool),
             sources=SourceStore(pool, secret, loopback=settings.loopback_sources),

@@ -19,6 +19,7 @@ from sluice_gateway.dead_letters import DeadLetters
 from sluice_gateway.downloads import Tickets
 from sluice_gateway.etas import Etas
 from sluice_gateway.fhir.bulk import Bulk, BulkPorts, assemble_bulk, export_key
+from sluice_gateway.fhir.bulk_submit import BulkSubmit
 from sluice_gateway.fhir.discovery import Discovery, SmartSource
 from sluice_gateway.fhir.measures import MeasurePorts, Measures
 from sluice_gateway.fhir.outcomes import BASE
@@ -29,6 +30,7 @@ from sluice_gateway.fhir.pulls import Pulls, pull_key
 from sluice_gateway.fhir.reading import Reading
 from sluice_gateway.fhir.searching import Searching
 from sluice_gateway.fhir.starting import Sight
+from sluice_gateway.fhir.submission_store import SubmissionStore
 from sluice_gateway.files import Files
 from sluice_gateway.forecasts import Forecasts
 from sluice_gateway.grants import GrantsApi
@@ -70,6 +72,7 @@ class Ports:
     pulls: PullStore
     webhooks: PostgresWebhooks
     brought: BroughtReader
+    submissions: SubmissionStore
     registry: SourceMatcher
     sources: SourceStore
     conditions: Conditions
@@ -103,6 +106,7 @@ class Gateway:
     watching: Watching
     pulls: Pulls
     webhooks: Webhooks
+    bulk_submit: BulkSubmit
     projects: Projects
     files: Files
     tickets: Tickets
@@ -187,6 +191,7 @@ def assemble(
             hrefs,
             now,
         ),
+        bulk_submit=_bulk_submit(settings, ports, quotas, hrefs, now=now, nonce=nonce),
         projects=Projects(ports.catalogue, hrefs),
         files=files,
         tickets=Tickets(Seal(settings.secret_bytes, "downloads"), hrefs, now),
@@ -252,6 +257,29 @@ def _pulls(
         hrefs=hrefs,
         etas=ports.etas,
         relative=settings.import_relative_location,
+        now=now,
+        nonce=nonce,
+    )
+
+
+def _bulk_submit(
+    settings: Settings,
+    ports: Ports,
+    quotas: Quotas,
+    hrefs: Hrefs,
+    *,
+    now: Callable[[], float],
+    nonce: Callable[[], int],
+) -> BulkSubmit:
+    return BulkSubmit(
+        ports.registry,
+        ports.submissions,
+        ports.pulls,
+        quotas,
+        ports.commands,
+        Pacing(settings.import_retry_after, settings.export_early_polls, monotonic=time.monotonic),
+        key=pull_key(settings.secret_bytes),
+        hrefs=hrefs,
         now=now,
         nonce=nonce,
     )

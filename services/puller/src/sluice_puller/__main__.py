@@ -24,12 +24,15 @@ from sluice_puller.postgres_files import PostgresFiles
 from sluice_puller.postgres_jobs import PostgresJobs, available
 from sluice_puller.postgres_notes import Notes
 from sluice_puller.postgres_staging import Staging
+from sluice_puller.postgres_removals import PostgresRemovals
 from sluice_puller.pulling import Pulling
+from sluice_puller.removing import Removing
 from sluice_puller.settings import Settings
 from sluice_puller.timing import Rounds
 from sluice_security.http import GuardedClient
 from sluice_storage.pool import open_pool
 from sluice_storage.resources.loader import Loader
+from sluice_storage.resources.withdrawing import Withdrawer
 from sluice_streaming.backend import Backend
 from sluice_streaming.service import Context, run
 from sluice_streaming.slots import idle
@@ -123,6 +126,12 @@ async def _work(
     )
     loading = Loading(PostgresFiles(rows), sources, contents, now)
     workers = _workers(settings, backend, pulling, loading)
+    removing = Removing(
+        PostgresRemovals(rows),
+        Withdrawer(resources).withdraw,
+        every=settings.pull_every,
+        now=now,
+    )
     try:
         await context.starting(producer.start())
         async with asyncio.TaskGroup() as group:
@@ -130,6 +139,7 @@ async def _work(
                 context.watch(worker.ready)
                 group.create_task(worker.run(context.stop))
             group.create_task(rounds.run(context.stop))
+            group.create_task(removing.run(context.stop))
     finally:
         await producer.stop()
 
@@ -158,7 +168,8 @@ def _loader(pool: asyncpg.Pool, line_bytes: int, wanted: Wanted, source: Source)
         pool,
         job=wanted.job,
         source=source.id,
-        base=source.base_url,
+        claims=wanted.claims,
+        base=wanted.base or source.base_url,
         line_bytes=line_bytes,
         writer=Staging(pool, wanted.job, wanted.item) if wanted.aside else None,
         noting=Notes(pool, wanted.job),

@@ -123,6 +123,9 @@ class Asking:
         request = job.request
         if source is None or request is None:
             raise SourceFailure(ItemError.SOURCE_UNKNOWN)
+        if request.after is not None and not await self._jobs.removed(request.after):
+            await self._jobs.wait(job.job, job.turn, self._after(self._patience.least))
+            return
         place = job.poll_url or (request.url if request.export_type is ExportType.STATIC else None)
         if place is None:
             accepted = await self._remote.kick_off(source, request.url)

@@ -53,15 +53,11 @@ class FileLoader(Protocol):
     async def delete(self, keys: list[Key]) -> int: ...  # noqa: D102
 
 
-MakeLoader = Callable[["Wanted", Source], FileLoader]
-"""Makes the loader of a file from a source."""
-
-
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A file that is wanted: as the manifest lists it, and whether it is protected as the export is.
 
-    What it holds is taken aside if the job is wanted whole.
+    What it holds is taken aside if the job is wanted whole. `base` and `claims` are as in the job's `ImportRequest`.
     """
 
     job: str
@@ -71,6 +67,12 @@ class Wanted:
     url: str
     needs_token: bool
     aside: bool
+    base: str | None = None
+    claims: bool = False
+
+
+MakeLoader = Callable[[Wanted, Source], FileLoader]
+"""Makes the loader of a file from a source."""
 
 
 @dataclass(frozen=True, slots=True)

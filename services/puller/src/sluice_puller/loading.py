@@ -19,6 +19,7 @@ from sluice_puller.pulling import fail_of, finish_of
 from sluice_puller.store import Files, Finished, Loaded, Settled, WaitingFile
 from sluice_security.failure import SourceFailure
 from sluice_storage.pool import TRANSIENT
+from sluice_storage.resources.batches import WithdrawnError
 from sluice_streaming.items import ItemReports, event, is_item
 from sluice_streaming.messages import Delivery, Message, Record
 from sluice_streaming.outcomes import Failure, Reject, Retry, Unavailable
@@ -144,6 +145,8 @@ class Loading:
             waiting.url,
             waiting.needs_token,
             waiting.strict,
+            waiting.base,
+            waiting.claims,
         )
         try:
             taken = await self._watched(command.job, self._contents.take(source, wanted))
@@ -153,6 +156,8 @@ class Loading:
             return await self._give_up(command, failure.code, failure.status)
         except TRANSIENT:
             raise Unavailable("postgres") from None
+        except WithdrawnError:
+            raise _StoppedError from None
         return _going(
             await self._files.settle(
                 command.job, command.item, taken.counts, self._now(), issues=taken.issues

@@ -46,14 +46,16 @@ class PostgresFiles:
                 return None
             settled = None if row["settled_at"] is None else await _settled(self._pool, job, item)
         request = row["request"]
-        source = None if request is None else msgspec.json.decode(request, type=ImportRequest).source
+        asked = None if request is None else msgspec.json.decode(request, type=ImportRequest)
         return WaitingFile(
-            source=source,
+            source=None if asked is None else asked.source,
             needs_token=row["needs_token"],
             kind=None if row["kind"] is None else PulledKind(row["kind"]),
             type=row["type"],
             url=row["url"],
             expected=row["expected"],
+            base=None if asked is None else asked.base,
+            claims=asked is not None and asked.claims,
             stopped=row["stopped"],
             strict=row["strict"],
             settled=settled,

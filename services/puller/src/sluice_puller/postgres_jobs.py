@@ -242,6 +242,13 @@ class PostgresJobs:
             )
         return [Due(row["job"], row["turn"]) for row in rows]
 
+    async def removed(self, job: str) -> bool:
+        """See `Jobs.removed`."""
+        with available():
+            return bool(
+                await self._pool.fetchval("SELECT removed_at IS NOT NULL FROM pulls.jobs WHERE job = $1", job)
+            )
+
 
 async def _insert(connection: Connection, job: str, first: int, files: Sequence[ListedFile]) -> None:
     await connection.execute(

@@ -164,6 +164,22 @@ class Jobs(Protocol):
     async def due(self, now: datetime, lease: timedelta, most: int) -> Sequence[Due]:
         """Claim jobs whose step is due: it is due again when the lease is over."""
 
+    async def removed(self, job: str) -> bool:
+        """Say whether what a job loaded has been taken back."""
+
+
+class Removals(Protocol):
+    """Jobs whose data are to be taken back. Every method raises `Unavailable` when the database is away."""
+
+    async def claim(self, now: datetime, lease: timedelta) -> str | None:
+        """Claim a job of which that is due, if there is one: it is due again when the lease is over."""
+
+    async def renew(self, job: str, until: datetime) -> None:
+        """Have it due later, if it still is."""
+
+    async def removed(self, job: str, at: datetime) -> None:
+        """Note that nothing of it is left."""
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -214,6 +230,8 @@ class WaitingFile:
         Whether it is protected as the export is.
     kind, type, url, expected
         As the manifest lists it.
+    base, claims
+        As the job's request says.
     stopped
         The job was cancelled or deleted.
     strict
@@ -228,6 +246,8 @@ class WaitingFile:
     type: str | None
     url: str | None
     expected: int | None
+    base: str | None
+    claims: bool
     stopped: bool
     strict: bool
     settled: Settled | None

@@ -30,6 +30,8 @@ _MEASURE = "http://hl7.org/fhir/OperationDefinition/Measure-"
 _OPERATIONS: dict[str, dict[str, str]] = {
     "": {
         "export": f"{BULK_DATA}/OperationDefinition/export",
+        "bulk-submit": f"{BULK_DATA}/OperationDefinition/bulk-submit",
+        "bulk-submit-status": f"{BULK_DATA}/OperationDefinition/bulk-submit-status",
         "import": "https://github.com/smart-on-fhir/bulk-import/blob/master/import-pnp.md",
     },
     "Patient": {"export": f"{BULK_DATA}/OperationDefinition/patient-export"},

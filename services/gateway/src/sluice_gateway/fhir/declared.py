@@ -8,6 +8,7 @@ from sluice_gateway.fhir import (
     routes_measures,
     routes_metadata,
     routes_read,
+    routes_submissions,
 )
 from sluice_gateway.routing import Route
 
@@ -16,6 +17,7 @@ FHIR_ROUTES: tuple[Route, ...] = (
     *routes_metadata.ROUTES,
     *routes_exports.ROUTES,
     *routes_imports.ROUTES,
+    *routes_submissions.ROUTES,
     *routes_measures.ROUTES,
     *routes_read.ROUTES,
 )

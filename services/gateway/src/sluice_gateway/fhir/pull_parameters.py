@@ -74,7 +74,7 @@ def read_import(body: bytes) -> Wanted:
         400: with an issue for everything that is wrong.
     """
     reading = _Reading()
-    for number, parameter in enumerate(_parameters(body)):
+    for number, parameter in enumerate(parameters_of(body)):
         _take(reading, number, parameter)
     url = _url(reading)
     export_type = _export_type(reading)
@@ -105,7 +105,14 @@ def joined_url(url: str, parameters: Mapping[str, Iterable[str]]) -> str:
     return url + mark + "&".join(more)
 
 
-def _parameters(body: bytes) -> list[Any]:
+def parameters_of(body: bytes) -> list[Any]:
+    """Give the parameters of a Parameters resource, whatever they are.
+
+    Raises
+    ------
+    Refusal
+        400: the body is none.
+    """
     try:
         found = msgspec.json.decode(body, type=_Body)
     except msgspec.ValidationError:

@@ -1,0 +1,225 @@
+"""What `$bulk-submit` and `$bulk-submit-status` are asked for (Bulk Data Access 4.0.0, ballot, "Submit").
+
+Everything that is wrong is told in one answer. Codes of earlier drafts (`complete`, `aborted`) are taken too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from sluice_gateway.fhir.outcomes import Issue, Refusal
+from sluice_gateway.fhir.pull_parameters import parameters_of
+from sluice_security.guard_urls import UrlRefusedError, parse_url
+
+MANIFEST, REPLACES, STATUS = "manifestUrl", "replacesManifestUrl", "submissionStatus"
+_BASE, _NAME, _SUBMITTER = "fhirBaseUrl", "submissionId", "submitter"
+# Accepted, and without an effect: a source's credentials are registered, and what metadata mean is agreed on
+# between others.
+_IDLE = {
+    "oauthMetadataUrl": "Files are asked for with the credentials that are registered for their source;"
+    " oauthMetadataUrl was not used.",
+    "metadata": "Metadata of the submission are not kept.",
+}
+_REFUSED = {
+    "fileRequestHeader": "Files are asked for with the credentials that are registered for their source.",
+    "fileEncryptionKey": "Encrypted files are not supported.",
+    "import": "There are no options of processing.",
+}
+_SYSTEMS = frozenset({"", "http://hl7.org/fhir/event-status"})
+_DRAFT = "http://hl7.org/fhir/uv/bulkdata/"
+_FORMATS = frozenset({"application/fhir+ndjson", "application/ndjson", "ndjson"})
+_LONGEST, _LONGEST_URL = 255, 8192
+_TEXTS = ("valueString", "valueUrl", "valueUri", "valueCode", "valueId")
+
+T = TypeVar("T")
+
+
+class SubmissionStatus(StrEnum):
+    """How a submission stands, as its submitter says."""
+
+    IN_PROGRESS = "in-progress"
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+
+
+_CODES = {
+    **{each.value: each for each in SubmissionStatus},
+    "complete": SubmissionStatus.COMPLETED,
+    "aborted": SubmissionStatus.STOPPED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Submitter:
+    """Which submission: the Identifier of who submits, and the `submissionId`."""
+
+    system: str
+    value: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittedManifest:
+    """A manifest, and what references in its files are relative to."""
+
+    url: str
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A request to `$bulk-submit`; `notes` are what the submitter should know of it."""
+
+    submitter: Submitter
+    status: SubmissionStatus
+    manifest: SubmittedManifest | None = None
+    replaces: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Reading:
+    given: dict[str, list[dict[str, Any]]]
+    issues: list[Issue] = field(default_factory=list)
+
+    def wrong(self, name: str, text: str, code: str = "value") -> None:
+        place = f"Parameters.parameter.where(name='{name}')"
+        self.issues.append(Issue(code=code, text=text, expression=(place,)))
+
+    def one(self, name: str, read: Callable[[dict[str, Any]], T | None], text: str) -> T | None:
+        """Read the one parameter of this name, None if there is none; `text` says what it must be."""
+        found = self.given.get(name, [])
+        if len(found) > 1:
+            self.wrong(name, f"{name} must be given once.", "invalid")
+        if not found:
+            return None
+        value = read(found[0])
+        if value is None:
+            self.wrong(name, f"{name} must be {text}.")
+        return value
+
+    def required(self, name: str, read: Callable[[dict[str, Any]], T | None], text: str) -> T | None:
+        if name not in self.given:
+            self.wrong(name, f"{name} is required.", "required")
+        return self.one(name, read, text)
+
+    def ended(self) -> None:
+        if self.issues:
+            raise Refusal(400, self.issues)
+
+
+def read_submission(body: bytes) -> Submitted:
+    """Read the body of `$bulk-submit`.
+
+    Raises
+    ------
+    Refusal
+        400: with an issue for everything that is wrong.
+    """
+    names = {MANIFEST, REPLACES, STATUS, _BASE, "outputFormat", *_IDLE, *_REFUSED}
+    reading, submitter = _begun(body, names)
+    for name, text in _REFUSED.items():
+        if name in reading.given:
+            reading.wrong(name, text, "not-supported")
+    status = reading.one(STATUS, _status, f"a code: {', '.join(SubmissionStatus)}")
+    url = reading.one(MANIFEST, _url, "an absolute http or https URL")
+    base = reading.one(_BASE, _url, "an absolute http or https URL")
+    replaces = reading.one(REPLACES, _url, "an absolute http or https URL")
+    _check_format(reading, "outputFormat")
+    if MANIFEST in reading.given and _BASE not in reading.given:
+        reading.wrong(_BASE, f"{_BASE} is required with {MANIFEST}.", "required")
+    if MANIFEST not in reading.given and STATUS not in reading.given:
+        reading.wrong(STATUS, f"{STATUS} or {MANIFEST} is required.", "required")
+    if url is not None and url == replaces:
+        reading.wrong(REPLACES, "A manifest cannot replace itself: give the new one an address of its own.")
+    reading.ended()
+    return Submitted(
+        submitter,
+        status or SubmissionStatus.IN_PROGRESS,
+        None if url is None or base is None else SubmittedManifest(url, base),
+        replaces,
+        tuple(text for name, text in _IDLE.items() if name in reading.given),
+    )
+
+
+def read_status_request(body: bytes) -> Submitter:
+    """Read the body of `$bulk-submit-status`.
+
+    Raises
+    ------
+    Refusal
+        400: with an issue for everything that is wrong.
+    """
+    reading, submitter = _begun(body, {"_outputFormat"})
+    _check_format(reading, "_outputFormat")
+    reading.ended()
+    return submitter
+
+
+def _begun(body: bytes, names: set[str]) -> tuple[_Reading, Submitter]:
+    known = names | {_SUBMITTER, _NAME}
+    reading = _Reading({})
+    for number, parameter in enumerate(parameters_of(body)):
+        name = parameter.get("name") if isinstance(parameter, dict) else None
+        if isinstance(name, str) and name in known:
+            reading.given.setdefault(name, []).append(parameter)
+            continue
+        # Its name is the client's own text, which is not repeated.
+        text = f"There is no such parameter; known are {', '.join(sorted(known))}."
+        place = (f"Parameters.parameter[{number}]",)
+        reading.issues.append(Issue(code="not-supported", text=text, expression=place))
+    who = reading.required(_SUBMITTER, _identifier, "an Identifier with a value")
+    name = reading.required(_NAME, _name, f"a text of at most {_LONGEST} characters")
+    system, value = who or ("", "")
+    return reading, Submitter(system, value, name or "")
+
+
+def _check_format(reading: _Reading, name: str) -> None:
+    given = reading.one(name, _text, "a text")
+    if given is not None and given.partition(";")[0].strip() not in _FORMATS:
+        reading.wrong(name, f"{name} must be application/fhir+ndjson.", "not-supported")
+
+
+def _text(parameter: dict[str, Any]) -> str | None:
+    """Give a value, whichever kind of text it comes as."""
+    held = [value for key, value in parameter.items() if key.startswith("value")]
+    found = held[0] if len(held) == 1 and any(key in parameter for key in _TEXTS) else None
+    return found if isinstance(found, str) and found.strip() and "\0" not in found else None
+
+
+def _name(parameter: dict[str, Any]) -> str | None:
+    text = _text(parameter)
+    return text if text is not None and len(text) <= _LONGEST else None
+
+
+def _url(parameter: dict[str, Any]) -> str | None:
+    text = _text(parameter)
+    if text is None or len(text) > _LONGEST_URL:
+        return None
+    try:
+        parse_url(text)
+    except UrlRefusedError:
+        return None
+    return text
+
+
+def _identifier(parameter: dict[str, Any]) -> tuple[str, str] | None:
+    held = parameter.get("valueIdentifier")
+    system = held.get("system", "") if isinstance(held, dict) else None
+    value = held.get("value") if isinstance(held, dict) else None
+    texts = (system, value)
+    if not all(isinstance(text, str) and len(text) <= _LONGEST and "\0" not in text for text in texts):
+        return None
+    return (str(system), str(value)) if value else None
+
+
+def _status(parameter: dict[str, Any]) -> SubmissionStatus | None:
+    held = parameter.get("valueCoding")
+    if not isinstance(held, dict):
+        return _CODES.get(_text(parameter) or "")
+    system, code = held.get("system", ""), held.get("code")
+    known = isinstance(system, str) and (system in _SYSTEMS or system.startswith(_DRAFT))
+    return _CODES.get(code) if known and isinstance(code, str) else None
