@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from aiohttp import web
 
 from sluice_contracts.commands import StartBulkImport
 from sluice_contracts.topics import JOBS_BULK_IMPORT
+from sluice_fhir.source_auth import BearerAuth
 from sluice_streaming.messages import Message
 from support.gateway_real import RealSite, real_gateway
 from support.pulling import PullSite, pull_site
@@ -84,7 +86,7 @@ async def test_a_stopped_submission_leaves_nothing_of_it_and_what_was_there_befo
         await provider.submitted(loaded)
         place = await provider.place()
         async with asyncio.timeout(30):
-            while "Patient/new" not in (held := await provider.stored()) or "Patient/gone" in held:
+            while "Patient/new" not in (held := await provider.stored()) or "Patient/gone" in held:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         # Somebody else stores a version meanwhile, which stays.
         since = provider.manifest("since", patient("later", "other"))
@@ -113,7 +115,7 @@ async def test_a_replaced_manifest_gives_way_to_its_successor(provider: Provider
         await provider.submitted(other)
         place = await provider.place()
         async with asyncio.timeout(30):
-            while len(await provider.stored()) < 3:
+            while len(await provider.stored()) < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         await provider.submitted(better, "completed", replaces=first)
         shown = await provider.ended(place)
@@ -214,22 +216,20 @@ async def test_the_alias_gives_addresses_below_itself(provider: Provider, pull: 
 
 
 async def test_files_are_asked_for_with_the_registered_sources_credentials(database: Database) -> None:
-    from sluice_fhir.source_auth import BearerAuth
-
-    async with pull_site(database, auth=BearerAuth(token="registered")) as pull:
-        async with real_gateway(database, producer=pull.broker.producer(), export_early_polls=1000) as site:
-            provider = Provider(site, pull)
-            url = provider.manifest("a", patient("1"))
-            body: dict[str, Any] = {
-                "requiresAccessToken": True,
-                "output": [{"url": f"{pull.source.http.base}/files/a.ndjson"}],
-            }
-            import json
-
-            pull.source.http.on("/fhir/manifests/a", json.dumps(body).encode())
-            async with pull.running():
-                await provider.submitted(url, "completed")
-                await provider.ended()
+    async with (
+        pull_site(database, auth=BearerAuth(token="registered")) as pull,
+        real_gateway(database, producer=pull.broker.producer(), export_early_polls=1000) as site,
+    ):
+        provider = Provider(site, pull)
+        url = provider.manifest("a", patient("1"))
+        body: dict[str, Any] = {
+            "requiresAccessToken": True,
+            "output": [{"url": f"{pull.source.http.base}/files/a.ndjson"}],
+        }
+        pull.source.http.on("/fhir/manifests/a", json.dumps(body).encode())
+        async with pull.running():
+            await provider.submitted(url, "completed")
+            await provider.ended()
     asked = [each for each in pull.source.http.asked if each.path.startswith("/fhir/")]
     assert {each.headers.get("Authorization") for each in asked} == {"Bearer registered"}
     assert len(asked) == 2

@@ -39,8 +39,8 @@ from sluice_gateway.stores.jobs import PostgresJobs
 from sluice_gateway.stores.keys import PostgresKeys
 from sluice_gateway.stores.pulls import PostgresPulls
 from sluice_gateway.stores.quotas import PostgresQuotas
-from sluice_gateway.stores.webhooks import PostgresWebhooks
 from sluice_gateway.stores.submissions import PostgresSubmissions
+from sluice_gateway.stores.webhooks import PostgresWebhooks
 from sluice_gateway.wiring import Gateway, Ports, assemble
 from sluice_storage.access.grants import Grants
 from sluice_storage.catalogue import Catalogue

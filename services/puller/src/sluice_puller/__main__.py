@@ -23,8 +23,8 @@ from sluice_puller.loading import Loading
 from sluice_puller.postgres_files import PostgresFiles
 from sluice_puller.postgres_jobs import PostgresJobs, available
 from sluice_puller.postgres_notes import Notes
-from sluice_puller.postgres_staging import Staging
 from sluice_puller.postgres_removals import PostgresRemovals
+from sluice_puller.postgres_staging import Staging
 from sluice_puller.pulling import Pulling
 from sluice_puller.removing import Removing
 from sluice_puller.settings import Settings

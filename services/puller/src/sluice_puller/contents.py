@@ -57,7 +57,8 @@ class FileLoader(Protocol):
 class Wanted:
     """A file that is wanted: as the manifest lists it, and whether it is protected as the export is.
 
-    What it holds is taken aside if the job is wanted whole. `base` and `claims` are as in the job's `ImportRequest`.
+    What it holds is taken aside if the job is wanted whole. `base` and `claims` are as in the job's
+    `ImportRequest`.
     """
 
     job: str
