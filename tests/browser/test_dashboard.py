@@ -1,5 +1,6 @@
 """The page for people, in a real Chromium on the whole stack."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Literal
 from urllib.parse import urlsplit
@@ -111,6 +112,33 @@ async def test_tokens_are_renewed_in_time_are_gone_after_signing_out_and_are_in_
         }
         answer = await person.context.request.post(f"{stack.layout.auth_url}/oauth/token", form=form)
         assert (await answer.json())["error"] == "invalid_grant"
+
+
+async def test_two_copies_of_a_tab_renew_their_token_once_each_in_turn_and_stay_signed_in(
+    browser: Browser, stack: Stack
+) -> None:
+    async with at_the_page(browser, stack) as person:
+        page = person.page
+        await person.sign_in("demo")
+        async with person.context.expect_page() as opened:
+            # A window that a page opens gets a copy of its session storage, as a duplicated tab does.
+            await page.evaluate("window.open('/#/jobs')")
+        copy = await opened.value
+        await expect(copy.locator("#nav")).to_contain_text("Jobs")
+        before = await copy.evaluate(KEPT)
+        renew = (
+            "Promise.all([1, 2, 3].map(async () => (await import(document.querySelector('script').src"
+            ".replace('main.js', 'session.js'))).token({ fresh: true })))"
+        )
+        for _ in range(3):
+            both = await asyncio.gather(page.evaluate(renew), copy.evaluate(renew))
+            # Whoever was second took what the first had got, or renewed that in its turn.
+            assert all(token for tokens in both for token in tokens)
+        assert (await copy.evaluate(KEPT))["family"] == before["family"]
+        for tab in (page, copy):
+            await tab.reload()
+            await expect(tab.locator("#nav")).to_contain_text("Jobs")
+            await expect(tab.locator("h1")).to_have_text("Jobs")
 
 
 async def test_whoever_does_not_consent_is_told_and_an_answer_nobody_asked_for_is_refused(

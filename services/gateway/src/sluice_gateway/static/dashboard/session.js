@@ -4,6 +4,7 @@
 const KEPT = "sluice-session";
 const PENDING = "sluice-signing-in";
 const EARLY_MS = 30_000;
+const NEWS_MS = 2_000;
 const news = new BroadcastChannel("sluice-session");
 
 let config = null;
@@ -92,7 +93,7 @@ export async function comeBack() {
     code_verifier: pending.verifier,
   });
   if (!answer.ok) return "Signing in took too long, or was tried twice. Please begin again.";
-  take(await answer.json(), random());
+  take(await answer.json(), random(), 0);
   return null;
 }
 
@@ -104,14 +105,16 @@ function exchange(form) {
   });
 }
 
-function take(answer, family) {
+function take(answer, family, renewed) {
   keep({
     family,
+    renewed,
     access: answer.access_token,
     refresh: answer.refresh_token,
     scope: answer.scope,
     expires: Date.now() + answer.expires_in * 1000,
   });
+  localStorage.setItem(`${KEPT}-${family}`, String(renewed));
   news.postMessage(tokens);
 }
 
@@ -121,19 +124,26 @@ export async function token({ fresh = false } = {}) {
   if (tokens && !fresh && tokens.expires - EARLY_MS > Date.now()) return before;
   if (!tokens) return null;
   return navigator.locks.request(`sluice-${tokens.family}`, async () => {
-    // Somebody may have renewed it while we waited for the lock.
-    await new Promise((resume) => setTimeout(resume, 0));
+    // A copy of this tab may have renewed it: what it got is on its way here.
+    for (let waited = 0; outdated() && waited < NEWS_MS; waited += 20) await new Promise((on) => setTimeout(on, 20));
+    if (outdated()) keep(null); // using an old token would end the session for the copy too
     if (!tokens || tokens.access !== before) return tokens?.access ?? null;
     const answer = await exchange({ grant_type: "refresh_token", refresh_token: tokens.refresh ?? "" });
     if (answer.status >= 500 || answer.status === 429) throw new Error("The sign-in server does not answer.");
-    if (answer.ok) take(await answer.json(), tokens.family);
+    if (answer.ok) take(await answer.json(), tokens.family, tokens.renewed + 1);
     else keep(null);
     return tokens?.access ?? null;
   });
 }
 
+// How often a family's tokens were renewed is all that is kept beyond the tab.
+function outdated() {
+  return tokens !== null && tokens.renewed < Number(localStorage.getItem(`${KEPT}-${tokens.family}`) ?? 0);
+}
+
 export async function signOut() {
   const refresh = tokens?.refresh;
+  if (tokens) localStorage.removeItem(`${KEPT}-${tokens.family}`);
   keep(null);
   if (!refresh) return;
   try {
