@@ -20,7 +20,7 @@ from sluice_streaming.memory import MemoryRecord
 from sluice_streaming.messages import Partition
 from sluice_streaming.outcomes import Unavailable
 from sluice_streaming.retries import History
-from sluice_streaming.topics_admin import connected, create
+from sluice_streaming.topics_admin import connected, create, misfits
 from sluice_streaming.topics_lag import survey
 from support.streams import KafkaLog, commands
 
@@ -69,6 +69,19 @@ async def test_a_changed_declaration_is_applied_to_what_exists(kafka: str) -> No
     assert (await configuration(kafka, topic.name))["retention.ms"] == str(3 * 86_400_000)
     (found, *_) = await survey(kafka, [topic])
     assert found.partitions == 5
+
+
+async def test_what_is_not_as_declared_is_told_and_left_as_it_is(kafka: str) -> None:
+    topic = declare()
+    missing = await misfits(kafka, [topic])
+    assert {(each.missing, each.problem) for each in missing} == {(True, "is missing")}
+    await create(kafka, [topic])
+    assert await misfits(kafka, [topic]) == []
+    changed = replace(topic, partitions=5, retention=timedelta(days=1))
+    told = {(each.name, each.problem) for each in await misfits(kafka, [changed])}
+    assert (topic.name, "has 3 partitions instead of 5") in told
+    assert (topic.name, "has other settings") in told
+    assert await misfits(kafka, [topic]) == []
 
 
 async def test_partitions_are_never_taken_away(kafka: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sluice_stack.cli_profiles import Profiles
+from sluice_stack.layout import HTTP_SERVICES
 from sluice_stack.source.server import SAMPLE
 from sluice_stack.stack import Stack
 from support.cli import Cli
@@ -78,3 +79,16 @@ async def test_what_is_loaded_is_exported_by_who_was_granted_it(stack: Stack, cl
     assert all("gender" in each and "name" not in each for each in found)
     unknown = await cli("export", "--system", "--type", "Nonsense", "--to", "bad")
     assert (unknown.code, unknown.err.count("\n")) == (1, 1)
+
+
+async def test_the_doctor_finds_the_whole_stack_sound(stack: Stack, cli: Cli) -> None:
+    looked = await cli("--profile", "operator", "doctor", "--json")
+    found = {each["name"]: each for each in looked.json}
+    # Other tests register sources that are not there.
+    services = {f"service {name}" for name in stack.layout.services if name not in HTTP_SERVICES}
+    sound = {"gateway", "clock", "readiness", "authorization", "keys", "token", "postgres", "kafka"}
+    sound |= {"objects", "migrations", "topics", "lag", *services}
+    assert {name: found[name]["text"] for name in sound if found[name]["state"] != "ok"} == {}
+    assert "dead letters" in found
+    told = (await cli("--profile", "operator", "doctor")).out
+    assert "migrations: the database has the newest schema" in told

@@ -25,6 +25,7 @@ from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.sources import Source, best_match
 from sluice_gateway.all_jobs import AnyItemRow, AnyJobRow, Owner
 from sluice_gateway.app import make_app
+from sluice_gateway.checkup import Checkup
 from sluice_gateway.dead_letters import DeadLetters, Look, Redrive
 from sluice_gateway.etas import Etas
 from sluice_gateway.fhir.measures import MeasurePorts
@@ -314,6 +315,7 @@ async def memory_gateway(
         catalogue=cast("Catalogue", catalogue),
         commands=commands,
         health=Health({}),
+        checkup=Checkup({}),
         grants=cast("Any", bulk.grants),
         groups=cast("Any", bulk.groups),
         lookup=cast("Any", bulk.lookup),

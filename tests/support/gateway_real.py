@@ -27,6 +27,7 @@ from sluice_fhir.condition_store import ConditionStore
 from sluice_fhir.measures.artifacts import version_order
 from sluice_fhir.source_store import SourceRegistry, SourceStore
 from sluice_gateway.app import make_app, make_runner
+from sluice_gateway.checkup import Checkup
 from sluice_gateway.dead_letters import DeadLetters
 from sluice_gateway.fhir.bulk import BulkPorts
 from sluice_gateway.fhir.measures import MeasurePorts
@@ -194,6 +195,7 @@ async def real_gateway(
             catalogue=Catalogue(pool, bench.objects),
             commands=commands,
             health=Health({}),
+            checkup=Checkup({}),
             grants=Grants(pool),
             groups=Groups(pool),
             lookup=Lookup(pool),

@@ -64,7 +64,7 @@ class Api:
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=120, sock_connect=10)
         headers = {"User-Agent": "sluice-client"}
-        connector = aiohttp.TCPConnector(ssl=True if self._ca is None else _trusting(self._ca))
+        connector = aiohttp.TCPConnector(ssl=True if self._ca is None else trusting(self._ca))
         self._session = aiohttp.ClientSession(timeout=timeout, headers=headers, connector=connector)
         transport = Transport(self._session, self._patience)
         authority = Authority(transport, self._auth_url)
@@ -202,7 +202,8 @@ def _origin(address: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
-def _trusting(ca: Path) -> ssl.SSLContext:
+def trusting(ca: Path) -> ssl.SSLContext:
+    """Make what verifies certificates by those in a file too; SluiceError if that cannot be read."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:

@@ -14,7 +14,7 @@ from sluice_client.exporting import ExportingCalls
 from sluice_client.files import FileCalls
 from sluice_client.imports import ImportCalls
 from sluice_client.measures import MeasureCalls
-from sluice_client.models import Credentials, Page, RateLimit, Registration, Source, SourceHealth
+from sluice_client.models import Checkup, Credentials, Page, RateLimit, Registration, Source, SourceHealth
 from sluice_client.oauth import EXPORT_SCOPES, IMPORT_SCOPES
 from sluice_client.webhooks import WebhookCalls
 
@@ -112,6 +112,10 @@ class SluiceClient(
     async def rate_limit(self) -> RateLimit:
         """Give what is left of the quota of bulk requests."""
         return (await self.get("/v2/rate_limit", _Rate)).rate
+
+    async def check_deployment(self) -> Checkup:
+        """Have the gateway look the deployment over; needs the scope `ops/health`."""
+        return await self.get("/v2/ops/health", Checkup)
 
     # -- sources (operators)
 

@@ -177,6 +177,22 @@ class Source(Struct, frozen=True, kw_only=True):
     revision: int = 0
 
 
+class Finding(Struct, frozen=True, kw_only=True):
+    """What was found of one thing: `state` is `ok`, `warning`, `failing` or `skipped`."""
+
+    name: str
+    state: str
+    text: str
+    advice: str = ""
+
+
+class Checkup(Struct, frozen=True, kw_only=True):
+    """What was found of a deployment; `state` is the worst."""
+
+    state: str
+    findings: list[Finding] = field(default_factory=list)
+
+
 class SourceMinute(Struct, frozen=True, kw_only=True):
     """A source's answers of one minute, which began at `at`."""
 

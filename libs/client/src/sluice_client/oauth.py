@@ -247,6 +247,11 @@ class TokenKeeper:
                 self._renew_at = self._clock() + got.expires_in - min(_MARGIN, got.expires_in / 2)
             return self._token
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is anything to get a token with."""
+        return self._credentials is not None
+
     def drop(self, token: str) -> None:
         """Forget a token that was refused; the next call gets a new one."""
         if token == self._token:

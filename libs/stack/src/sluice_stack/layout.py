@@ -160,6 +160,7 @@ class Layout:
         StackError
             A port that a worker answers health checks on is in use.
         """
+        health: dict[str, str] = {}
         for order, service in enumerate(WORKERS):
             count = self.scale.get(service, 1) if service in self.services else 0
             for index in range(count):
@@ -168,6 +169,7 @@ class Layout:
                 check_port(port, name, "health")
                 environment = self._environment(kafka, dsn[service], secrets)
                 environment["SLUICE_HEALTH"] = f"127.0.0.1:{port}"
+                health[name] = f"http://127.0.0.1:{port}"
                 # One that died takes its share of the work up again the moment it is back.
                 environment["SLUICE_INSTANCE"] = name
                 if service == "insight":
@@ -181,6 +183,8 @@ class Layout:
             url = getattr(self, f"{service}_url")
             environment = self._environment(kafka, dsn[service], secrets)
             environment["SLUICE_LISTEN"] = url.removeprefix("http://")
+            if service == "gateway":
+                environment["SLUICE_SERVICES"] = ",".join(f"{name}={at}" for name, at in health.items())
             if service == "auth":
                 operator = f"{secrets.operator_id}:{secrets.operator_secret}"
                 environment["SLUICE_BOOTSTRAP_OPERATOR"] = operator

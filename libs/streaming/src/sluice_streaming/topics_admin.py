@@ -59,6 +59,41 @@ def plan(topics: Iterable[Topic] = ALL_TOPICS, replication: int = 1) -> list[Pla
     return planned
 
 
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """A topic that is not as it should be: what is wrong with it, and whether it is not there at all."""
+
+    name: str
+    problem: str
+    missing: bool = False
+
+
+async def misfits(bootstrap: str, topics: Iterable[Topic] = ALL_TOPICS) -> list[Misfit]:
+    """Say which topics are not as declared; changes nothing.
+
+    Raises
+    ------
+    Unavailable
+        Kafka did not answer.
+    """
+    async with connected(bootstrap, wait=10.0) as admin:
+        existing = {topic["topic"]: topic for topic in await admin.describe_topics()}
+        found = [Misfit(each.name, "is missing", True) for each in plan(topics) if each.name not in existing]
+        there = [each for each in plan(topics) if each.name in existing]
+        for each in there:
+            count = len(existing[each.name]["partitions"])
+            if count < each.partitions:
+                found.append(Misfit(each.name, f"has {count} partitions instead of {each.partitions}"))
+        # How many copies there are is the deployment's choice, and with it this one setting.
+        mine = [Planned(it.name, it.partitions, _without_replicas(it.configs)) for it in there]
+        found += [Misfit(name, "has other settings") for name in await _misset(admin, mine)]
+        return found
+
+
+def _without_replicas(configs: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in configs.items() if name != "min.insync.replicas"}
+
+
 async def create(bootstrap: str, topics: Iterable[Topic] = ALL_TOPICS, *, replication: int = 1) -> Changes:
     """Create what is missing, add partitions where there are too few, and align the settings.
 
@@ -143,6 +178,20 @@ async def _visible(admin: Any, planned: Mapping[str, Planned], wait: float = 30.
 
 
 async def _align(admin: Any, topics: Sequence[Planned]) -> list[str]:
+    wrong = set(await _misset(admin, topics))
+    changed = [
+        ConfigResource(ConfigResourceType.TOPIC, topic.name, topic.configs)
+        for topic in topics
+        if topic.name in wrong
+    ]
+    if changed:
+        for answer in await admin.alter_configs(changed):
+            _require((resource[3], resource[0]) for resource in answer.resources)
+    return [topic.name for topic in topics if topic.name in wrong]
+
+
+async def _misset(admin: Any, topics: Sequence[Planned]) -> list[str]:
+    """Name the topics that have other settings."""
     if not topics:
         return []
     asked = [ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in topics]
@@ -150,12 +199,7 @@ async def _align(admin: Any, topics: Sequence[Planned]) -> list[str]:
     for answer in await admin.describe_configs(asked):
         for _code, _message, _kind, name, entries in answer.resources:
             actual[name] = {entry[0]: entry[1] for entry in entries}
-    wrong = [t for t in topics if any(actual.get(t.name, {}).get(k) != v for k, v in t.configs.items())]
-    if wrong:
-        changed = [ConfigResource(ConfigResourceType.TOPIC, topic.name, topic.configs) for topic in wrong]
-        for answer in await admin.alter_configs(changed):
-            _require((resource[3], resource[0]) for resource in answer.resources)
-    return [topic.name for topic in wrong]
+    return [t.name for t in topics if any(actual.get(t.name, {}).get(k) != v for k, v in t.configs.items())]
 
 
 def _configs(retention: timedelta | None, replication: int, *, compacted: bool = False) -> dict[str, str]:

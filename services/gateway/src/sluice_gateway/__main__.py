@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import aiohttp
 import asyncpg
@@ -23,6 +24,7 @@ from sluice_fhir.measures.artifacts import version_order
 from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.source_store import SourceRegistry, SourceStore
 from sluice_gateway.app import make_runner
+from sluice_gateway.checkup import Checkup
 from sluice_gateway.dead_letters import DeadLetters
 from sluice_gateway.etas import Etas, asking
 from sluice_gateway.fhir.bulk import BulkPorts
@@ -30,6 +32,7 @@ from sluice_gateway.fhir.measures import MeasurePorts
 from sluice_gateway.health import Health, listening
 from sluice_gateway.idempotency import LIFETIME
 from sluice_gateway.openapi import written
+from sluice_gateway.probes import Probes
 from sluice_gateway.publishing import Commands
 from sluice_gateway.settings import Settings
 from sluice_gateway.stores.all_jobs import PostgresAllJobs
@@ -120,6 +123,23 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
         holds = Downloads(pool)
         renewing = asyncio.create_task(holds.renew(), name="hold what is downloaded")
         stack.push_async_callback(_ended, renewing)
+        health = _health(settings, pool, authority, commands)
+        objects = ObjectStore.from_url(settings.objects)
+        sources = SourceStore(pool, secret, loopback=settings.loopback_sources)
+        fhir, conditions = FhirClient(http), ConditionStore(pool)
+        look = partial(dead_topics, settings.kafka)
+        probes = Probes(
+            health=health,
+            pool=pool,
+            kafka=settings.kafka,
+            objects=objects,
+            letters=look,
+            sources=sources,
+            conditions=conditions,
+            fhir=fhir,
+            http=session,
+            services=settings.services_by_name,
+        )
         ports = Ports(
             verifier=verifier,
             quotas=PostgresQuotas(pool),
@@ -132,20 +152,21 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
             brought=Brought(pool),
             submissions=PostgresSubmissions(pool),
             registry=SourceRegistry(pool, secret, loopback=settings.loopback_sources),
-            conditions=ConditionStore(pool),
-            sources=SourceStore(pool, secret, loopback=settings.loopback_sources),
+            conditions=conditions,
+            sources=sources,
             schemas=SchemaSet.load(settings.scrape_schemas),
-            fhir=FhirClient(http),
-            catalogue=Catalogue(pool, ObjectStore.from_url(settings.objects)),
+            fhir=fhir,
+            catalogue=Catalogue(pool, objects),
             commands=commands,
-            health=_health(settings, pool, authority, commands),
+            health=health,
+            checkup=Checkup(probes.all()),
             grants=Grants(pool),
             groups=Groups(pool),
             lookup=Lookup(pool),
             smart=authority.smart_configuration,
             bulk=BulkPorts(upkeep.exports, ExportObjects.from_url(settings.objects), holds),
             dead_letters=DeadLetters(
-                lambda: dead_topics(settings.kafka),
+                look,
                 lambda topic, limit: redrive(KafkaBackend(settings.kafka), topic, limit),
             ),
             measures=MeasurePorts(Artifacts(pool, version_order), Applier(pool)),

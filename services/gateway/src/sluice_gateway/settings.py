@@ -9,6 +9,8 @@ from pydantic import Field, field_validator
 from sluice_security.guard import Network, read_networks
 from sluice_security.settings import SecretSettings, TlsSettings
 
+_PLACE = r"[a-z0-9-]+=https?://[^,=\s]+"
+
 
 class Settings(SecretSettings, TlsSettings):
     """What the gateway is told, beside the secret and its certificate.
@@ -57,6 +59,9 @@ class Settings(SecretSettings, TlsSettings):
         The most seconds that a client is asked to wait between two polls of a bulk import.
     insight
         Where insight answers; without it nobody is told when jobs will end.
+    services
+        Where other services answer health checks, as `name=http://host:port`, several separated by commas;
+        operators who check the deployment are told what these say.
     import_relative_location
         Give a bulk import's `Content-Location` without scheme and host, for clients that expect it so.
     """
@@ -84,6 +89,8 @@ class Settings(SecretSettings, TlsSettings):
     import_relative_location: bool = False
     insight: str | None = Field(default=None, pattern=r"^https?://\S+$")
 
+    services: str = Field(default="", pattern=rf"^$|^{_PLACE}(,\s*{_PLACE})*$")
+
     @field_validator("source_networks")
     @classmethod
     def _readable_networks(cls, value: str) -> str:
@@ -95,6 +102,12 @@ class Settings(SecretSettings, TlsSettings):
     def _without_slash(cls, value: str | None) -> str | None:
         # Tokens name both exactly, without a slash at the end.
         return value.rstrip("/") if value is not None else None
+
+    @property
+    def services_by_name(self) -> dict[str, str]:
+        """Where other services answer health checks."""
+        named = (each.strip().split("=", 1) for each in self.services.split(",") if each)
+        return {name: url.rstrip("/") for name, url in named}
 
     @property
     def networks(self) -> tuple[Network, ...]:

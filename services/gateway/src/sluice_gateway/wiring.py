@@ -15,6 +15,7 @@ from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.source_store import SourceStore
 from sluice_gateway.all_jobs import AllJobs, AnyJobStore
 from sluice_gateway.authentication import Verifier
+from sluice_gateway.checkup import Checkup
 from sluice_gateway.dead_letters import DeadLetters
 from sluice_gateway.downloads import Tickets
 from sluice_gateway.etas import Etas
@@ -88,6 +89,7 @@ class Ports:
     bulk: BulkPorts
     measures: MeasurePorts
     dead_letters: DeadLetters
+    checkup: Checkup
     etas: Etas = field(default_factory=Etas)
 
 
@@ -122,6 +124,7 @@ class Gateway:
     bulk: Bulk
     measures: Measures
     dead_letters: DeadLetters
+    checkup: Checkup
     page_files: PageFiles
     document: bytes
 
@@ -207,6 +210,7 @@ def assemble(
         bulk=_bulk(settings, ports, quotas, hrefs, now=now, nonce=nonce),
         measures=Measures(ports.measures, ports.grants, quotas, pulls, hrefs(BASE)),
         dead_letters=ports.dead_letters,
+        checkup=ports.checkup,
         page_files=PageFiles(settings.issuer),
         document=document,
     )

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from sluice_client.cli.config import DEFAULT, Config
+from sluice_client.cli.doctor import doctor
 from sluice_client.cli.exporting import export
 from sluice_client.cli.exports import exports
 from sluice_client.cli.files import download, files
@@ -72,6 +73,7 @@ app.command("import")(import_)
 app.command()(jobs)
 app.command()(job)
 app.command()(files)
+app.command()(doctor)
 app.command()(download)
 app.command()(export)
 app.command()(pull)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sluice_gateway.fhir.declared import FHIR_ROUTES
 from sluice_gateway.routes import (
     account,
+    checkup,
     dashboard,
     dead_letters,
     downloads,
@@ -35,6 +36,7 @@ ROUTES: tuple[Route, ...] = (
     *groups.ROUTES,
     *webhooks.ROUTES,
     *dead_letters.ROUTES,
+    *checkup.ROUTES,
     *schemas.ROUTES,
     *account.ROUTES,
     *FHIR_ROUTES,
