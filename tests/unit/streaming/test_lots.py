@@ -156,7 +156,7 @@ async def test_what_is_away_for_one_is_waited_for_with_all_once_the_others_are_d
         await asyncio.sleep(0.1)
         return item
 
-    bench = Bench(work)
+    bench = Bench(work, patience=60.0)
     with pytest.raises(Unavailable):
         await bench.handle(0, 1, 2)
     assert bench.concluded == [(0, 2)]

@@ -58,4 +58,5 @@ def _open_s3(url: str) -> Backend:
         config["secret_access_key"] = unquote(parts.password)
     plain = options.get("endpoint", "").startswith("http://")
     place = f"s3://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    return from_url(place, config=config, client_options={"allow_http": True} if plain else {})
+    # Without options the environment has its say on plain HTTP (AWS_ALLOW_HTTP).
+    return from_url(place, config=config, client_options={"allow_http": True} if plain else None)
