@@ -95,10 +95,77 @@ def _health(settings: Settings, pool: asyncpg.Pool, authority: HttpAuthority, co
     return Health({"postgres": postgres, "kafka": kafka, "authorization": authorization})
 
 
+@dataclass(frozen=True, slots=True)
+class _Connected:
+    """What the gateway is connected to, and what looks after it."""
+
+    pool: asyncpg.Pool
+    session: aiohttp.ClientSession
+    authority: HttpAuthority
+    verifier: TokenVerifier
+    http: GuardedClient
+    commands: Commands
+    upkeep: Upkeep
+    holds: Downloads
+
+
+def _ports(settings: Settings, connected: _Connected) -> Ports:
+    pool, authority, commands = connected.pool, connected.authority, connected.commands
+    secret, loopback = settings.secret_bytes, settings.loopback_sources
+    health = _health(settings, pool, authority, commands)
+    objects = ObjectStore.from_url(settings.objects)
+    sources = SourceStore(pool, secret, loopback=loopback)
+    fhir, conditions = FhirClient(connected.http), ConditionStore(pool)
+    look = partial(dead_topics, settings.kafka)
+    probes = Probes(
+        health=health,
+        pool=pool,
+        kafka=settings.kafka,
+        objects=objects,
+        letters=look,
+        sources=sources,
+        conditions=conditions,
+        fhir=fhir,
+        http=connected.session,
+        services=settings.services_by_name,
+    )
+    return Ports(
+        verifier=connected.verifier,
+        quotas=PostgresQuotas(pool),
+        keys=connected.upkeep.keys,
+        jobs=PostgresJobs(pool),
+        all_jobs=PostgresAllJobs(pool),
+        tail=KafkaTail(settings.kafka, JOBS_EVENTS.name),
+        pulls=PostgresPulls(pool),
+        webhooks=PostgresWebhooks(pool),
+        brought=Brought(pool),
+        submissions=PostgresSubmissions(pool),
+        registry=SourceRegistry(pool, secret, loopback=loopback),
+        conditions=conditions,
+        sources=sources,
+        schemas=SchemaSet.load(settings.scrape_schemas),
+        fhir=fhir,
+        catalogue=Catalogue(pool, objects),
+        commands=commands,
+        health=health,
+        checkup=Checkup(probes.all()),
+        grants=Grants(pool),
+        groups=Groups(pool),
+        lookup=Lookup(pool),
+        smart=authority.smart_configuration,
+        bulk=BulkPorts(connected.upkeep.exports, ExportObjects.from_url(settings.objects), connected.holds),
+        dead_letters=DeadLetters(
+            look,
+            lambda topic, limit: redrive(KafkaBackend(settings.kafka), topic, limit),
+        ),
+        measures=MeasurePorts(Artifacts(pool, version_order), Applier(pool)),
+        etas=Etas(asking(connected.session, settings.insight) if settings.insight else None),
+    )
+
+
 @asynccontextmanager
 async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[Gateway, Upkeep]]:
     """Connect to everything and give the gateway, put together; disconnect in the end."""
-    secret = settings.secret_bytes
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             await context.starting(
@@ -123,55 +190,8 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
         holds = Downloads(pool)
         renewing = asyncio.create_task(holds.renew(), name="hold what is downloaded")
         stack.push_async_callback(_ended, renewing)
-        health = _health(settings, pool, authority, commands)
-        objects = ObjectStore.from_url(settings.objects)
-        sources = SourceStore(pool, secret, loopback=settings.loopback_sources)
-        fhir, conditions = FhirClient(http), ConditionStore(pool)
-        look = partial(dead_topics, settings.kafka)
-        probes = Probes(
-            health=health,
-            pool=pool,
-            kafka=settings.kafka,
-            objects=objects,
-            letters=look,
-            sources=sources,
-            conditions=conditions,
-            fhir=fhir,
-            http=session,
-            services=settings.services_by_name,
-        )
-        ports = Ports(
-            verifier=verifier,
-            quotas=PostgresQuotas(pool),
-            keys=upkeep.keys,
-            jobs=PostgresJobs(pool),
-            all_jobs=PostgresAllJobs(pool),
-            tail=KafkaTail(settings.kafka, JOBS_EVENTS.name),
-            pulls=PostgresPulls(pool),
-            webhooks=PostgresWebhooks(pool),
-            brought=Brought(pool),
-            submissions=PostgresSubmissions(pool),
-            registry=SourceRegistry(pool, secret, loopback=settings.loopback_sources),
-            conditions=conditions,
-            sources=sources,
-            schemas=SchemaSet.load(settings.scrape_schemas),
-            fhir=fhir,
-            catalogue=Catalogue(pool, objects),
-            commands=commands,
-            health=health,
-            checkup=Checkup(probes.all()),
-            grants=Grants(pool),
-            groups=Groups(pool),
-            lookup=Lookup(pool),
-            smart=authority.smart_configuration,
-            bulk=BulkPorts(upkeep.exports, ExportObjects.from_url(settings.objects), holds),
-            dead_letters=DeadLetters(
-                look,
-                lambda topic, limit: redrive(KafkaBackend(settings.kafka), topic, limit),
-            ),
-            measures=MeasurePorts(Artifacts(pool, version_order), Applier(pool)),
-            etas=Etas(asking(session, settings.insight) if settings.insight else None),
-        )
+        connected = _Connected(pool, session, authority, verifier, http, commands, upkeep, holds)
+        ports = _ports(settings, connected)
         yield (
             assemble(
                 settings,

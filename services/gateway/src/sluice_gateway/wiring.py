@@ -171,17 +171,7 @@ def assemble(
         verifier=ports.verifier,
         hrefs=hrefs,
         quotas=quotas,
-        submissions=Submissions(
-            ports.registry,
-            ports.catalogue.projects,
-            quotas,
-            ports.keys,
-            ports.commands,
-            key=key,
-            hrefs=hrefs,
-            now=now,
-            nonce=nonce,
-        ),
+        submissions=_submissions(settings, ports, quotas, hrefs, now=now, nonce=nonce),
         forecasts=Forecasts(ports.catalogue),
         jobs=Jobs(ports.jobs, files, ports.commands, key=key, hrefs=hrefs, etas=ports.etas, now=now),
         all_jobs=all_jobs,
@@ -213,6 +203,28 @@ def assemble(
         checkup=ports.checkup,
         page_files=PageFiles(settings.issuer),
         document=document,
+    )
+
+
+def _submissions(
+    settings: Settings,
+    ports: Ports,
+    quotas: Quotas,
+    hrefs: Hrefs,
+    *,
+    now: Callable[[], float],
+    nonce: Callable[[], int],
+) -> Submissions:
+    return Submissions(
+        ports.registry,
+        ports.catalogue.projects,
+        quotas,
+        ports.keys,
+        ports.commands,
+        key=job_key(settings.secret_bytes),
+        hrefs=hrefs,
+        now=now,
+        nonce=nonce,
     )
 
 
