@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sluice_fhir.sharing import Sharing
+from sluice_fhir.sharing import NOTHING, Sharing
 from sluice_fhir.sources import Source
 from sluice_fhir.throttle import Throttle
 from sluice_security.failure import SourceFailure
@@ -160,4 +160,17 @@ async def test_what_could_not_be_told_is_told_later() -> None:
     some.conditions.away = False
     await some.second()
     assert some.conditions.sources["s"].allowed == 4
+    await some.end()
+
+
+async def test_a_refusal_that_comes_late_grants_nothing() -> None:
+    some = Processes(2, source(1))
+    await some.ask(0, 1)
+    await some.second()
+    await some.ask(1, 1)
+    began = some.time()
+    await some.second()
+    some.throttles[0].grant(NOTHING)
+    some.throttles[0].leave(began, 503)
+    assert some.throttles[0].allowed == 0
     await some.end()

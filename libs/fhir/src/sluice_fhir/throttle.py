@@ -260,7 +260,8 @@ class Throttle:
         if began >= self._cut_at:
             # Requests that were already under way at the last cut tell nothing new.
             self._cut_at = now
-            self._allowed = max(1.0, self._allowed / 2)
+            # Never more than there was: what was granted may be nothing.
+            self._allowed = max(min(1.0, self._allowed), self._allowed / 2)
             self._strikes += 1
         if after is None and status == _TOO_MANY:
             after = min(_FIRST_PAUSE * 2 ** (self._strikes - 1), _LONGEST_PAUSE)

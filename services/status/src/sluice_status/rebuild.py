@@ -121,8 +121,8 @@ class Rebuild:
                 return comparison
             finally:
                 await self._ledger.close()
-                # Closed, not given back: the lock is the session's.
-                connection.terminate()
+                # The lock is the session's, and the connection is given back.
+                await connection.execute(sql.NEXT_ONE)
 
     async def _fold(self, places: Sequence[asyncpg.Record]) -> None:
         """Fold up to where the live tables are; `places` has a partition and an offset each."""

@@ -43,6 +43,7 @@ def _changed(names: tuple[str, ...]) -> str:
 
 
 ONE_AT_A_TIME = "SELECT pg_try_advisory_lock(hashtext('sluice status rebuild'))"
+NEXT_ONE = "SELECT pg_advisory_unlock(hashtext('sluice status rebuild'))"
 CLEAR = "\n".join(f"DROP TABLE IF EXISTS {SCHEMA}.{table};" for table in (*_TABLES, "ends"))
 FRESH = "\n".join(
     [
