@@ -151,4 +151,5 @@ async def test_the_next_batch_is_fetched_while_one_is_applied(log: Log) -> None:
         gate.set()
         await until(lambda: len(store.rows) >= 100)
     assert store.complete(100)
-    assert max(sizes) <= 20
+    # The last portion that is read may go beyond the limit; a portion is no larger than that.
+    assert max(sizes) < 2 * 20

@@ -83,6 +83,8 @@ async def test_a_stack_pulls_its_own_export_with_its_own_published_key_and_chang
     try:
         rows = await connection.fetch(
             "SELECT type, read, unchanged, needs_token FROM pulls.files JOIN pulls.jobs USING (job)"
+            " WHERE client = $1",
+            made.client_id,
         )
         # The export is deleted at its source, which is nobody's wish but the puller's.
         async with asyncio.timeout(60):

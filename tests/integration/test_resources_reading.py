@@ -238,7 +238,9 @@ class _Resuming:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
-    async def fetchrow(self, *_: object) -> Any:
+    async def fetchrow(self, statement: str, *arguments: object) -> Any:
+        if "open_batch" not in statement:
+            return await self._connection.fetchrow(statement, *arguments)
         return await self._connection.fetchrow("SELECT * FROM fhir.batches WHERE batch = $1", self._number)
 
 

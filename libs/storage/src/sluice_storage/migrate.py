@@ -72,16 +72,16 @@ def _apply(backend: Any, migration: Any) -> None:
             return
 
 
-app = typer.Typer(add_completion=False)
-
-
-@app.command()
 def packaged() -> list[str]:
     """Name the migrations of this version, in their order."""
     with as_file(files("sluice_storage") / "migrations") as folder:
         return [migration.id for migration in read_migrations(str(folder))]
 
 
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
 def _command(
     dsn: Annotated[
         str | None,
