@@ -52,6 +52,14 @@ def test_a_manifest_of_version_3_goes_on_and_may_be_organized_by_patient() -> No
     assert manifest.files == (ListedFile(PulledKind.OUTPUT, "https://fhir.example.org/r4/files/1"),)
 
 
+def test_what_the_source_tells_may_be_listed_as_in_the_ballot() -> None:
+    told = {"type": "OperationOutcome", "url": "https://fhir.example.org/r4/e"}
+    expected = (ListedFile(PulledKind.ERROR, told["url"], "OperationOutcome"),)
+    assert read(outcome=[told]).files == read(error=[told], outcome=[told]).files == expected
+    with pytest.raises(SourceFailure):
+        read(outcome={})
+
+
 def test_a_next_page_may_be_spelled_as_in_the_ballot() -> None:
     assert (
         read(next="https://fhir.example.org/r4/status/8").following == "https://fhir.example.org/r4/status/8"

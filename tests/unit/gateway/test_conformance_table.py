@@ -22,11 +22,11 @@ BULK_DATA = {
     )
 }
 # How many rows there are of the kinds that are numbered here.
-NUMBERED = {"BD3": 34, "SBS": 37, "SL": 30, "IN": 11}
+NUMBERED = {"BD3": 34, "SBS": 37, "BS": 21, "SL": 30, "IN": 11}
 WORDS = {"SHALL", "SHOULD", "SHALL NOT", "SHOULD NOT"}
 NOT_MET, NOT_MEANT = "**Not met**: ", "Does not apply: "
 _ROW = re.compile(
-    r"\| (?P<id>(?:BD|BD3|SBS|SL|IN)-\d+) \| (?P<word>[^|]*) \| (?P<rule>[^|]+) \| (?P<held>[^|]+) \|"
+    r"\| (?P<id>(?:BD|BD3|BS|SBS|SL|IN)-\d+) \| (?P<word>[^|]*) \| (?P<rule>[^|]+) \| (?P<held>[^|]+) \|"
 )
 _TEST = re.compile(r"`([\w/]+\.py)::(\w+)`")
 # The guide's list in "Server Capability Documentation".

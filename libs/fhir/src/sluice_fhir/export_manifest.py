@@ -21,6 +21,8 @@ from sluice_security.failure import SourceFailure
 from sluice_security.guard_urls import UrlRefusedError, parse_url
 
 _DEPTH = 64
+# What the ballot of 4.0.0 calls a list.
+_ALSO = {PulledKind.ERROR: ("outcome",)}
 _OK = 200
 _LONGEST_TYPE = 64
 _MOST_LINES = 2**62
@@ -108,12 +110,13 @@ def read_manifest(body: bytes, url: str) -> Manifest:
 
 
 def _listed(fields: dict[str, Any], kind: PulledKind) -> list[Any]:
-    items = fields.get(kind.value)
-    if items is None:
-        return []
-    if not isinstance(items, list):
-        raise _bad()
-    return items
+    found: list[Any] = []
+    for name in (kind.value, *_ALSO.get(kind, ())):
+        items = fields.get(name)
+        if items is not None and not isinstance(items, list):
+            raise _bad()
+        found += items or []
+    return found
 
 
 def _file(kind: PulledKind, item: Any, base: URL, *, organized: bool) -> ListedFile:

@@ -182,7 +182,11 @@ class Contents:
         if head:
             yield head
         if inflater is not None:
-            inflater.finish()
+            try:
+                inflater.finish()
+            except SourceFailure as failure:
+                # All of it came, so it is the file that is cut short, and not the connection.
+                raise failure.called(ItemError.FILE_TRUNCATED) from None
 
     async def _delete(self, loader: FileLoader, pieces: AsyncIterable[bytes]) -> Taken:
         """Delete what Bundles say is deleted (version 2.0.0, "Response - Complete Status", `deleted`)."""

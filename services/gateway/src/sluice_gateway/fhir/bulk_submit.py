@@ -268,7 +268,10 @@ def _repeated(row: SubmissionRow, asked: Submitted) -> bool:
         return asked.replaces is not None or row.status is not SubmissionStatus.IN_PROGRESS
     known = _known(row, asked.manifest.url)
     number = None if replaced is None else replaced.number
-    return known is not None and (known.base, known.replaces) == (asked.manifest.base, number)
+    if known is None or (known.base, known.replaces) != (asked.manifest.base, number):
+        return False
+    # One that was replaced since is not there again because it is sent again.
+    return known.replaced_at is None or row.status is SubmissionStatus.STOPPED
 
 
 def _wrong(status: int, name: str, code: str, text: str) -> Refusal:
