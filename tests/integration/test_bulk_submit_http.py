@@ -175,7 +175,8 @@ async def test_the_same_requests_and_records_twice_do_the_same_once(
     for _ in range(2):
         await provider.submitted(second, "completed", replaces=first)
     starts = [each for each in pull.broker.bodies(JOBS_BULK_IMPORT) if isinstance(each, StartBulkImport)]
-    assert [each.request.url for each in starts] == [first, second]
+    # The log has an order for each job alone.
+    assert sorted(each.request.url for each in starts) == sorted([first, second])
     for each in starts:
         await pull.broker.publish(Message(JOBS_BULK_IMPORT, each.job, each))
     async with pull.running():
