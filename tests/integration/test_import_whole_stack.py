@@ -86,6 +86,12 @@ async def test_a_stack_pulls_its_own_export_with_its_own_published_key_and_chang
             " WHERE client = $1",
             made.client_id,
         )
+        # Other tests have stored some of these types in this stack too.
+        stored = await connection.fetch(
+            "SELECT type, count(*) AS n FROM fhir.resources"
+            " WHERE superseded_by IS NULL AND NOT deleted AND type = ANY($1) GROUP BY type",
+            list(types),
+        )
         # The export is deleted at its source, which is nobody's wish but the puller's.
         async with asyncio.timeout(60):
             while await connection.fetchval("SELECT count(*) FROM exports.jobs WHERE client = $1", own_id):
@@ -101,4 +107,5 @@ async def test_a_stack_pulls_its_own_export_with_its_own_published_key_and_chang
         found[row["type"]] += row["read"]
         assert row["read"] == row["unchanged"]
         assert row["needs_token"]
-    assert found == {type_: sample.counts[type_] for type_ in types}
+    assert found == {row["type"]: row["n"] for row in stored}
+    assert all(found[type_] >= sample.counts[type_] > 0 for type_ in types)

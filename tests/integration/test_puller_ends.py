@@ -142,7 +142,9 @@ async def test_a_job_whose_files_ends_cannot_be_kept_ends_all_the_same(site: Pul
     assert (finished.outcome, finished.items, finished.failed) == (JobOutcome.FAILED, 2, 2)
     assert site.failures() == {0: ("internal", None), 1: ("internal", None)}
     row = await site.job()
-    assert (row["failed"], row["settled"], row["phase"]) == ("internal", 1, "done")
+    assert (row["failed"], row["settled"]) == ("internal", 1)
+    # The puller may have been stopped before it had the export deleted at its source.
+    assert row["phase"] in ("releasing", "done")
 
 
 async def test_giving_up_what_has_ended_or_is_not_there_changes_nothing(site: PullSite) -> None:
