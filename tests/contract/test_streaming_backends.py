@@ -85,6 +85,12 @@ def places(records: Sequence[Record]) -> set[tuple[int, int]]:
     return {(record.partition, record.offset) for record in records}
 
 
+async def test_a_log_has_an_id_that_stays(log: Log) -> None:
+    first = await log.backend().cluster()
+    assert first
+    assert await log.backend().cluster() == first
+
+
 async def test_a_record_comes_back_as_it_was_published(log: Log) -> None:
     topic = await log.topic()
     sent = Outgoing(topic.name, b"key", b"value \xff", (("a", b"1"), ("a", b"2")))

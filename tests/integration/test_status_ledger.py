@@ -119,6 +119,21 @@ async def test_positions_begin_at_nothing_and_follow_what_is_folded(ledger: Any)
     assert await folder_of(ledger).positions([0, 5]) == {0: 0, 5: 9}
 
 
+async def test_a_log_of_another_kafka_is_folded_from_its_beginning(postgres_ledger: Observed) -> None:
+    pool, topic = postgres_ledger.pool, "jobs.events"
+    async with postgres_ledger.transaction(await reached(postgres_ledger, [0, 1]), {(topic, 0): 7}):
+        pass
+    ours, other = PostgresLedger(pool, cluster="one"), PostgresLedger(pool, cluster="two")
+    assert await ours.positions(topic, [0, 1]) == {0: 7, 1: 0}, "what was kept before is of the one in use"
+    assert await ours.positions(topic, [0, 1]) == {0: 7, 1: 0}
+    assert await other.positions(topic, [0]) == {0: 0}
+    assert await other.positions(topic, [0, 2]) == {0: 0, 2: 0}
+
+
+async def reached(ledger: PostgresLedger, partitions: list[int]) -> dict[tuple[str, int], int]:
+    return {("jobs.events", at): on for at, on in (await ledger.positions("jobs.events", partitions)).items()}
+
+
 async def test_a_fold_that_lost_its_partition_writes_nothing(ledger: Any) -> None:
     old, new = folder_of(ledger), folder_of(ledger)
     records = records_of(whole_job(JOB, 2))

@@ -168,6 +168,20 @@ async def test_of_two_that_fold_the_same_span_one_is_fenced_off(bed: Bed) -> Non
         assert len(await bed.deliveries(webhook)) == 1
 
 
+async def test_places_in_the_log_of_another_kafka_are_not_taken_for_this_ones(
+    bed: Bed, database: Database
+) -> None:
+    await bed.fold(planned(job_number(1)))
+    pool = await open_pool(database.dsn_for("webhooks"), size=1)
+    try:
+        before = await PostgresWebhooks(pool, "one").positions(JOBS_EVENTS.name, [0])
+        assert before[0] > 0
+        assert await PostgresWebhooks(pool, "one").positions(JOBS_EVENTS.name, [0]) == before
+        assert await PostgresWebhooks(pool, "two").positions(JOBS_EVENTS.name, [0]) == {0: 0}
+    finally:
+        await pool.close()
+
+
 async def test_an_event_that_is_read_twice_is_delivered_once(bed: Bed) -> None:
     job = job_number(1)
     async with receiver() as to:

@@ -147,6 +147,10 @@ class Mortal:
         self.at = at
         self.dead = asyncio.Event()
 
+    async def cluster(self) -> str:
+        """Give the log's id."""
+        return await self._backend.cluster()
+
     def producer(self) -> Producer:
         """Make a producer that may die."""
         return _MortalProducer(self, self._backend.producer())

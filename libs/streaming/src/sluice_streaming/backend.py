@@ -107,6 +107,12 @@ class Consumer(Protocol):
 class Backend(Protocol):
     """Makes producers and consumers of one log."""
 
+    async def cluster(self) -> str:
+        """Give the log's own id, waiting for it to answer as long as that takes.
+
+        Another log has another id, also one that took this one's place at the same address.
+        """
+
     def producer(self) -> Producer:
         """Make a producer; it is not started."""
 

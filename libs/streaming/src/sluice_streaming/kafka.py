@@ -9,11 +9,19 @@ aiokafka speaks their first versions, without the fencing of KIP-890.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
+import structlog
+
 from sluice_streaming.backend import Assignee
+from sluice_streaming.faults import FAULTS
 from sluice_streaming.kafka_consumer import KafkaConsumer
 from sluice_streaming.kafka_producer import KafkaProducer
+from sluice_streaming.outcomes import Unavailable
+from sluice_streaming.topics_admin import connected
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +75,14 @@ class KafkaBackend:
         self._instance = instance
         self._tuning = tuning or KafkaTuning()
         self._producer: KafkaProducer | None = None
+
+    async def cluster(self) -> str:
+        """Give the cluster's id."""
+        while True:
+            with suppress(Unavailable, *FAULTS):
+                async with connected(self._bootstrap) as admin:
+                    return str((await admin.describe_cluster())["cluster_id"])
+            log.info("waiting for Kafka")
 
     def producer(self) -> KafkaProducer:
         """Give the process's producer: one, however often it is asked for and started."""

@@ -46,12 +46,15 @@ class MemoryBroker:
         Stamps the records.
     max_bytes
         The largest value accepted.
+    name
+        Its id.
     """
 
     partitions: int = 4
     clock: Clock = field(default_factory=SystemClock)
     max_bytes: int = 4 * 1024 * 1024
     available: bool = True
+    name: str = "memory"
 
     def __post_init__(self) -> None:
         self._logs: dict[Partition, list[MemoryRecord]] = {}
@@ -60,6 +63,10 @@ class MemoryBroker:
         self._turn = 0
 
     # -- as a backend
+
+    async def cluster(self) -> str:
+        """Give the log's id."""
+        return self.name
 
     def producer(self) -> MemoryProducer:
         """Make a producer."""

@@ -6,6 +6,8 @@ import asyncio
 import gc
 import time
 
+import asyncpg
+
 from sluice_contracts.topics import JOBS_EVENTS
 from sluice_status.announcer import Announcer
 from sluice_status.folding import Folder
@@ -32,8 +34,19 @@ async def main(context: Context) -> None:
 async def serve(context: Context, settings: Settings, backend: Backend) -> None:
     """Run the service over `backend` until `context.stop` is set."""
     pool = await context.starting(open_pool(settings.postgres, size=3, application="sluice-status"))
+    try:
+        await _fold(context, settings, backend, pool)
+    except ExceptionGroup as faults:
+        # The supervisor tells faults apart by their type; the first one is the cause.
+        raise faults.exceptions[0] from faults
+    finally:
+        await pool.close()
+
+
+async def _fold(context: Context, settings: Settings, backend: Backend, pool: asyncpg.Pool) -> None:
+    cluster = await context.starting(backend.cluster())
     producer = backend.producer()
-    ledger = PostgresLedger(pool)
+    ledger = PostgresLedger(pool, cluster=cluster)
     announcer = Announcer(ledger, producer, lambda: folder.partitions)
     folder = Folder(ledger, Pace(settings.state_interval, time.monotonic), announcer.wake)
     fold = Fold(
@@ -52,13 +65,9 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(announcer.run(context.stop))
             group.create_task(fold.run(context.stop))
-    except ExceptionGroup as faults:
-        # The supervisor tells faults apart by their type; the first one is the cause.
-        raise faults.exceptions[0] from faults
     finally:
         await producer.stop()
         await ledger.close()
-        await pool.close()
 
 
 if __name__ == "__main__":

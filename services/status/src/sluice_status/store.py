@@ -53,17 +53,20 @@ class PostgresLedger:
         Connections of a role that is a member of `sluice_owner_status`.
     schema
         Where the tables are.
+    cluster
+        The id of the Kafka that is folded; None: whichever it was before.
     """
 
-    def __init__(self, pool: asyncpg.Pool, schema: str = "status") -> None:
+    def __init__(self, pool: asyncpg.Pool, schema: str = "status", cluster: str | None = None) -> None:
         self._pool = pool
+        self._cluster = cluster
         self._sql = partial(sql.within, schema=schema)
         self._writer: asyncpg.pool.PoolConnectionProxy | None = None
 
     async def positions(self, topic: str, partitions: Collection[int]) -> dict[int, int]:
         """See `Ledger.positions`."""
         with _translated():
-            rows = await self._pool.fetch(self._sql(sql.POSITIONS), topic, sorted(partitions))
+            rows = await self._pool.fetch(self._sql(sql.POSITIONS), topic, sorted(partitions), self._cluster)
         return {row["partition"]: row["next_offset"] for row in rows}
 
     def transaction(

@@ -48,49 +48,51 @@ async def serve(
 ) -> None:
     """Run the service over `backend` until `context.stop` is set; look every so many seconds what is due."""
     pool = await context.starting(open_pool(settings.postgres, size=8, application="sluice-webhooks"))
-    store, wake = PostgresWebhooks(pool), asyncio.Event()
-    folding = Folding(store, settings.patience, now, wake.set)
-    fold = Fold(backend, GROUP, JOBS_EVENTS, folding.positions, folding.apply, stuck=settings.stuck)
-    context.watch(fold.ready)
-    limits = HttpLimits(answer=settings.webhook_timeout, read_idle=settings.webhook_timeout)
     try:
-        async with GuardedClient(
-            limits=limits, loopback=settings.loopback_sources, networks=settings.networks
-        ) as client:
-            sending = Sending(store, client, Seal(settings.secret_bytes, "webhooks"), now)
-
-            async def send() -> None:
-                await sending.turn(context.stop)
-
-            async def forget() -> None:
-                await store.forget(now() - settings.keep, now() - _JOBS_KEPT)
-
-            async with asyncio.TaskGroup() as group:
-                group.create_task(fold.run(context.stop))
-                group.create_task(
-                    repeat(
-                        context.stop,
-                        every,
-                        send,
-                        waits="deliveries wait",
-                        fails="delivering failed",
-                        wake=wake,
-                    )
-                )
-                group.create_task(
-                    repeat(
-                        context.stop,
-                        _FORGET_SECONDS,
-                        forget,
-                        waits="forgetting waits",
-                        fails="forgetting failed",
-                    )
-                )
+        store = PostgresWebhooks(pool, await context.starting(backend.cluster()))
+        await _work(context, settings, backend, store, now=now, every=every)
     except ExceptionGroup as faults:
         # The supervisor tells faults apart by their type; the first one is the cause.
         raise faults.exceptions[0] from faults
     finally:
         await pool.close()
+
+
+async def _work(
+    context: Context,
+    settings: Settings,
+    backend: Backend,
+    store: PostgresWebhooks,
+    *,
+    now: Callable[[], datetime],
+    every: float,
+) -> None:
+    wake = asyncio.Event()
+    folding = Folding(store, settings.patience, now, wake.set)
+    fold = Fold(backend, GROUP, JOBS_EVENTS, folding.positions, folding.apply, stuck=settings.stuck)
+    context.watch(fold.ready)
+    limits = HttpLimits(answer=settings.webhook_timeout, read_idle=settings.webhook_timeout)
+    async with GuardedClient(
+        limits=limits, loopback=settings.loopback_sources, networks=settings.networks
+    ) as client:
+        sending = Sending(store, client, Seal(settings.secret_bytes, "webhooks"), now)
+
+        async def send() -> None:
+            await sending.turn(context.stop)
+
+        async def forget() -> None:
+            await store.forget(now() - settings.keep, now() - _JOBS_KEPT)
+
+        sends = repeat(
+            context.stop, every, send, waits="deliveries wait", fails="delivering failed", wake=wake
+        )
+        forgets = repeat(
+            context.stop, _FORGET_SECONDS, forget, waits="forgetting waits", fails="forgetting failed"
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fold.run(context.stop))
+            group.create_task(sends)
+            group.create_task(forgets)
 
 
 if __name__ == "__main__":

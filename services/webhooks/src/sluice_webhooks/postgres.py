@@ -14,16 +14,14 @@ from sluice_webhooks.store import MOST_OF_ONE, Attempt, Due, Offsets, Told
 
 _AWAY = (*TRANSIENT, TimeoutError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
+# Places in the log of another Kafka mean nothing in this one's: its log is read from its beginning.
 _POSITIONS = """
-WITH added AS (
-    INSERT INTO webhooks.offsets (topic, partition, next_offset)
-    SELECT $1, partition, 0 FROM unnest($2::int[]) AS partition
-    ON CONFLICT DO NOTHING
-    RETURNING partition, next_offset
-)
-SELECT partition, next_offset FROM added
-UNION ALL
-SELECT partition, next_offset FROM webhooks.offsets WHERE topic = $1 AND partition = ANY($2::int[])
+INSERT INTO webhooks.offsets AS held (topic, partition, next_offset, cluster)
+SELECT $1, partition, 0, $3 FROM unnest($2::int[]) AS partition ORDER BY partition
+ON CONFLICT (topic, partition) DO UPDATE SET
+    next_offset = CASE WHEN held.cluster <> excluded.cluster THEN 0 ELSE held.next_offset END,
+    cluster = coalesce(excluded.cluster, held.cluster)
+RETURNING partition, next_offset
 """
 _ADVANCE = """
 UPDATE webhooks.offsets AS held SET next_offset = moved.ahead
@@ -98,17 +96,26 @@ def _answering() -> Iterator[None]:
 
 
 class PostgresWebhooks:
-    """See `sluice_webhooks.store.FoldStore` and `SendStore`."""
+    """See `sluice_webhooks.store.FoldStore` and `SendStore`.
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    Parameters
+    ----------
+    pool
+        Connections of the role `sluice_webhooks`.
+    cluster
+        The id of the Kafka that is folded; None: whichever it was before.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, cluster: str | None = None) -> None:
         self._pool = pool
+        self._cluster = cluster
 
     # -- the fold
 
     async def positions(self, topic: str, partitions: Collection[int]) -> dict[int, int]:
         """See `FoldStore.positions`."""
         with _answering():
-            rows = await self._pool.fetch(_POSITIONS, topic, sorted(partitions))
+            rows = await self._pool.fetch(_POSITIONS, topic, sorted(partitions), self._cluster)
         return {row["partition"]: row["next_offset"] for row in rows}
 
     async def wanted(self) -> frozenset[str]:
