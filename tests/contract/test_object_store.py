@@ -13,27 +13,13 @@ import pytest
 
 from sluice_storage.objects import MissingObjectError, ObjectStore, ObjectStoreError, Stored, key
 from sluice_storage.objects_upload import PART
-from support.s3_fake import fake_s3
+from support.object_stores import KINDS, store_address
 
 
-@pytest.fixture(params=["folder", "memory", "s3"])
-async def store(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[ObjectStore]:
-    if request.param == "folder":
-        yield ObjectStore.from_url(f"file://{tmp_path}/objects%20here")
-    elif request.param == "memory":
-        yield ObjectStore.from_url("memory:///")
-    else:
-        async with fake_s3() as (fake, endpoint):
-            # As a deployment says where its S3 is.
-            monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-            monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
-            monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-            monkeypatch.setenv("AWS_REGION", "us-east-1")
-            yield ObjectStore.from_url("s3://bucket/some/prefix")
-            assert fake.uploads == {}
+@pytest.fixture(params=KINDS)
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ObjectStore]:
+    async with store_address(request.param, tmp_path) as address:
+        yield ObjectStore.from_url(address)
 
 
 def stored_of(data: bytes) -> Stored:

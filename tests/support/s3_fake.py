@@ -81,6 +81,8 @@ class FakeS3:
         if wanted.start is None and wanted.stop is None:
             return web.Response(body=body, headers=headers)
         first, last = wanted.start or 0, min(wanted.stop or len(body), len(body)) - 1
+        if first > last:
+            return _error(416, "InvalidRange")
         headers["Content-Range"] = f"bytes {first}-{last}/{len(body)}"
         return web.Response(status=206, body=body[first : last + 1], headers=headers)
 

@@ -1,0 +1,7 @@
+"""What is counted of encrypted objects, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter
+
+FORGED = Counter("sluice_objects_forged", "Objects that were read and are not what was written", ["of"])
