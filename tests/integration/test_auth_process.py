@@ -129,14 +129,14 @@ async def test_the_bootstrap_operator_may_do_what_operators_do_and_the_trail_say
             answer = await post(http, f"{issuer}/oauth/token", form)
             assert answer["scope"] == "ops/sources"
     connection = await asyncpg.connect(database.dsn)
-    rows = await connection.fetch("SELECT action, outcome, client_id FROM auth.audit ORDER BY id")
+    rows = await connection.fetch("SELECT act, outcome, client, address FROM audit.records ORDER BY at, id")
     await connection.close()
     assert [tuple(row) for row in rows] == [
-        ("rotate-keys", "ok", None),
-        ("add-operator", "ok", "operator"),
-        ("register", "ok", "sluice-dashboard"),
-        ("token", "ok", "operator"),
-        ("token", "ok", "operator"),
+        ("rotate-keys", 0, None, None),
+        ("add-operator", 0, "operator", None),
+        ("register", 0, "sluice-dashboard", None),
+        ("token", 0, "operator", "127.0.0.1"),
+        ("token", 0, "operator", "127.0.0.1"),
     ]
 
 

@@ -13,6 +13,7 @@ from sluice_auth.errors import OAuthError, invalid_request
 from sluice_auth.handlers.forms import answer, refusal
 from sluice_auth.keyring import NoKeyError
 from sluice_auth.request_metrics import observe, route_of
+from sluice_security.callers import Origins, called_from
 from sluice_telemetry.spans import Kind, hop
 from sluice_telemetry.trace import TRACEPARENT
 
@@ -45,12 +46,15 @@ class Part(Protocol):
 def make_app(
     parts: Iterable[Part],
     *,
+    origins: Origins,
     away: tuple[type[Exception], ...],
 ) -> web.Application:
     """Put the application together.
 
     Parameters
     ----------
+    origins
+        Where requests come from, for audit records.
     away
         The exceptions that mean that the store is away, which is answered with 503.
     """
@@ -60,7 +64,10 @@ def make_app(
         began = time.perf_counter()
         route, traceparent = route_of(request), request.headers.get(TRACEPARENT)
         method = request.method if route != "none" else "any"
-        with hop(f"{method} {route}", Kind.SERVER, traceparent, told=route not in _QUIET) as span:
+        with (
+            called_from(origins(request)),
+            hop(f"{method} {route}", Kind.SERVER, traceparent, told=route not in _QUIET) as span,
+        ):
             response = await _guarded(request, handler, away)
             span.set("http.route", route)
             span.set("http.response.status_code", response.status)

@@ -68,6 +68,10 @@ class Client:
     operator: bool = False
 
 
+DONE = "ok"
+"""The outcome of an act that was not refused."""
+
+
 class Action(StrEnum):
     """What an audit record is about."""
 
@@ -97,7 +101,7 @@ class Entry:
 
     at: float
     action: Action
-    outcome: str = "ok"
+    outcome: str = DONE
     client: str | None = None
     subject: str | None = None
     token: str | None = None

@@ -12,11 +12,14 @@ import asyncpg
 import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
-from sluice_auth.model import AuthMethod, Client, Entry, GrantType, SealedKey
+from sluice_auth.model import DONE, AuthMethod, Client, Entry, GrantType, SealedKey
 from sluice_auth.ports import Plan, Work
 from sluice_auth.postgres_authorizations import PostgresAuthorizations
 from sluice_auth.postgres_people import PostgresPeople
+from sluice_contracts.audit import FAILED, SUCCESS
+from sluice_security.callers import caller
 from sluice_security.scopes import Scopes
+from sluice_storage import audit
 from sluice_telemetry.trace import current
 
 # One process at a time decides about keys; the number only has to be nobody else's.
@@ -131,16 +134,22 @@ class PostgresWork:
     async def record(self, entry: Entry) -> None:
         """Write an audit record."""
         trace = current()
-        await self._connection.execute(
-            "INSERT INTO auth.audit (at, action, outcome, client_id, subject, token, trace)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7)",
-            _when(entry.at),
-            entry.action,
-            entry.outcome,
-            entry.client,
-            entry.subject,
-            entry.token,
-            None if trace is None else trace.trace_id,
+        await audit.record(
+            self._connection,
+            [
+                audit.Record(
+                    act=entry.action,
+                    at=_when(entry.at),
+                    outcome=SUCCESS if entry.outcome == DONE else FAILED,
+                    reason=None if entry.outcome == DONE else entry.outcome,
+                    client=entry.client,
+                    subject=entry.subject,
+                    address=caller(),
+                    kind=None if entry.token is None else "token",
+                    entity=entry.token,
+                    trace=None if trace is None else trace.trace_id,
+                )
+            ],
         )
 
 

@@ -21,7 +21,6 @@ from sluice_auth.handlers.authorize import AuthorizeHandlers, Browsing
 from sluice_auth.handlers.browser import Cookies, FormProof, Pages
 from sluice_auth.handlers.consents import ConsentHandlers
 from sluice_auth.handlers.discovery import DiscoveryHandlers
-from sluice_auth.handlers.origins import Origins
 from sluice_auth.handlers.registration import RegistrationHandlers
 from sluice_auth.handlers.token import TokenHandlers
 from sluice_auth.keyring import PURPOSE, Keyring, Schedule
@@ -34,6 +33,7 @@ from sluice_auth.revocation import Judge, RevocationService
 from sluice_auth.sessions import Attempts, SessionService
 from sluice_auth.settings import KeySettings, Settings
 from sluice_auth.throttle import Throttle
+from sluice_security.callers import Origins
 from sluice_security.sealing import Seal
 from sluice_telemetry.health import HealthEndpoints
 
@@ -110,7 +110,7 @@ def assemble(
         HealthEndpoints(ready),
         *_for_people(settings, store, passwords or Passwords(), origins, now=now, monotonic=monotonic),
     ]
-    return Service(make_app(parts, away=away), keyring)
+    return Service(make_app(parts, origins=origins, away=away), keyring)
 
 
 def _grants(settings: Settings, now: Clock) -> dict[GrantType, Grant]:

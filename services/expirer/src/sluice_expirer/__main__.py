@@ -1,4 +1,4 @@
-"""`python -m sluice_expirer`: deletes what exports wrote, and forgets imports, when their time has come."""
+"""`python -m sluice_expirer`: deletes exports, and forgets imports and audit records, when their time has come."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from sluice_contracts.topics import JOBS_EXPIRE
+from sluice_expirer.audit import AuditRecords
 from sluice_expirer.expiring import Expiring
 from sluice_expirer.imports import Imports
 from sluice_expirer.postgres import PostgresJobs
@@ -43,6 +44,7 @@ async def serve(
     expiring = Expiring(jobs, objects, settings.longest_download, now)
     rounds = Rounds(jobs, objects, producer, settle=settings.settle, every=settings.expire_every, now=now)
     imports = Imports(pool, keep=settings.import_keep, every=settings.expire_every, now=now)
+    records = AuditRecords(pool, keep=settings.audit_keep, now=now)
     worker = Worker(
         backend,
         GROUP,
@@ -57,6 +59,7 @@ async def serve(
             group.create_task(worker.run(context.stop))
             group.create_task(rounds.run(context.stop))
             group.create_task(imports.run(context.stop))
+            group.create_task(records.run(context.stop))
     finally:
         await producer.stop()
         await pool.close()

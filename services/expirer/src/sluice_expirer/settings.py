@@ -26,6 +26,8 @@ class Settings(StreamSettings):
         How long after an export went what late writers left of it is looked for.
     expire_import_days
         How long after its end it is kept what became of an import.
+    audit_days
+        How long audit records are kept at least; they go by whole months.
     """
 
     postgres: str = Field(min_length=1)
@@ -34,6 +36,8 @@ class Settings(StreamSettings):
     expire_longest_download_hours: float = Field(default=6.0, ge=0)
     expire_settle_hours: float = Field(default=2.0, ge=0)
     expire_import_days: float = Field(default=7.0, gt=0)
+    # Six years from when it was made, or was last in effect (45 CFR 164.316(b)(2)).
+    audit_days: int = Field(default=2_192, ge=30)
 
     @property
     def longest_download(self) -> timedelta:
@@ -49,3 +53,8 @@ class Settings(StreamSettings):
     def import_keep(self) -> timedelta:
         """How long after its end it is kept what became of an import."""
         return timedelta(days=self.expire_import_days)
+
+    @property
+    def audit_keep(self) -> timedelta:
+        """How long audit records are kept."""
+        return timedelta(days=self.audit_days)

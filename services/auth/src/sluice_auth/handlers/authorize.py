@@ -12,11 +12,11 @@ from sluice_auth.authorization import Asked, AuthorizationService, Destination, 
 from sluice_auth.errors import OAuthError, invalid_request
 from sluice_auth.handlers.browser import Cookies, FormProof, Pages, see_other
 from sluice_auth.handlers.forms import MOST_FIELDS, Form, read_form
-from sluice_auth.handlers.origins import Origins
 from sluice_auth.handlers.scope_words import describe
 from sluice_auth.people import User
 from sluice_auth.redirects import origin, policy_source
 from sluice_auth.sessions import SessionService
+from sluice_security.callers import Origins
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 

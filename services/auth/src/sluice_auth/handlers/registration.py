@@ -6,9 +6,9 @@ from aiohttp import web
 
 from sluice_auth.errors import invalid_metadata, invalid_registration_token
 from sluice_auth.handlers.forms import answer, bearer
-from sluice_auth.handlers.origins import Origins
 from sluice_auth.metadata import Metadata, parse
 from sluice_auth.registration import RegistrationService, response
+from sluice_security.callers import Origins
 
 
 class RegistrationHandlers:

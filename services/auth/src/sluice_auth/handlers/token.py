@@ -6,8 +6,8 @@ from aiohttp import web
 
 from sluice_auth.grants import TokenRequest, TokenService
 from sluice_auth.handlers.forms import answer, credentials, read_form
-from sluice_auth.handlers.origins import Origins
 from sluice_auth.revocation import RevocationService
+from sluice_security.callers import Origins
 
 
 class TokenHandlers:

@@ -1,8 +1,30 @@
-"""Where a request comes from, as far as limits are concerned."""
+"""Where the request that a task answers came from, for audit records: a context variable, as its trace is."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from aiohttp import web
+
+_LONGEST = 64
+_caller: ContextVar[str | None] = ContextVar("sluice_caller", default=None)
+
+
+def caller() -> str | None:
+    """Give the address that the request came from; None where there is no request."""
+    return _caller.get()
+
+
+@contextmanager
+def called_from(address: str) -> Iterator[None]:
+    """Say where the request that the block answers came from."""
+    token = _caller.set(address or None)
+    try:
+        yield
+    finally:
+        _caller.reset(token)
 
 
 class Origins:
@@ -28,5 +50,5 @@ class Origins:
                 for hop in line.split(",")
             ]
             if len(hops) >= self._proxies:
-                return hops[-self._proxies][:64]
+                return hops[-self._proxies][:_LONGEST]
         return request.remote or ""
