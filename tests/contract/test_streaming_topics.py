@@ -119,12 +119,15 @@ def test_the_command_line_creates_lists_and_redrives(kafka: str, monkeypatch: py
     topic = declare()
     asyncio.run(create(kafka, [topic]))
     asyncio.run(_bury(kafka, topic, 3))
-    monkeypatch.setattr(topics_cli, "TOPICS", (topic,))
+    settled = replace(topic, name=f"{topic.name}.settled", redrivable=False)
+    monkeypatch.setattr(topics_cli, "TOPICS", (topic, settled))
     monkeypatch.setenv("SLUICE_KAFKA", kafka)
     run = CliRunner().invoke
     assert run(topics_cli.app, ["redrive", topic.name, "--limit", "1"]).output == "redriven 1\n"
     assert run(topics_cli.app, ["redrive", topic.dead]).output == "redriven 2\n"
     assert run(topics_cli.app, ["redrive", "elsewhere"]).exit_code != 0
+    refused = run(topics_cli.app, ["redrive", settled.name])
+    assert (refused.exit_code, "has ended as failed" in refused.output) == (2, True)
     listed = run(topics_cli.app, ["list"])
     assert listed.exit_code == 0
     assert listed.output.startswith("TOPIC")

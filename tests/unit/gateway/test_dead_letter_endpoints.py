@@ -34,6 +34,7 @@ async def test_operators_see_coordinates_and_codes_and_have_letters_tried_again(
                 {
                     "topic": "document.fetch",
                     "waiting": 1,
+                    "redrivable": True,
                     "letters": [
                         {
                             "code": "malformed",
@@ -60,6 +61,16 @@ async def test_a_topic_without_dead_letters_and_a_limit_out_of_bounds_are_refuse
         headers = site.bearer(scopes="ops/dead-letters")
         for body in ({"topic": "jobs.events"}, {"topic": "document.fetch", "limit": 0}, {"topic": "x" * 300}):
             assert (await site.post(REDRIVE, headers=headers, json=body)).status == 400
+        assert log.asked == []
+
+
+async def test_letters_of_work_that_was_settled_as_failed_are_shown_and_not_tried_again() -> None:
+    log = Log()
+    async with memory_gateway(dead_letters=(log.look, log.redrive)) as site:
+        headers = site.bearer(scopes="ops/dead-letters")
+        for topic in ("jobs.bulk-import", "bulk-import.files", "jobs.bulk-export", "bulk-export.parts"):
+            refused = await site.post(REDRIVE, headers=headers, json={"topic": topic})
+            assert (refused.status, "start the job again" in await refused.text()) == (400, True)
         assert log.asked == []
 
 

@@ -26,7 +26,7 @@ from sluice_contracts.topics import JOBS_EVENTS
 from sluice_gateway.all_jobs import AnyItemRow, AnyJobRow
 from sluice_gateway.jobs import Rerun
 from sluice_gateway.watches import MOST_HELD, JobWatch, Told
-from sluice_streaming.messages import Message
+from sluice_streaming.messages import Message, Outgoing
 from support.gateway_memory import BASE, FOLDER, PROJECT, Site, job_row, memory_gateway, one_item
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -192,6 +192,22 @@ async def test_who_comes_back_is_told_what_was_missed_and_nothing_twice(site: Si
     added(site, job=row.job, state="FINISHED", outcome="completed", finished_at=AT)
     headers["Last-Event-ID"] = end["id"]
     assert (await site.get(path, headers=headers)).status == 204
+
+
+async def test_a_record_that_is_no_event_is_passed_over_by_watchers_and_by_who_comes_back(site: Site) -> None:
+    row = added(site)
+    path = f"/v2/jobs/{row.job}/events"
+    async with site.client.get(path, headers=site.bearer()) as answer:
+        await next_event(answer)
+        await publish(site, attached(row.job, 0))
+        seen = (await next_event(answer))["id"]
+        for damage in (b"{", b"\xff", b"[]"):
+            site.broker.append(Outgoing(JOBS_EVENTS.name, row.job.encode(), damage))
+        await publish(site, attached(row.job, 1))
+        assert json.loads((await next_event(answer))["data"])["item"] == 1
+    async with site.client.get(path, headers={**site.bearer(), "Last-Event-ID": seen}) as answer:
+        assert (await next_event(answer))["event"] == "snapshot"
+        assert json.loads((await next_event(answer))["data"])["item"] == 1
 
 
 @pytest.mark.parametrize("place", ["", "x", "99-1", "0-99999999999999", "-1--1", "0-5\t"])

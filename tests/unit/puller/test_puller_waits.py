@@ -48,6 +48,9 @@ def test_a_wait_is_what_the_source_asks_for_else_it_grows() -> None:
     assert PATIENCE.wait(None, 3, 0) == timedelta(seconds=8)
 
 
+BASE = "https://x.example/r4"
+
+
 def bundle(*entries: Any, **fields: Any) -> bytes:
     return json.dumps(
         {"resourceType": "Bundle", "type": "transaction", "entry": list(entries), **fields}
@@ -60,8 +63,16 @@ def entry(url: Any, method: Any = "DELETE") -> dict[str, Any]:
 
 def test_a_line_of_deletions_names_what_is_deleted() -> None:
     line = bundle(entry("Patient/1"), entry("https://x.example/r4/Observation/a-b"))
-    assert deletions(line) == [("Patient", "1"), ("Observation", "a-b")]
-    assert deletions(bundle()) == []
+    for base in (BASE, f"{BASE}/"):
+        assert deletions(line, base) == [("Patient", "1"), ("Observation", "a-b")]
+    assert deletions(bundle(), BASE) == []
+
+
+@pytest.mark.parametrize(
+    "other", ["https://y.example/r4", "https://x.example/r4/more", "http://x.example/r4"]
+)
+def test_a_line_deletes_nothing_that_is_at_another_server(other: str) -> None:
+    assert deletions(bundle(entry("Patient/1"), entry(f"{other}/Patient/2")), BASE) is None
 
 
 @pytest.mark.parametrize(
@@ -81,7 +92,7 @@ def test_a_line_of_deletions_names_what_is_deleted() -> None:
     ],
 )
 def test_a_line_that_says_anything_else_deletes_nothing(line: bytes) -> None:
-    assert deletions(line) is None
+    assert deletions(line, BASE) is None
 
 
 def dead(handler: Any, command: Any) -> list[Any]:

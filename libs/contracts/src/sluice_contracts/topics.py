@@ -52,6 +52,9 @@ class Topic:
     ordered
         Handle records of one key one after another, in their order. Without it records of a key may be
         handled at the same time. A record that waits in a retry tier is overtaken in either case.
+    redrivable
+        A message that died does its work when it is tried again. Otherwise what it was for was settled as
+        failed when it died, in files and rows that tell so, and only a new job does it.
     cloudevents
         Its messages are events, and its records CloudEvents; see `sluice_contracts.cloudevents`.
     """
@@ -66,6 +69,7 @@ class Topic:
     compacted: bool = False
     retries: tuple[RetryTier, ...] = ()
     ordered: bool = False
+    redrivable: bool = True
     cloudevents: bool = False
 
     def retry(self, tier: RetryTier) -> str:
@@ -118,6 +122,7 @@ JOBS_BULK_EXPORT = Topic(
     producers=("gateway",),
     consumers=("exporter",),
     retries=RETRY_TIERS,
+    redrivable=False,
     ordered=True,
 )
 BULK_EXPORT_PARTS = Topic(
@@ -127,6 +132,7 @@ BULK_EXPORT_PARTS = Topic(
     producers=("exporter",),
     consumers=("exporter",),
     retries=RETRY_TIERS,
+    redrivable=False,
 )
 JOBS_BULK_IMPORT = Topic(
     name="jobs.bulk-import",
@@ -135,6 +141,7 @@ JOBS_BULK_IMPORT = Topic(
     producers=("gateway", "puller"),
     consumers=("puller",),
     retries=RETRY_TIERS,
+    redrivable=False,
     ordered=True,
 )
 BULK_IMPORT_FILES = Topic(
@@ -144,6 +151,7 @@ BULK_IMPORT_FILES = Topic(
     producers=("puller",),
     consumers=("puller",),
     retries=RETRY_TIERS,
+    redrivable=False,
 )
 JOBS_EXPIRE = Topic(
     name="jobs.expire",

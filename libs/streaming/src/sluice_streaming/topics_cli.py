@@ -60,7 +60,10 @@ def redrive_command(
     kafka: _Kafka = "127.0.0.1:9092",
 ) -> None:
     """Publish dead letters again, as new messages; each only once."""
-    count = _run(redrive(KafkaBackend(kafka), _declared(topic), limit))
+    declared = _declared(topic)
+    if not declared.redrivable:
+        raise typer.BadParameter(f"what died on {declared.name} has ended as failed: start the job again")
+    count = _run(redrive(KafkaBackend(kafka), declared, limit))
     typer.echo(f"redriven {count}")
 
 

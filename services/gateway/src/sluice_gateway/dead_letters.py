@@ -46,11 +46,16 @@ class DeadLetters:
         Raises
         ------
         Problem
-            400: there is no such topic; 503: the log did not answer in time. What was done stays done.
+            400: there is no such topic, or trying its letters again would change nothing; 503: the log did
+            not answer in time. What was done stays done.
         """
         topic = next((each for each in TOPICS if each.name == wish.topic and each.retries), None)
         if topic is None:
             raise invalid([FieldProblem("topic", "is not a topic with dead letters")])
+        if not topic.redrivable:
+            raise invalid(
+                [FieldProblem("topic", "has letters of work that ended as failed: start the job again")]
+            )
         return Redriven(topic=topic.name, redriven=await _within_patience(self._redrive(topic, wish.limit)))
 
 
@@ -76,4 +81,5 @@ def _shown(topic: DeadTopic) -> DeadTopicShown:
         )
         for letter in topic.letters
     ]
-    return DeadTopicShown(topic=topic.topic, waiting=topic.waiting, letters=letters)
+    redrivable = next((each.redrivable for each in TOPICS if each.name == topic.topic), True)
+    return DeadTopicShown(topic=topic.topic, waiting=topic.waiting, redrivable=redrivable, letters=letters)

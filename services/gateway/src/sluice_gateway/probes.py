@@ -29,7 +29,8 @@ _MOST_SOURCES = 50
 _SERVICE_SECONDS = 3.0
 _SOURCE_SECONDS = 10.0
 _MOST_TEXT = 200
-_SERVICES = frozenset({"fetcher", "scraper", "attacher", "puller", "exporter", "expirer", "status"})
+# Who reads without a group: watchers that begin where they are, and programs of others.
+_GROUPLESS = frozenset({"gateway", "downstream systems"})
 _NO_CONTENT = bytes(32)
 
 
@@ -83,7 +84,7 @@ class Probes:
         return checkup.judged_topics(await misfits(self.kafka))
 
     async def _lag(self) -> Sequence[Finding]:
-        readers = {topic.name: [it for it in topic.consumers if it in _SERVICES] for topic in TOPICS}
+        readers = {topic.name: [it for it in topic.consumers if it not in _GROUPLESS] for topic in TOPICS}
         # Parts and files have groups of their own, so that small work does not wait behind large.
         readers |= {"bulk-export.parts": ["exporter-parts"], "bulk-import.files": ["puller-files"]}
         return checkup.judged_lag(await survey(self.kafka), readers)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
-from msgspec import Struct
+from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
 from sluice_gateway.all_jobs import AnyJobRow
@@ -32,10 +32,14 @@ class _Type(Struct):
 _type_of: Decoder[_Type] = Decoder(_Type)
 
 
-def told_of(record: Record) -> Told:
-    """Give the event of a record, without reading more of it than its type."""
+def told_of(record: Record) -> Told | None:
+    """Give the event of a record, without reading more of it than its type; None if it is none."""
     data = record.value or b"{}"
-    return Told(record.partition, record.offset, _type_of.decode(data).type, data)
+    try:
+        kind = _type_of.decode(data).type
+    except (DecodeError, UnicodeDecodeError):
+        return None
+    return Told(record.partition, record.offset, kind, data)
 
 
 class _Watch:

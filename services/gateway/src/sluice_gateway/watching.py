@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import structlog
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 
 from sluice_gateway.all_jobs import AnyJobRow
 from sluice_gateway.watches import JobsWatch, JobWatch, Told, told_of
@@ -25,6 +25,7 @@ from sluice_telemetry.logs import describe
 
 log = structlog.get_logger(__name__)
 
+UNREADABLE = Counter("sluice_gateway_unreadable_events_total", "Records of watched jobs that are no event.")
 WATCHERS = Gauge("sluice_gateway_watchers", "Streams of events that are open.", ["of"])
 MOST_REPEATED = 50_000
 """Records of the log that are searched for what somebody missed."""
@@ -131,7 +132,8 @@ class Watching:
             return
         key = job.encode()
         async for records in self._tail.stretch(after.partition, after.offset + 1, end):
-            if found := [told_of(record) for record in records if record.key == key]:
+            told = [told_of(record) for record in records if record.key == key]
+            if found := [each for each in told if each is not None]:
                 yield found
 
     async def close(self) -> None:
@@ -191,8 +193,11 @@ class Watching:
             return
         if watches := self._of_one.get(key):
             told = told_of(record)
-            for watch in watches:
-                watch.put(told)
+            if told is None:
+                UNREADABLE.inc()
+            else:
+                for watch in watches:
+                    watch.put(told)
         if self._of_all:
             self._changed[key.decode("ascii", "replace")] = 0
 

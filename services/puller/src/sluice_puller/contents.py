@@ -123,13 +123,15 @@ class Contents:
             source = msgspec.structs.replace(source, auth=NoAuth())
         try:
             async with aclosing(self._pieces(source, wanted.url)) as pieces:
-                return await self._into(self._loader(wanted, source), pieces, wanted)
+                return await self._into(self._loader(wanted, source), pieces, wanted, source)
         except SourceFailure as failure:
             raise failure.called(_CODES.get(failure.code, failure.code)) from None
 
-    async def _into(self, loader: FileLoader, pieces: AsyncIterable[bytes], wanted: Wanted) -> Taken:
+    async def _into(
+        self, loader: FileLoader, pieces: AsyncIterable[bytes], wanted: Wanted, source: Source
+    ) -> Taken:
         if wanted.kind is PulledKind.DELETED:
-            return await self._delete(loader, pieces)
+            return await self._delete(loader, pieces, wanted.base or source.base_url)
         if wanted.kind is PulledKind.ERROR:
             return await self._count(pieces)
         found = await loader.load(pieces, "", expect=wanted.type)
@@ -188,7 +190,7 @@ class Contents:
                 # All of it came, so it is the file that is cut short, and not the connection.
                 raise failure.called(ItemError.FILE_TRUNCATED) from None
 
-    async def _delete(self, loader: FileLoader, pieces: AsyncIterable[bytes]) -> Taken:
+    async def _delete(self, loader: FileLoader, pieces: AsyncIterable[bytes], base: str) -> Taken:
         """Delete what Bundles say is deleted (version 2.0.0, "Response - Complete Status", `deleted`)."""
         read = size = deleted = 0
         issues: dict[int, str] = {}
@@ -197,7 +199,7 @@ class Contents:
         async for number, text in self._lines(pieces):
             read += 1
             size += len(text or b"")
-            found = None if text is None else deletions(text)
+            found = None if text is None else deletions(text, base)
             if found is None:
                 invalid += 1
                 if len(issues) < _MOST_ISSUES:
@@ -233,8 +235,13 @@ class Contents:
             yield line.number, line.text
 
 
-def deletions(text: bytes) -> list[Key] | None:
-    """Give what a line, a transaction Bundle, says is deleted; None if it is none, or says anything else."""
+def deletions(text: bytes, base: str) -> list[Key] | None:
+    """Give what a line, a transaction Bundle, says is deleted at the server `base`.
+
+    None if it is no such Bundle, says anything else, or names what is at another server: that one's resources
+    are not this one's to delete.
+    """
+    base = base.rstrip("/")
     bundle = _decoded(text)
     if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
         return None
@@ -247,6 +254,8 @@ def deletions(text: bytes) -> list[Key] | None:
         try:
             reference = parse_reference(str(request.get("url")))
         except InvalidReferenceError:
+            return None
+        if reference.base not in (None, base):
             return None
         found.append((reference.type, reference.id))
     return found

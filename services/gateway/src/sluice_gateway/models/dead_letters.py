@@ -25,6 +25,10 @@ class DeadTopicShown(AnswerModel):
 
     topic: str
     waiting: int = Field(description="How many there are.")
+    redrivable: bool = Field(
+        description="Whether they can be tried again. Exports and bulk imports settle what died as failed, "
+        "in files that tell so: there a new job does the work."
+    )
     letters: list[DeadLetter] = Field(description="The newest 20, the last one first.")
 
 

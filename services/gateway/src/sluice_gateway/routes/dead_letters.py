@@ -19,7 +19,8 @@ async def list_dead_letters(call: Call) -> Answer:
 async def redrive_dead_letters(call: Call) -> Answer:
     """Have a topic's dead letters tried again as new messages, the oldest first, each once.
 
-    An item whose message succeeds this time turns from failed to attached, also after its job has ended.
+    An item whose message succeeds this time turns from failed to attached, also after its job has ended. The
+    letters of exports and bulk imports cannot be tried again: a new job does that work.
     """
     return Answer(await call.gateway.dead_letters.redrive(call.body))
 

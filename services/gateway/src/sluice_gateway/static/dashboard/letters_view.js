@@ -37,8 +37,9 @@ export function lettersView({ signal }) {
     }
     return h("section", { class: "card" },
       h("div", { class: "spread" }, h("h2", null, topic.topic),
-        h("form", { class: "redrive", onsubmit: redrive }, limit, button)),
-      h("p", { class: "soft" }, `${things(topic.waiting, "message")} could not be processed.`),
+        topic.redrivable && h("form", { class: "redrive", onsubmit: redrive }, limit, button)),
+      h("p", { class: "soft" }, `${things(topic.waiting, "message")} could not be processed.`,
+        topic.redrivable ? "" : " What they were for has ended as failed: start the job again."),
       h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Letters of ${topic.topic}` },
         h("table", null,
           h("thead", null, h("tr", null, ["Why", "Where it was", "Attempts", "When", "SHA-256 of its value"]
