@@ -14,7 +14,7 @@ from sluice_stack.stack import Stack
 from sluice_streaming.messages import header
 from sluice_telemetry.trace import TRACEPARENT, new_trace, parse
 from support.collector import CollectorStub, Told, collecting
-from support.portal import new_portal
+from support.portal import new_portal, register_source
 from support.stack_whole import running_stack
 
 DOCUMENT = "bench-000777"
@@ -30,6 +30,14 @@ WANTED = {
     ("sluice-status", "JobFinished publish"),
 }
 
+PULLED = {
+    ("sluice-gateway", "POST /fhir/$import"),
+    ("sluice-puller", "jobs.bulk-import process"),
+    ("sluice-puller", "bulk-import.files process"),
+    ("sluice-puller", "GET"),
+    ("sluice-status", "JobFinished publish"),
+}
+
 
 @pytest.fixture(scope="module")
 def collector() -> Iterator[CollectorStub]:
@@ -40,7 +48,7 @@ def collector() -> Iterator[CollectorStub]:
 @pytest.fixture(scope="module")
 def traced(collector: CollectorStub) -> Iterator[Stack]:
     settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
-    services = ("fetcher", "scraper", "attacher", "status", "gateway", "auth")
+    services = ("fetcher", "scraper", "attacher", "puller", "status", "gateway", "auth")
     with running_stack(services=services, settings=settings) as stack:
         yield stack
 
@@ -76,7 +84,7 @@ async def test_one_trace_leads_from_the_request_to_the_last_event(
     async with asyncio.timeout(60):
         last = parse(await end_of(traced, answer["id"]))
         assert last is not None
-        spans = await told(collector, begun.trace_id)
+        spans = await told(collector, begun.trace_id, WANTED)
     assert last.trace_id == begun.trace_id
     connected(spans, begun.span_id, last.span_id)
     # A trace says what was done and how it went, never with what.
@@ -85,11 +93,41 @@ async def test_one_trace_leads_from_the_request_to_the_last_event(
     assert answer["id"] in about[0].attributes["sluice.job"]
 
 
-async def told(collector: CollectorStub, trace: str) -> list[Told]:
+@pytest.mark.timeout(300)
+async def test_a_bulk_import_that_is_polled_is_one_trace(traced: Stack, collector: CollectorStub) -> None:
+    begun = new_trace()
+    async with new_portal(traced, "pulls") as portal:
+        await register_source(traced, portal.http, "synthea")
+        url = f"{traced.layout.source_url}/synthea/fhir/$export"
+        wanted = {"exportUrl": url, "_type": "Organization"}
+        body = {
+            "resourceType": "Parameters",
+            "parameter": [{"name": name, "valueString": value} for name, value in wanted.items()],
+        }
+        headers = {
+            TRACEPARENT: str(begun),
+            "Prefer": "respond-async",
+            "Authorization": f"Bearer {await portal.account.token(portal.http)}",
+        }
+        async with portal.http.post(f"{portal.gateway}/fhir/$import", json=body, headers=headers) as answer:
+            assert answer.status == 202, await answer.text()
+            job = answer.headers["Content-Location"].rpartition("/")[2]
+    async with asyncio.timeout(90):
+        last = parse(await end_of(traced, job))
+        assert last is not None
+        spans = await told(collector, begun.trace_id, PULLED)
+    assert last.trace_id == begun.trace_id
+    connected(spans, begun.span_id, last.span_id)
+    steps = [each for each in spans if each.name == "jobs.bulk-import process"]
+    assert len(steps) > 2  # the start, and polls that were due
+    assert [each for each in spans if "Organization" in str(each)] == []
+
+
+async def told(collector: CollectorStub, trace: str, wanted: set[tuple[str, str]]) -> list[Told]:
     """Wait until all that is wanted of a trace was told."""
     while True:
         spans = collector.of(trace)
-        if {(each.service, each.name) for each in spans} >= WANTED:
+        if {(each.service, each.name) for each in spans} >= wanted:
             return spans
         await asyncio.sleep(0.1)
 

@@ -1,4 +1,4 @@
-"""`python -m sluice_expirer`: deletes exports, and forgets imports and audit records, when their time has come."""
+"""`python -m sluice_expirer`: deletes exports, and forgets imports and audit records, when it is time."""
 
 from __future__ import annotations
 

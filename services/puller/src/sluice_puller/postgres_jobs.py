@@ -15,6 +15,7 @@ from sluice_fhir.export_manifest import ListedFile
 from sluice_puller.store import Due, FilesPlan, Next, Phase, PullJob
 from sluice_storage.pool import TRANSIENT
 from sluice_streaming.outcomes import Unavailable
+from sluice_telemetry.trace import current
 
 Connection = asyncpg.pool.PoolConnectionProxy
 
@@ -54,8 +55,8 @@ class PostgresJobs:
             # A row without a client is what a cancellation or a deletion that came first left.
             await self._pool.execute(
                 """
-                INSERT INTO pulls.jobs AS j (job, client, subject, request, submitted_at, due, strict)
-                VALUES ($1, $2, $3, $4, $5, $6, $7)
+                INSERT INTO pulls.jobs AS j (job, client, subject, request, submitted_at, due, strict, trace)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
                 ON CONFLICT (job) DO UPDATE SET client = excluded.client, subject = excluded.subject,
                     submitted_at = excluded.submitted_at
                 WHERE j.client IS NULL
@@ -67,6 +68,7 @@ class PostgresJobs:
                 datetime.fromtimestamp(command.submitted_at, UTC),
                 now + lease,
                 command.request.strict,
+                None if (trace := current()) is None else str(trace),
             )
             found = await self.get(command.job)
         if found is None:
@@ -234,13 +236,13 @@ class PostgresJobs:
                 """
                 UPDATE pulls.jobs SET due = $2 WHERE job IN (
                     SELECT job FROM pulls.jobs WHERE due <= $1 ORDER BY due LIMIT $3 FOR UPDATE SKIP LOCKED
-                ) RETURNING job::text, turn
+                ) RETURNING job::text, turn, trace
                 """,
                 now,
                 now + lease,
                 most,
             )
-        return [Due(row["job"], row["turn"]) for row in rows]
+        return [Due(row["job"], row["turn"], row["trace"]) for row in rows]
 
     async def removed(self, job: str) -> bool:
         """See `Jobs.removed`."""

@@ -115,10 +115,11 @@ class FilesPlan:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A job whose step of this turn is due."""
+    """A job whose step of this turn is due, and the `traceparent` of the request that it belongs to."""
 
     job: str
     turn: int
+    trace: str | None
 
 
 class Jobs(Protocol):

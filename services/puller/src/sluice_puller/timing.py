@@ -9,9 +9,10 @@ from typing import Protocol
 
 from sluice_contracts.commands import PollExport
 from sluice_contracts.topics import JOBS_BULK_IMPORT
-from sluice_puller.store import Jobs
+from sluice_puller.store import Due, Jobs
 from sluice_streaming.messages import Message
 from sluice_streaming.rounds import repeat
+from sluice_telemetry.trace import TRACEPARENT
 
 _AT_ONCE = 200
 
@@ -85,11 +86,12 @@ class Rounds:
             Kafka or the database is away; call again.
         """
         while due := await self._jobs.due(self._now(), self._lease, _AT_ONCE):
-            await self._publisher.publish(
-                [
-                    Message(JOBS_BULK_IMPORT, each.job, PollExport(job=each.job, turn=each.turn))
-                    for each in due
-                ]
-            )
+            await self._publisher.publish([_poll(each) for each in due])
             if len(due) < _AT_ONCE:
                 return
+
+
+def _poll(due: Due) -> Message:
+    # A round belongs to no request, but each of its steps does.
+    headers = () if due.trace is None else ((TRACEPARENT, due.trace.encode()),)
+    return Message(JOBS_BULK_IMPORT, due.job, PollExport(job=due.job, turn=due.turn), headers)
