@@ -7,12 +7,14 @@ transaction. A file that has been released is never edited: a change is a new fi
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import typer
+from psycopg import OperationalError
 from psycopg.errors import LockNotAvailable
 from yoyo import get_backend, read_migrations
 
@@ -78,7 +80,8 @@ def packaged() -> list[str]:
         return [migration.id for migration in read_migrations(str(folder))]
 
 
-app = typer.Typer(add_completion=False)
+Result = TypeVar("Result")
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
@@ -97,6 +100,10 @@ def _command(
             help="folder with the files postgres_<service> that services read: roles get their passwords",
         ),
     ] = None,
+    wait: Annotated[
+        float,
+        typer.Option(envvar="SLUICE_POSTGRES_WAIT", min=0, help="seconds to wait for Postgres to answer"),
+    ] = 60.0,
 ) -> None:
     try:
         address = dsn or from_file("SLUICE_POSTGRES")
@@ -104,14 +111,32 @@ def _command(
         raise typer.BadParameter(str(error)) from None
     if address is None:
         raise typer.BadParameter("SLUICE_POSTGRES is not set")
-    applied = migrate(address)
+    applied = _when_it_answers(lambda: migrate(address), wait)
     typer.echo(f"applied: {', '.join(applied)}" if applied else "nothing to apply")
     if passwords is not None:
         try:
-            changed = set_passwords(address, passwords)
+            changed = _when_it_answers(lambda: set_passwords(address, passwords), wait)
         except UnusableAddressError as error:
             raise typer.BadParameter(str(error)) from None
         typer.echo(f"passwords set: {', '.join(changed)}")
+
+
+def _when_it_answers(step: Callable[[], Result], wait: float) -> Result:
+    """Do a step that may be done again, waiting for a server that starts or whose name is not known yet."""
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            return step()
+        except OperationalError as error:
+            if isinstance(error, LockNotAvailable):
+                typer.echo(
+                    "a table stays in use: end the transaction that holds it, then run this again", err=True
+                )
+                raise typer.Exit(1) from None
+            if time.monotonic() > deadline:
+                typer.echo(f"Postgres does not answer: {error}", err=True)
+                raise typer.Exit(1) from None
+            time.sleep(_PAUSE)
 
 
 def main() -> None:
