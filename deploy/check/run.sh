@@ -62,7 +62,7 @@ finish() {
 clear_away() {
 	# Not only what `down` knows of, which is one container of each service.
 	podman ps -aq --filter label=com.docker.compose.project=sluice-check | xargs -r podman rm --force --volumes
-	compose --profile demo down --volumes || true
+	compose --profile demo --profile obs down --volumes || true
 } > /dev/null 2>&1
 trap finish EXIT
 clear_away
@@ -90,6 +90,8 @@ healthy kafka postgres objects
 compose up -d --no-deps migrate topics > /dev/null
 ended_well migrate
 ended_well topics
+
+compose --profile obs up -d --no-deps prometheus collector traces > /dev/null
 
 services=$(cd services && ls -d -- */ | tr -d /)
 say "services, fetcher three times"
@@ -122,4 +124,8 @@ echo "non-root, read-only, without capabilities; TLS 1.2 and 1.3 only; metrics s
 
 say "the demo"
 compose --profile demo run --rm --no-deps -T demo || fail "the demo failed"
+say "what is seen of it"
+address() { podman inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}' "$(containers "$1")" | cut -d' ' -f1; }
+.venv/bin/python "$here/observed.py" --prometheus "http://$(address prometheus):9090" \
+	--traces "http://$(address traces):16686" || fail "the stack cannot be observed as it should"
 say "compose-check passed"

@@ -45,7 +45,20 @@ if [ ! -x "$work/go/bin/versitygw" ]; then
 fi
 cp "$work/go/bin/versitygw" "$context/"
 
-for target in kafka postgres objects proxy; do
+# The Go module of the release that docker-compose.yml names, 2.13.0, has a number of its own.
+if [ ! -x "$work/jaeger/jaeger" ]; then
+	rm -rf "$work/jaeger" && mkdir -p "$work/jaeger"
+	(
+		cd "$work/jaeger"
+		export GOPATH="$work/go" GOFLAGS="-buildvcs=false -modcacherw" CGO_ENABLED=0
+		go mod init jaeger 2> /dev/null
+		go get -tool github.com/jaegertracing/jaeger/cmd/jaeger@v1.76.0 2> /dev/null
+		go build -p 1 -ldflags="-s -w" -o jaeger github.com/jaegertracing/jaeger/cmd/jaeger
+	)
+fi
+cp "$work/jaeger/jaeger" "$context/"
+
+for target in kafka postgres objects proxy prometheus collector traces; do
 	podman build -q --format docker --network host --target "$target" -t "localhost/sluice-check/$target" \
 		-f "$here/Containerfile" "$context"
 done

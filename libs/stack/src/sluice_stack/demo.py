@@ -58,7 +58,12 @@ async def _portal(client: SluiceClient, profiles: Profiles) -> Project:
 
 
 def _person(addresses: Addresses) -> str | None:
-    """Give the id of the person who can sign in to the page; None if somebody removed the account."""
+    """Give the id of the person who can sign in to the page.
+
+    None if somebody removed the account, and on a deployment, whose people the demo does not know.
+    """
+    if not addresses.postgres:
+        return None
     with psycopg.connect(addresses.postgres) as connection:
         found = connection.execute("SELECT user_id FROM auth.users WHERE name = %s", (DEMO,)).fetchone()
     return None if found is None else str(found[0])
