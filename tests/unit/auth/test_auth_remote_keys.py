@@ -78,6 +78,24 @@ async def test_an_address_that_does_not_answer_is_a_refusal_and_is_not_asked_at_
         await use(server, client)
 
 
+@pytest.mark.parametrize("page", [None, (b"<html>", ""), (b"[]", "max-age=3600")])
+async def test_keys_are_kept_for_as_long_as_was_allowed_while_their_address_fails(
+    page: tuple[bytes, str] | None,
+) -> None:
+    async with auth_server() as server:
+        client = await client_at(server)
+        await use(server, client)
+        del server.web.pages[URL]
+        if page is not None:
+            server.web.pages[URL] = page
+        server.clock.advance(10)
+        await use(server, client, 401, kid="unknown")
+        assert server.web.asked == [URL] * 2
+        await use(server, client)
+        server.clock.advance(50)
+        assert "cannot be read" in (await use(server, client, 401))["error_description"]
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b"[]", b'{"keys": {}}', b"\xff", b"[" * 9000, b'{"keys": []}']
 )

@@ -104,7 +104,10 @@ class RemoteKeys:
             kept.keys = _usable(body)
             kept.until = kept.at + lifetime(cache_control)
         except (KeysUnreachableError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            kept.keys = None
+            # Whoever names a key that is not there has the set read again. What its server allowed to keep is
+            # not given up for that, or a stranger could lock a client out while its server is away.
+            if kept.at >= kept.until:
+                kept.keys = None
 
 
 def _usable(body: bytes) -> tuple[dict[str, Any], ...]:
