@@ -290,6 +290,26 @@ def test_of_conflicting_values_the_least_restrictive_counts() -> None:
     assert by_get(query).include_associated is Associated.RELEVANT_PROVENANCE
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "includeAssociatedData=LatestProvenanceResources&includeAssociatedData=RelevantProvenanceResources",
+        "includeAssociatedData=RelevantProvenanceResources&includeAssociatedData=LatestProvenanceResources",
+    ],
+)
+def test_associated_data_repeated_are_as_a_list_of_them(query: str) -> None:
+    assert by_get(query).include_associated is Associated.RELEVANT_PROVENANCE
+    once = "includeAssociatedData=LatestProvenanceResources"
+    assert by_get(f"{once}&{once}").include_associated is Associated.LATEST_PROVENANCE
+
+
+@pytest.mark.parametrize("value", ["", ",", "LatestProvenanceResources,"])
+@pytest.mark.parametrize("lenient", [False, True])
+def test_empty_associated_data_are_refused_also_leniently(value: str, lenient: bool) -> None:
+    told = refused_query(f"includeAssociatedData={value}", lenient=lenient)
+    assert set(told) == {"includeAssociatedData must not have an empty member."}
+
+
 @pytest.mark.parametrize("value", ["_myCustomPreset", "_all", "latestprovenanceresources"])
 def test_custom_associated_data_are_refused_or_leniently_reported(value: str) -> None:
     assert refused_query(f"includeAssociatedData={value}") == [
@@ -303,6 +323,24 @@ def test_output_is_organized_by_patient_or_not_at_all(value: str) -> None:
     assert len(refused_query(f"organizeOutputBy={value}")) == 1
     request = by_get(f"organizeOutputBy={value}", lenient=True)
     assert (request.organize_by, len(request.ignored)) == (None, 1)
+
+
+def test_output_of_types_that_are_about_no_patient_cannot_be_organized_by_patient() -> None:
+    query = "_type=Organization,Location&organizeOutputBy=Patient"
+    assert refused_query(query) == [
+        "organizeOutputBy: none of the types asked for by _type can be about a patient"
+    ]
+    request = by_get(query, lenient=True)
+    assert (request.types, request.organize_by) == (("Location", "Organization"), None)
+    assert [each.name for each in request.ignored] == ["organizeOutputBy"]
+    assert by_get("_type=Organization,Patient&organizeOutputBy=Patient").organize_by == "Patient"
+
+
+@pytest.mark.parametrize("level", list(ExportLevel))
+def test_output_is_organized_by_patient_also_with_associated_data(level: ExportLevel) -> None:
+    query = "_type=Observation&includeAssociatedData=LatestProvenanceResources&organizeOutputBy=Patient"
+    request = by_get(query, level)
+    assert (request.organize_by, request.include_associated) == ("Patient", Associated.LATEST_PROVENANCE)
 
 
 @pytest.mark.parametrize("value", ["1", "TRUE", "yes", ""])
@@ -322,6 +360,34 @@ def test_elements_of_an_unknown_type_are_refused_or_leniently_reported() -> None
     assert refused_query("_elements=Patiens.name") == ["_elements: Patiens is no resource type"]
     request = by_get("_elements=id,Patiens.name", lenient=True)
     assert (request.elements, len(request.ignored)) == (("id",), 1)
+
+
+def test_elements_repeated_are_as_a_list_of_them() -> None:
+    assert by_get("_elements=name,id&_elements=Patient.birthDate&_elements=id") == by_get(
+        "_elements=Patient.birthDate,id,name"
+    )
+    posted = by_post(
+        {"name": "_elements", "valueString": "name,id"}, {"name": "_elements", "valueString": "id"}
+    )
+    assert posted.elements == ("id", "name")
+
+
+def test_elements_of_a_type_that_is_not_asked_for_contradict_it() -> None:
+    query = "_type=Patient&_elements=id,Observation.status"
+    assert refused_query(query) == ["_elements: Observation is not among the types asked for by _type"]
+    request = by_get(query, lenient=True)
+    assert (request.elements, [each.name for each in request.ignored]) == (("id",), ["_elements"])
+
+
+def test_what_is_asked_of_associated_data_contradicts_no_type() -> None:
+    query = (
+        "_type=Patient&includeAssociatedData=LatestProvenanceResources&_elements=Provenance.recorded"
+        "&_typeFilter=Provenance%3F_id%3Da"
+    )
+    request = by_get(query)
+    assert request.types == ("Patient",)
+    assert request.elements == ("Provenance.recorded",)
+    assert request.type_filters == (TypeFilter(type="Provenance", query="_id=a"),)
 
 
 def test_patients_are_references_in_a_body() -> None:
@@ -360,7 +426,9 @@ def test_searches_are_repeated_or_listed() -> None:
     assert len(twice.type_filters) == 2
 
 
-@pytest.mark.parametrize("text", ["", "Patient", "Patient?", "gender=male", "Patient?gender", "Patient?x&y"])
+@pytest.mark.parametrize(
+    "text", ["", "Patient", "Patient?", "gender=male", "Patient?gender", "Patient?x&y", "Patient?&"]
+)
 @pytest.mark.parametrize("lenient", [False, True])
 def test_what_is_no_search_is_refused_also_leniently(text: str, lenient: bool) -> None:
     query = text.replace("?", "%3F").replace("=", "%3D").replace("&", "%26")
@@ -398,6 +466,18 @@ def test_a_search_value_that_cannot_be_understood_is_refused_also_leniently() ->
 def test_leniently_the_rest_of_a_search_still_counts() -> None:
     request = by_get("_typeFilter=Patient%3Fgender%3Dmale%26_count%3D5", lenient=True)
     assert request.type_filters == (TypeFilter(type="Patient", query="gender=male"),)
+
+
+@pytest.mark.parametrize(
+    "left_out", ["Patient?nmae=x", "Patient?_count=5&_sort=name", "Patient?name:sounds=x", "Patiens?name=x"]
+)
+def test_leniently_a_search_that_is_left_out_takes_no_other_with_it(left_out: str) -> None:
+    good = "Patient%3Fgender%3Dmale"
+    bad = left_out.replace("?", "%3F").replace("=", "%3D").replace("&", "%26")
+    for query in (f"{bad}&_typeFilter={good}", f"{good}&_typeFilter={bad}", f"{bad},{good}"):
+        request = by_get(f"_typeFilter={query}", lenient=True)
+        assert request.type_filters == (TypeFilter(type="Patient", query="gender=male"),)
+        assert {each.name for each in request.ignored} == {"_typeFilter"}
 
 
 def test_a_search_on_a_type_that_is_not_asked_for_contradicts_itself() -> None:

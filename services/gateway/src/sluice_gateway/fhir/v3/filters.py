@@ -34,16 +34,17 @@ def type_filters(reading: Reading, types: tuple[str, ...] | None) -> tuple[TypeF
     for given in reading.all(_NAME):
         for text in _NEXT.split(given.value):
             one = _filter(reading, text.strip(), given.place, types)
-            if one is not None and one not in found:
+            # A search of which nothing is left finds every resource. It is left out as a whole: beside others
+            # of its type, which are alternatives to it, it would undo them.
+            if one is not None and one.query and one not in found:
                 found.append(one)
-    # Searches of one type are alternatives: beside one that every resource satisfies the others say nothing.
-    open_ = {each.type for each in found if not each.query}
-    return tuple(each for each in found if each.type not in open_)
+    return tuple(found)
 
 
 def _filter(reading: Reading, text: str, place: str, types: tuple[str, ...] | None) -> TypeFilter | None:
     type_, mark, query = text.partition("?")
-    if not mark or not query:
+    parts = [part for part in query.split("&") if part]
+    if not mark or not parts:
         reading.wrong(place, f"{_NAME} must be a type, a question mark and a search, as Type?name=value.")
         return None
     try:
@@ -54,7 +55,7 @@ def _filter(reading: Reading, text: str, place: str, types: tuple[str, ...] | No
     if types is not None and type_ not in types:
         reading.unsupported(_NAME, place, f"{type_} is not among the types asked for by _type")
         return None
-    kept = [part for part in query.split("&") if part and _usable(reading, type_, part, place)]
+    kept = [part for part in parts if _usable(reading, type_, part, place)]
     return TypeFilter(type=type_, query="&".join(kept))
 
 

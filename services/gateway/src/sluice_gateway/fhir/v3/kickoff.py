@@ -26,6 +26,7 @@ _INSTANT = re.compile(
 _ELEMENT = re.compile(r"(?:([A-Z][A-Za-z]*)\.)?([a-z][A-Za-z0-9]*)")
 _PATIENT = re.compile(r"(?:Patient/)?([A-Za-z0-9.-]{1,64})")
 _ORGANIZED = "Patient"
+_PROVENANCE = "Provenance"
 # The least restrictive value first: where values conflict, it is the one that counts.
 _ASSOCIATED = (Associated.RELEVANT_PROVENANCE, Associated.LATEST_PROVENANCE)
 
@@ -41,6 +42,8 @@ def read(kickoff: KickOff) -> ExportRequest:
     reading = collect(kickoff)
     _check_format(reading)
     types = _types(reading, kickoff.level)
+    associated = _associated(reading)
+    asked = _exported(types, associated)
     since, until = _instant(reading, "_since"), _instant(reading, "_until")
     if since is not None and until is not None and since >= until:
         reading.wrong(reading.all("_until")[0].place, "_until must be later than _since.")
@@ -51,11 +54,11 @@ def read(kickoff: KickOff) -> ExportRequest:
         types=types,
         since=since,
         until=until,
-        type_filters=type_filters(reading, types),
-        elements=_elements(reading),
+        type_filters=type_filters(reading, asked),
+        elements=_elements(reading, asked),
         patients=_patients(reading, kickoff.level),
-        include_associated=_associated(reading),
-        organize_by=_organized(reading),
+        include_associated=associated,
+        organize_by=_organized(reading, types),
         allow_partial=_allowed(reading),
         ignored=tuple(dict.fromkeys(reading.ignored)),
     )
@@ -106,7 +109,12 @@ def _instant(reading: Reading, name: str) -> datetime | None:
     return None
 
 
-def _elements(reading: Reading) -> tuple[str, ...]:
+def _exported(types: tuple[str, ...] | None, associated: Associated | None) -> tuple[str, ...] | None:
+    """Give the types that the output may have, None for all: those asked for, and what comes with them."""
+    return types if types is None or associated is None else (*types, _PROVENANCE)
+
+
+def _elements(reading: Reading, types: tuple[str, ...] | None) -> tuple[str, ...]:
     found: list[str] = []
     for text, place in reading.items("_elements"):
         match = _ELEMENT.fullmatch(text)
@@ -114,6 +122,8 @@ def _elements(reading: Reading) -> tuple[str, ...]:
             reading.wrong(place, "_elements must be root elements, as element or Type.element.")
         elif match[1] is not None and match[1] not in RESOURCE_TYPES:
             reading.unsupported("_elements", place, f"{shown(match[1])} is no resource type")
+        elif match[1] is not None and types is not None and match[1] not in types:
+            reading.unsupported("_elements", place, f"{match[1]} is not among the types asked for by _type")
         else:
             found.append(text)
     return tuple(sorted(set(found)))
@@ -151,13 +161,17 @@ def _associated(reading: Reading) -> Associated | None:
     return next((each for each in _ASSOCIATED if each in found), None)
 
 
-def _organized(reading: Reading) -> str | None:
+def _organized(reading: Reading, types: tuple[str, ...] | None) -> str | None:
     given = reading.one("organizeOutputBy")
     if given is None:
         return None
-    if given.value == _ORGANIZED:
+    if given.value != _ORGANIZED:
+        reason = f"output can be organized by {_ORGANIZED} only"
+    elif types and COMPARTMENT_TYPES.isdisjoint(types):
+        # Nothing of these would be in any block.
+        reason = "none of the types asked for by _type can be about a patient"
+    else:
         return _ORGANIZED
-    reason = f"output can be organized by {_ORGANIZED} only"
     reading.unsupported("organizeOutputBy", given.place, reason)
     return None
 
