@@ -25,6 +25,7 @@ from sluice_puller.postgres_jobs import PostgresJobs, available
 from sluice_puller.postgres_notes import Notes
 from sluice_puller.postgres_removals import PostgresRemovals
 from sluice_puller.postgres_staging import Staging
+from sluice_puller.pruning import Pruning
 from sluice_puller.pulling import Pulling
 from sluice_puller.removing import Removing
 from sluice_puller.settings import Settings
@@ -132,6 +133,7 @@ async def _work(
         every=settings.pull_every,
         now=now,
     )
+    pruning = Pruning(rows, timedelta(days=settings.replaced_days), now)
     try:
         await context.starting(producer.start())
         async with asyncio.TaskGroup() as group:
@@ -140,6 +142,7 @@ async def _work(
                 group.create_task(worker.run(context.stop))
             group.create_task(rounds.run(context.stop))
             group.create_task(removing.run(context.stop))
+            group.create_task(pruning.run(context.stop))
     finally:
         await producer.stop()
 

@@ -33,6 +33,8 @@ class Settings(StreamSettings, SourceSettings):
         Delete exports at their sources when their files are loaded, or not wanted any more.
     pull_every
         Seconds between two looks at what is due.
+    replaced_days
+        How long versions of resources stay after they were replaced or deleted.
     """
 
     postgres: str = Field(min_length=1)
@@ -45,6 +47,7 @@ class Settings(StreamSettings, SourceSettings):
     pull_strikes: int = Field(default=10, ge=1)
     pull_delete: bool = True
     pull_every: float = Field(default=1.0, gt=0)
+    replaced_days: float = Field(default=30.0, gt=0)
 
     @property
     def patience(self) -> Patience:

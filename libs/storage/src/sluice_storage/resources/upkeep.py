@@ -10,22 +10,25 @@ from sluice_storage.resources.tables import table_of
 _AT_ONCE = 5000
 
 
-async def prune(pool: asyncpg.Pool, oldest: Snapshot) -> int:
+Connection = asyncpg.Pool | asyncpg.pool.PoolConnectionProxy
+
+
+async def prune(connection: Connection, oldest: Snapshot) -> int:
     """Remove versions that were replaced before `oldest`, the oldest snapshot that is still read; count them.
 
     What is in that snapshot, or in a later one, stays. Tombstones stay, for exports of changes.
 
     Parameters
     ----------
-    pool
-        Connections of a role that owns the schema `fhir`.
+    connection
+        One, or a pool, of a role that owns the schema `fhir`.
     """
     removed = 0
-    for row in await pool.fetch("SELECT DISTINCT type FROM fhir.batch_types ORDER BY type"):
+    for row in await connection.fetch("SELECT DISTINCT type FROM fhir.batch_types ORDER BY type"):
         table = table_of(row["type"])
         while True:
             # A few at a time, so that no lock is held for long.
-            seqs = await pool.fetchval(
+            seqs = await connection.fetchval(
                 f"""
                 WITH old AS (
                     SELECT r.seq FROM {table} r WHERE r.superseded_by <= $1 LIMIT {_AT_ONCE}
