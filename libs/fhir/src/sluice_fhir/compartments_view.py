@@ -16,6 +16,7 @@ from sluice_fhir.compartments import REFERENCES, patient_id
 from sluice_fhir.fhirpath_model import RESOURCE_TYPES
 
 _MISSING = Raw(b"")
+_PATIENT = "Patient/"
 
 
 class View(Struct, tag_field="resourceType", gc=False):
@@ -75,7 +76,8 @@ def _walker(path: list[str]) -> Walk:
         def refer(node: Any, found: set[str], base: str | None) -> None:
             for item in node if type(node) is list else (node,):
                 reference = item.reference
-                if reference and (patient := patient_id(reference, base)):
+                # Most references of a Provenance, which may have thousands, are to something else.
+                if reference and _PATIENT in reference and (patient := patient_id(reference, base)):
                     found.add(patient)
 
         return refer

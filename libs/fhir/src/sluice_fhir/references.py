@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from xxhash import xxh3_64_digest
+
 from sluice_fhir.fhirpath_model import RESOURCE_TYPES
 
 _LONGEST = 4096
@@ -105,6 +107,15 @@ def local_mentions(base: str | None = None) -> Callable[[bytes], list[bytes]]:
     """
     own = b"" if base is None else b"(?:%b/)?" % re.escape(base).encode()
     return re.compile(_MENTION % own).findall
+
+
+def mark_of(key: bytes) -> bytes:
+    """Give eight bytes that stand for a `Type/id`: they are compared where names would be too many.
+
+    That one name has the mark of one of a billion others happens once in eighteen billion times, unless
+    somebody makes it so.
+    """
+    return xxh3_64_digest(key)
 
 
 def mentioned(keys: Iterable[bytes]) -> set[tuple[str, str]]:

@@ -175,7 +175,7 @@ def _loader(pool: asyncpg.Pool, line_bytes: int, wanted: Wanted, source: Source)
         base=wanted.base or source.base_url,
         line_bytes=line_bytes,
         writer=Staging(pool, wanted.job, wanted.item) if wanted.aside else None,
-        noting=Notes(pool, wanted.job),
+        noting=Notes(pool, wanted.job, aside=wanted.aside),
     )
 
 

@@ -11,7 +11,7 @@ from sluice_contracts.errors import ItemError
 from sluice_contracts.imports import ImportRequest
 from sluice_fhir.ndjson_resource import Resource, parse
 from sluice_puller.postgres_jobs import RELEASE
-from sluice_puller.postgres_notes import resolve
+from sluice_puller.postgres_references import resolve
 from sluice_puller.postgres_staging import Staged, Staging, keep_counts
 from sluice_puller.store import Finished
 from sluice_storage.resources.applying import Applier

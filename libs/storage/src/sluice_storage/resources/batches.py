@@ -93,3 +93,18 @@ async def batch(
                 opened.number,
             )
         raise
+
+
+async def last_ended(connection: Connection) -> int:
+    """Give a batch up to which all have ended: what others commit from now on is in a later one."""
+    return int(
+        await connection.fetchval(
+            """
+            SELECT coalesce(
+                (SELECT min(b.batch) - 1 FROM fhir.batches b
+                 WHERE b.committed_at IS NULL AND b.abandoned_at IS NULL),
+                (SELECT c.batch FROM fhir.clock c)
+            )
+            """
+        )
+    )

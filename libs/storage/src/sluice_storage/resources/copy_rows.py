@@ -7,6 +7,7 @@ encoding value by value does; of loading, that is a good part.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 COLUMNS = (
@@ -25,6 +26,10 @@ _MICROSECOND = timedelta(microseconds=1)
 _count = struct.Struct("!h").pack
 _length = struct.Struct("!i").pack
 _bigint = struct.Struct("!iq").pack
+# An array's dimensions, whether it has nulls, and its type; of each dimension its length and its first index.
+_array = struct.Struct("!iii").pack
+_bounds = struct.Struct("!ii").pack
+_BIGINT = 20
 # seq, version and size, each with its length, then whether it is shared.
 _numbers = struct.Struct("!iqiiii").pack
 _TRUE = _length(1) + b"\x01"
@@ -34,6 +39,25 @@ _FALSE = _length(1) + b"\x00"
 def text(value: bytes) -> bytes:
     """Write a text or bytea value."""
     return _length(len(value)) + value
+
+
+def bigint(value: int | None) -> bytes:
+    """Write a bigint value."""
+    return NULL if value is None else _bigint(8, value)
+
+
+def bigints(values: Sequence[bytes]) -> bytes:
+    """Write a bigint[] value, of numbers that are eight bytes each, the first of them the highest."""
+    if not values:
+        return text(_array(0, 0, _BIGINT))
+    eight = _length(8)
+    elements = eight + eight.join(values)
+    return text(_array(1, 0, _BIGINT) + _bounds(len(values), 1) + elements)
+
+
+def start_of(columns: int) -> bytes:
+    """Write what a row of so many columns begins with."""
+    return _count(columns)
 
 
 def moment(value: datetime | None) -> bytes:

@@ -20,6 +20,7 @@ from msgspec import Struct
 from sluice_fhir.ndjson import MOST_BYTES, Line, Splitter
 from sluice_fhir.ndjson_resource import LineError, LineProblem, Resource, parse
 from sluice_fhir.references import local_mentions
+from sluice_storage.resources.noting import Notes, Noting
 from sluice_storage.resources.writer import Incoming, Key, Writer, Written
 
 CHUNK_BYTES = 4 * 1024 * 1024
@@ -29,7 +30,6 @@ _CHUNK_ROWS = 4000
 _AT_ONCE = 2
 _READ_BYTES = 256 * 1024
 _MOST_ISSUES = 10_000
-_NOTED_AT_ONCE = 20_000
 
 
 class LineIssue(Struct, frozen=True, gc=False):
@@ -62,38 +62,6 @@ class Outcome(Struct):
         self.invalid += 1
         if len(self.issues) < _MOST_ISSUES:
             self.issues.append(issue)
-
-
-class Noted(Struct):
-    """What is to be known of what was written.
-
-    `references` are what its resources refer to on the same server, as `Type/id`, `patients` those in whose
-    compartments they are, `kept` the places, by type, of resources that were there as they are.
-    """
-
-    references: set[bytes] = set()
-    patients: set[str] = set()
-    kept: dict[str, list[int]] = {}
-
-    def add(self, resources: Iterable[Resource], mentions: set[bytes], written: Written) -> None:
-        """Take note of a chunk."""
-        self.references |= mentions
-        self.patients.update([patient for resource in resources for patient in resource.patients])
-        for type_, places in written.kept.items():
-            self.kept.setdefault(type_, []).extend(places)
-
-    @property
-    def full(self) -> bool:
-        """Whether it is time to keep it."""
-        kept = sum(map(len, self.kept.values()))
-        return len(self.references) + len(self.patients) + kept >= _NOTED_AT_ONCE
-
-
-class Noting(Protocol):
-    """Keeps what is to be known of a load."""
-
-    async def note(self, noted: Noted) -> None:
-        """Keep it; the same may come again."""
 
 
 class ResourceWriter(Protocol):
@@ -168,7 +136,8 @@ class Loader:
         held: list[Resource] = []
         size = 0
         mentioned: set[bytes] = set()
-        notes = _Notes(self._noting)
+        notes = Notes(self._noting)
+        await notes.begin()
         async with _Pipeline(self._writer, outcome, notes) as pipeline:
             async for lines, length in _lines(pieces, self._line_bytes):
                 held += self._parsed(lines, name, expect, outcome, mentioned)
@@ -219,27 +188,6 @@ class Loader:
         return found
 
 
-class _Notes:
-    """Gathers what is noted of some chunks and has it kept together."""
-
-    def __init__(self, noting: Noting | None) -> None:
-        self._noting = noting
-        self._noted = Noted()
-
-    async def add(self, resources: Iterable[Resource], mentions: set[bytes], written: Written) -> None:
-        """Take note of a chunk that was written."""
-        if self._noting is not None:
-            self._noted.add(resources, mentions, written)
-            if self._noted.full:
-                await self.keep()
-
-    async def keep(self) -> None:
-        """Have everything kept that was noted since."""
-        noted, self._noted = self._noted, Noted()
-        if self._noting is not None and (noted.references or noted.patients or noted.kept):
-            await self._noting.note(noted)
-
-
 class _Pipeline:
     """Writes chunks, two at once unless they share a resource: that is written in the order of the file."""
 
@@ -247,7 +195,7 @@ class _Pipeline:
         self,
         writer: ResourceWriter,
         outcome: Outcome,
-        notes: _Notes,
+        notes: Notes,
     ) -> None:
         self._writer = writer
         self._notes = notes
