@@ -7,12 +7,15 @@ import pkgutil
 import re
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 from prometheus_client import REGISTRY
 
+from sluice_insight.folding import Dimension
+from sluice_insight.metrics import Tables
+from sluice_insight.views import Views
 from support.deployment import DEPLOY, SERVICES, services, told
 
 DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
@@ -33,7 +36,19 @@ def known() -> dict[str, set[str]]:
         labels = {*getattr(collector, "_labelnames", ()), "service", "instance", "job", "le"}
         for name in REGISTRY._collector_to_names[collector]:
             found[name] = labels
+    for family in Tables(cast("Views", _NoViews())).collect():
+        found[family.name] = {*getattr(family, "_labelnames", ()), "service", "instance", "job"}
     return found
+
+
+class _NoViews:
+    """What insight has seen before it has seen anything."""
+
+    def by(self, _dimension: Dimension) -> dict[str, Any]:
+        return {}
+
+    def counts(self) -> tuple[int, int]:
+        return 0, 0
 
 
 def scrapes() -> dict[str, int]:
