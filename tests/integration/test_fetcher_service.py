@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -83,6 +84,11 @@ def ended(broker: MemoryBroker) -> int:
     return len({event.item for event in events(broker) if isinstance(event, kinds)})
 
 
+def all_ended(broker: MemoryBroker, count: int) -> bool:
+    kinds = (DocumentFetched, ItemFailed, ItemCancelled)
+    return len({(event.job, event.item) for event in events(broker) if isinstance(event, kinds)}) == count
+
+
 async def test_each_item_of_a_job_goes_on_or_ends_with_its_reason(
     database: Database, server: HttpSource, source: str, rows: asyncpg.Pool
 ) -> None:
@@ -147,7 +153,48 @@ async def test_everything_delivered_twice_leaves_the_same(
         await until(lambda: ended(again) == 10 and len(again.records(DOCUMENT_SCRAPE.name)) == 2)
     assert await rows.fetch("SELECT * FROM documents.fetched ORDER BY item") == before
     assert {repr(body) for body in again.bodies(DOCUMENT_SCRAPE)} == said
-    assert len(server.asked) == 10
+    assert len([request for request in server.asked if "DocumentReference" in request.path]) == 10
+
+
+async def test_documents_that_are_searched_for_are_kept_as_those_that_are_read(
+    database: Database, server: HttpSource, source: str, rows: asyncpg.Pool
+) -> None:
+    names = [f"d{number}" for number in range(10)]
+    for name in names:
+        server.on(f"/fhir/DocumentReference/{name}", document(name))
+    server.status("/fhir/DocumentReference/gone", 410)
+    kind = b'"type":"DocumentReference","interaction":[{"code":"search-type"}],"searchParam":[{"name":"_id"}]'
+    server.on(
+        "/fhir/metadata",
+        b'{"resourceType":"CapabilityStatement","rest":[{"mode":"server","resource":[{%b}]}]}' % kind,
+    )
+    searches = Counter[str]()
+
+    async def search(request: web.Request) -> web.Response:
+        searches[request.query["_id"]] += 1
+        assert request.query["_count"] == "11"
+        found = [name for name in request.query["_id"].split(",") if name in names and name != "d3"]
+        entries = b",".join(b'{"resource":%b}' % document(name) for name in found)
+        return web.Response(body=b'{"resourceType":"Bundle","type":"searchset","entry":[%b]}' % entries)
+
+    server.on("/fhir/DocumentReference", search)
+    broker = MemoryBroker()
+    async with running(database, broker):
+        # What the source can do is learned beside the first job.
+        for number in range(3):
+            command = start(server, source, [*names, "gone"])
+            await broker.publish(Message(JOBS_DOCUMENT_IMPORT, command.job, command))
+            await until(partial(all_ended, broker, 11 * (number + 1)))
+            await until(lambda: any(request.path == "/fhir/metadata" for request in server.asked))
+    assert set(searches) == {",".join([*names, "gone"])}
+    kept = await rows.fetch("SELECT body, version, count(*) AS jobs FROM documents.fetched GROUP BY 1, 2")
+    assert {(row["body"], row["version"], row["jobs"]) for row in kept} == {
+        (document(name), "1", 3) for name in names
+    }
+    failed = [event for event in events(broker) if isinstance(event, ItemFailed)]
+    assert [(event.item, event.code, event.source_status) for event in failed] == [
+        (10, "document_gone", 410)
+    ] * 3
 
 
 async def test_a_cancelled_job_fetches_nothing_more(

@@ -28,6 +28,8 @@ PARSERS = {
     "sluice_fhir.outcomes:retry_after": "unit/fhir/test_fhir_outcomes.py::test_no_text_breaks_it",
     "sluice_fhir.references:parse_reference": "unit/fhir/test_fhir_references.py::"
     "test_no_text_but_a_reference_is_one",
+    "sluice_fhir.searchset:matches": _HERE + "test_no_answer_to_a_search_does_more_than_hold_nothing",
+    "sluice_fhir.searchset:finds_by_id": _HERE + "test_no_answer_to_a_search_does_more_than_hold_nothing",
     "sluice_attacher.inline:Base64Decoder": "unit/attacher/test_attacher_contents.py::"
     "test_base64_decodes_the_same_however_it_is_cut_and_spelled",
     "sluice_attacher.binary:Unwrapping": "unit/attacher/test_attacher_contents.py::"

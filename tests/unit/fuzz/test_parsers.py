@@ -28,6 +28,7 @@ from sluice_fhir.ndjson_resource import LineError, parse
 from sluice_fhir.scrape_compile import compile_schema
 from sluice_fhir.scrape_schema import SchemaError, load_validator, read_schema
 from sluice_fhir.search import SearchError, parse_type_filter
+from sluice_fhir.searchset import finds_by_id, matches
 from sluice_gateway.downloads import span
 from sluice_gateway.fhir.outcomes import Refusal
 from sluice_gateway.fhir.preferences import check_accept, lenient, listed, weight
@@ -65,6 +66,26 @@ EVENT = (
     b'{"type":"ItemFailed","job":"0191d2a0-0000-8000-8000-000000000001","at":1.5,"item":3,'
     b'"stage":"fetch","code":"x"}'
 )
+
+
+SEARCHSET = (
+    b'{"resourceType":"Bundle","type":"searchset","entry":[{"search":{"mode":"match"},"resource":'
+    b'{"resourceType":"DocumentReference","id":"a","meta":{"versionId":"1"}}}]}'
+)
+STATEMENT = (
+    b'{"resourceType":"CapabilityStatement","rest":[{"mode":"server","searchParam":[{"name":"_id"}],'
+    b'"resource":[{"type":"DocumentReference","interaction":[{"code":"search-type"}]}]}]}'
+)
+
+
+@given(value=bytes_near(SEARCHSET, STATEMENT))
+@example(value=SEARCHSET)
+@example(value=STATEMENT)
+@example(value=b'{"type":"searchset","entry":[' + b'{"resource":' * 100_000)
+def test_no_answer_to_a_search_does_more_than_hold_nothing(value: bytes) -> None:
+    found = matches(value, "DocumentReference", ["a"])
+    assert all(name == "a" and text in value for name, (text, _) in found.items())
+    assert finds_by_id(value, "DocumentReference") in (True, False)
 
 
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)

@@ -109,6 +109,20 @@ async def test_a_search_finds_what_refers_to_a_patient(
         assert {entry["resource"]["subject"]["reference"] for entry in bundle["entry"]} == {"Patient/PT-0001"}
 
 
+async def test_a_search_by_several_ids_finds_those_that_are_there_each_as_its_read_gives_it(
+    source: SourceServer, http: aiohttp.ClientSession
+) -> None:
+    names = ["bench-000001", "generic-000", "nowhere", "fault-gone", "bench-000002"]
+    url = f"{source.base('r4')}/DocumentReference"
+    bundle = await _json(http, f"{url}?_id={','.join(names)}&_count=5")
+    found = {entry["resource"]["id"]: entry["resource"] for entry in bundle["entry"]}
+    assert set(found) == {"bench-000001", "generic-000", "bench-000002"}
+    assert found == {name: await _json(http, f"{url}/{name}") for name in found}
+    statement = await _json(http, f"{source.base('r4')}/metadata")
+    kinds = {each["type"]: each for each in statement["rest"][0]["resource"]}
+    assert kinds["DocumentReference"]["searchParam"] == [{"name": "_id", "type": "token"}]
+
+
 async def test_a_binary_is_wrapped_only_for_those_who_ask_for_fhir(
     source: SourceServer, http: aiohttp.ClientSession
 ) -> None:

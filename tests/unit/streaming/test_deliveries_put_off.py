@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from sluice_streaming.memory import MemoryBroker, MemoryRecord
 from sluice_streaming.messages import Delivery, Message
 from sluice_streaming.outcomes import Retry
 from sluice_streaming.retries import History
-from sluice_streaming.slots import Slots, hold, idle
+from sluice_streaming.slots import Slots, have, hold, idle
 from sluice_streaming.step import Step
 from sluice_streaming.worker import Worker
 
@@ -77,6 +78,23 @@ def test_a_slot_is_given_to_others_while_its_item_waits_and_taken_back() -> None
         held.give(1)
         assert free == [9]
     assert free == [7]
+    held.close()
+    assert free == [10]
+
+
+def test_who_works_on_several_items_gives_all_their_slots_to_others() -> None:
+    held, free = slots()
+
+    def wait() -> None:
+        hold(held)
+        have(3)
+        with idle():
+            assert free == [9]
+            held.give(1)
+            assert free == [10]
+        assert free == [7]
+
+    contextvars.copy_context().run(wait)
     held.close()
     assert free == [10]
 

@@ -70,6 +70,20 @@ async def at_once(item: int) -> int:
     return item
 
 
+class Pairs:
+    """Works on a lot's items in groups, as a script says."""
+
+    def __init__(self, *groups: tuple[int, ...], work: Callable[[list[int]], Awaitable[Any]]) -> None:
+        self.wanted = groups
+        self.script = work
+
+    def groups(self, _found: Mapping[int, int | None]) -> Sequence[Sequence[int]]:
+        return self.wanted
+
+    async def work(self, _delivery: Delivery[FetchDocuments], found: Mapping[int, int]) -> Any:
+        return await self.script(list(found))
+
+
 async def test_what_is_ready_together_is_concluded_together_in_order() -> None:
     async def work(item: int) -> int:
         await asyncio.sleep(0 if item % 2 else 0.001)
@@ -96,6 +110,68 @@ async def test_after_a_short_patience_what_is_ready_goes_on_and_the_rest_is_wait
     await until(lambda: bool(bench.passed))
     assert bench.passed == [([0, 3], [2], 3)]
     assert not handling.done()
+    slow.set()
+    assert await handling == [1]
+
+
+async def test_a_group_is_done_in_one_go_and_what_it_leaves_out_alone() -> None:
+    alone: list[int] = []
+
+    async def work(item: int) -> int:
+        alone.append(item)
+        return item
+
+    async def several(items: list[int]) -> Mapping[int, int | Message]:
+        return {item: said(JOB, 50) if item == 3 else item for item in items if item != 1}
+
+    bench = Bench(work, patience=10.0, together=Pairs((0, 1, 3), (4, 5), work=several))
+    assert await bench.handle(*range(6)) == [50, *(0, 1, 2, 4, 5)]
+    assert sorted(alone) == [1, 2]
+    assert bench.concluded == [(0, 1, 2, 4, 5)], "all together, in order"
+
+
+async def test_a_group_that_fails_fails_each_of_its_items() -> None:
+    async def several(items: list[int]) -> Mapping[int, int]:
+        raise Retry("source_throttled", after=3.0)
+
+    bench = Bench(at_once, together=Pairs((0, 2), work=several))
+    with pytest.raises(Partly) as caught:
+        await bench.handle(0, 1, 2)
+    assert numbers(caught.value.messages) == [1]
+    assert [numbers([it.message]) for it in caught.value.rest] == [[0], [2]]
+
+
+async def test_a_group_that_waits_holds_up_nobody_and_is_given_up_at_the_time_limit() -> None:
+    async def several(items: list[int]) -> Mapping[int, int]:
+        await asyncio.Event().wait()
+        return {}
+
+    bench = Bench(at_once, together=Pairs((0, 2), work=several), time_limit=0.1)
+    with pytest.raises(Partly) as caught:
+        await bench.handle(0, 1, 2)
+    assert bench.passed == [([1], [], 1)]
+    assert [
+        (numbers([it.message]), it.why.code) for it in caught.value.rest if isinstance(it.why, Retry)
+    ] == [
+        ([0], "time_limit"),
+        ([2], "time_limit"),
+    ]
+
+
+async def test_what_a_group_has_done_goes_on_while_what_it_left_out_is_waited_for() -> None:
+    slow = asyncio.Event()
+
+    async def work(item: int) -> int:
+        await slow.wait()
+        return item
+
+    async def several(items: list[int]) -> Mapping[int, int]:
+        return {0: 0}
+
+    bench = Bench(work, together=Pairs((0, 1, 99), work=several))
+    handling = asyncio.create_task(bench.handle(0, 1, 99))
+    await until(lambda: bool(bench.passed))
+    assert bench.passed == [([0], [99], 2)]
     slow.set()
     assert await handling == [1]
 

@@ -7,7 +7,7 @@ asking again may help (`sluice_fhir.outcomes` has the table). No address, header
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from sluice_contracts.errors import ItemError
+from sluice_fhir import searchset
 from sluice_fhir.attachment import Attachment
 from sluice_fhir.json_depth import is_deeper
 from sluice_fhir.outcomes import Asked, issue_failure
@@ -161,6 +162,35 @@ class FhirClient:
         query = urlencode(parameters)
         return await self.get_json(source, f"{source.base_url}/{resource_type}?{query}", expected="Bundle")
 
+    async def find(
+        self, source: Source, kind: str, ids: Collection[str], *, limit: int, hold: Hold | None = None
+    ) -> Mapping[str, FetchedResource]:
+        """Read resources of a type by one search, and give those it gave as a read would have, by id.
+
+        They have no ETag, as a searchset has none of theirs. What is missing may be there all the same.
+
+        Parameters
+        ----------
+        ids
+            Some; each is one (`is_id`).
+        limit
+            Bytes that the answer may have; one resource has its own limit beside it.
+        hold
+            The answer's share of a memory budget.
+
+        Raises
+        ------
+        SourceFailure
+            The search could not be had, or is no Bundle.
+        """
+        url = f"{source.base_url}/{kind}?_id={','.join(ids)}&_count={len(ids)}"
+        answer = await self._get(source, url, "Bundle", limit, hold, len(ids))
+        return {
+            name: FetchedResource(body, kind, name, None, version)
+            for name, (body, version) in searchset.matches(answer.body, kind, ids).items()
+            if len(body) <= self._limits.document and is_id(version)
+        }
+
     async def get_json(
         self, source: Source, url: str, *, expected: str, hold: Hold | None = None
     ) -> FetchedResource:
@@ -171,10 +201,15 @@ class FhirClient:
         SourceFailure
             As `get_resource`.
         """
-        async with self._calls.call(source, url, _ACCEPT, Asked.DOCUMENT) as response:
+        return await self._get(source, url, expected, self._limits.document, hold)
+
+    async def _get(
+        self, source: Source, url: str, expected: str, limit: int, hold: Hold | None, several: int = 1
+    ) -> FetchedResource:
+        async with self._calls.call(source, url, _ACCEPT, Asked.DOCUMENT, several) as response:
             if response.content_type in ("text/html", "application/xhtml+xml"):
                 raise SourceFailure(ItemError.NOT_JSON, response.status)
-            body = await response.read(self._limits.document, ItemError.DOCUMENT_TOO_LARGE, hold)
+            body = await response.read(limit, ItemError.DOCUMENT_TOO_LARGE, hold)
             return self._read(body, response, expected)
 
     def open_attachment(self, source: Source, url: str, *, accept: str = "*/*") -> Attachment:

@@ -96,9 +96,11 @@ class SourceCalls:
         self._channels[source.id] = channel
         return channel
 
-    def call(self, source: Source, url: str, headers: Mapping[str, str], asked: Asked) -> Call:
-        """Prepare a GET; entering the call sends it."""
-        return Call(self, self.channel(source), url, headers, asked)
+    def call(
+        self, source: Source, url: str, headers: Mapping[str, str], asked: Asked, several: int = 1
+    ) -> Call:
+        """Prepare a GET, which asks for so many things; entering the call sends it."""
+        return Call(self, self.channel(source), url, headers, asked, several)
 
     async def send(
         self, channel: Channel, url: str, headers: Mapping[str, str], asked: Asked
@@ -131,16 +133,23 @@ class Call:
     The source's turn is held until the body is read, so that its concurrency limit counts bodies too.
     """
 
-    __slots__ = ("_asked", "_began", "_calls", "_channel", "_headers", "_response", "_url")
+    __slots__ = ("_asked", "_began", "_calls", "_channel", "_headers", "_response", "_several", "_url")
 
     def __init__(
-        self, calls: SourceCalls, channel: Channel, url: str, headers: Mapping[str, str], asked: Asked
+        self,
+        calls: SourceCalls,
+        channel: Channel,
+        url: str,
+        headers: Mapping[str, str],
+        asked: Asked,
+        several: int,
     ) -> None:
         self._calls = calls
         self._channel = channel
         self._url = url
         self._headers = headers
         self._asked = asked
+        self._several = several
         self._began = 0.0
         self._response: GuardedResponse | None = None
 
@@ -177,7 +186,8 @@ class Call:
             raise
         channel.answered.inc()
         seconds = perf_counter() - begun
-        throttle.answered(seconds)
+        # What a source usually takes is about one thing, or it would seem slow to whoever asks for several.
+        throttle.answered(seconds / self._several)
         channel.seconds.observe(seconds)
         self._response = response
         return response

@@ -8,8 +8,8 @@ again alone, and while it takes long the others are passed on without it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from typing import Generic, Protocol, TypeVar
 
 from sluice_contracts.commands import LotCommand
 from sluice_contracts.errors import ItemError
@@ -18,6 +18,7 @@ from sluice_contracts.topics import Topic
 from sluice_streaming.items import ITEMS, is_place
 from sluice_streaming.messages import Delivery, Message
 from sluice_streaming.outcomes import TIME_LIMIT, Partly, Reject, Rest, Retry, Unavailable
+from sluice_streaming.slots import have
 from sluice_telemetry.subject import about
 
 PATIENCE = 0.25
@@ -25,6 +26,8 @@ PATIENCE = 0.25
 
 F = TypeVar("F")
 M = TypeVar("M")
+F_contra = TypeVar("F_contra", contravariant=True)
+M_co = TypeVar("M_co", covariant=True)
 C = TypeVar("C", bound=LotCommand)
 
 
@@ -40,6 +43,21 @@ def lot(topic: Topic, command: LotCommand, key: str | None = None) -> Message:
 def weigh(command: LotCommand) -> int:
     """Give how many items a command is about; see `Step.weigh`."""
     return max(1, len(command.items))
+
+
+class Together(Protocol[C, F_contra, M_co]):
+    """Does for several items of a lot in one go what each item's own work would do."""
+
+    def groups(self, found: Mapping[int, F_contra | None], /) -> Sequence[Sequence[int]]:
+        """Say which items are to be done together; those that are in no group are worked on alone."""
+
+    async def work(
+        self, delivery: Delivery[C], found: Mapping[int, F_contra], /
+    ) -> Mapping[int, M_co | Message]:
+        """Give what came of a group's items; those that are missing are worked on alone after all.
+
+        What it raises is about all of them.
+        """
 
 
 class Lots(Generic[C, F, M]):
@@ -63,6 +81,8 @@ class Lots(Generic[C, F, M]):
         See `PATIENCE`.
     time_limit
         Seconds after which an item is given up for now and tried again, with the code `time_limit`.
+    together
+        Does what can be done for several items in one go.
     """
 
     def __init__(
@@ -75,6 +95,7 @@ class Lots(Generic[C, F, M]):
         at_once: int = MOST_IN_LOT,
         patience: float = PATIENCE,
         time_limit: float = 3600.0,
+        together: Together[C, F, M] | None = None,
     ) -> None:
         self._find = find
         self._work = work
@@ -83,6 +104,7 @@ class Lots(Generic[C, F, M]):
         self.at_once = at_once
         self.patience = patience
         self.time_limit = time_limit
+        self.together = together
 
     async def handle(self, delivery: Delivery[C]) -> Sequence[Message]:
         """Handle a lot; see `sluice_streaming.step.Handler`.
@@ -126,6 +148,9 @@ class Lots(Generic[C, F, M]):
         return await self._work(delivery, item, found)
 
 
+_Done = Mapping[int, M | Message]
+
+
 class _Lot(Generic[C, F, M]):
     """One lot of several items under way."""
 
@@ -133,13 +158,30 @@ class _Lot(Generic[C, F, M]):
         self._lots = lots
         self._delivery = delivery
         self._job = delivery.command.job
+        self._found = found
         self._gate = asyncio.Semaphore(lots.at_once) if len(found) > lots.at_once else None
         self._messages: list[Message] = []
         self._rest: list[Rest] = []
+        self._ready: dict[int, M] = {}
+        self._passed = 0  # items that are done, or have failed, and hold their slots no longer
         self._away: Unavailable | None = None
-        loop = asyncio.get_running_loop()
-        self._ends = loop.time() + lots.time_limit
-        self._tasks = {loop.create_task(self._one(item, it)): item for item, it in found.items()}
+        self._ends = asyncio.get_running_loop().time() + lots.time_limit
+        self._tasks: dict[asyncio.Task[_Done[M]], tuple[int, ...]] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        alone = dict.fromkeys(self._found)
+        for items in () if self._lots.together is None else self._lots.together.groups(self._found):
+            self._start(self._several(items), tuple(items))
+            for item in items:
+                del alone[item]
+        for item in alone:
+            self._start(self._one(item), (item,))
+
+    def _start(self, work: Coroutine[None, None, _Done[M]], items: tuple[int, ...]) -> asyncio.Task[_Done[M]]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks[task] = items
+        return task
 
     async def run(self) -> Sequence[Message]:
         """See `Lots.handle`."""
@@ -147,11 +189,14 @@ class _Lot(Generic[C, F, M]):
             waiting = set(self._tasks)
             while waiting:
                 done, waiting = await self._some(waiting)
-                await self._end(done)
+                if alone := self._note(done):
+                    waiting |= alone
+                    continue
+                if self._ready:
+                    ready, self._ready = dict(sorted(self._ready.items())), {}
+                    await self._conclude(ready)
                 if waiting and (self._messages or self._rest):
-                    messages, rest = self._messages, self._rest
-                    self._messages, self._rest = [], []
-                    await self._delivery.pass_on(messages, rest, len(done))
+                    await self._pass_on()
         finally:
             late = [task for task in self._tasks if not task.done()]
             for task in late:
@@ -165,45 +210,67 @@ class _Lot(Generic[C, F, M]):
             raise Partly(self._messages, self._rest)
         return self._messages
 
-    async def _one(self, item: int, found: F | None) -> M | Message:
+    async def _pass_on(self) -> None:
+        messages, rest, passed = self._messages, self._rest, self._passed
+        self._messages, self._rest, self._passed = [], [], 0
+        await self._delivery.pass_on(messages, rest, passed)
+
+    async def _one(self, item: int) -> _Done[M]:
         if self._gate is None:
-            return await self._lots.one(self._delivery, item, found)
+            return {item: await self._lots.one(self._delivery, item, self._found[item])}
         async with self._gate:
-            return await self._lots.one(self._delivery, item, found)
+            return {item: await self._lots.one(self._delivery, item, self._found[item])}
+
+    async def _several(self, items: Sequence[int]) -> _Done[M]:
+        have(len(items))
+        found = {item: it for item in items if (it := self._found[item]) is not None}
+        assert self._lots.together is not None  # noqa: S101 - it made the group
+        return await self._lots.together.work(self._delivery, found)
 
     async def _some(
-        self, waiting: set[asyncio.Task[M | Message]]
-    ) -> tuple[Collection[asyncio.Task[M | Message]], set[asyncio.Task[M | Message]]]:
+        self, waiting: set[asyncio.Task[_Done[M]]]
+    ) -> tuple[Collection[asyncio.Task[_Done[M]]], set[asyncio.Task[_Done[M]]]]:
         """Wait for all, or for some when patience is over; at the time limit none waits any more."""
         done, waiting = await asyncio.wait(waiting, timeout=self._lots.patience)
-        if not done:
+        if not done and not self._ready:
             left = self._ends - asyncio.get_running_loop().time()
             done, waiting = await asyncio.wait(
                 waiting, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED
             )
-        if not done:
-            self._rest += [self._left(self._tasks[task], Retry(TIME_LIMIT)) for task in waiting]
-            for task in waiting:
-                task.cancel()
-            return (), set()
+            if not done:
+                for task in waiting:
+                    self._leave(self._tasks[task], Retry(TIME_LIMIT))
+                    task.cancel()
+                return (), set()
         return done, waiting
 
-    async def _end(self, done: Collection[asyncio.Task[M | Message]]) -> None:
-        """Note what came of these items, and conclude those that are ready for it."""
-        ready: dict[int, M] = {}
+    def _note(self, done: Collection[asyncio.Task[_Done[M]]]) -> set[asyncio.Task[_Done[M]]]:
+        """Note what came of these items; those that a group left out begin alone, and are given."""
+        alone = set()
         for task in sorted(done, key=self._tasks.__getitem__):
-            item = self._tasks[task]
+            items = self._tasks[task]
             error = asyncio.CancelledError() if task.cancelled() else task.exception()
             if isinstance(error, Unavailable):
                 self._away = error
-            elif error is not None:
-                self._rest.append(self._left(item, error))
-            elif isinstance(made := task.result(), Message):
-                self._messages.append(made)
-            else:
-                ready[item] = made
-        if ready:
-            await self._conclude(ready)
+                continue
+            if error is not None:
+                self._leave(items, error)
+                continue
+            made = task.result()
+            for item, it in made.items():
+                if isinstance(it, Message):
+                    self._messages.append(it)
+                else:
+                    self._ready[item] = it
+            self._passed += len(made)
+            if len(made) < len(items):
+                alone |= {self._start(self._one(item), (item,)) for item in items if item not in made}
+        return alone
+
+    def _leave(self, items: Iterable[int], why: BaseException) -> None:
+        for item in items:
+            self._rest.append(Rest(self._lots.again(self._job, item), why))
+            self._passed += 1
 
     async def _conclude(self, ready: Mapping[int, M]) -> None:
         try:
@@ -212,10 +279,7 @@ class _Lot(Generic[C, F, M]):
             raise
         except Exception as error:
             if len(ready) == 1:
-                self._rest.append(self._left(next(iter(ready)), error))
+                self._rest.append(Rest(self._lots.again(self._job, next(iter(ready))), error))
                 return
             for item, made in ready.items():
                 await self._conclude({item: made})
-
-    def _left(self, item: int, why: BaseException) -> Rest:
-        return Rest(self._lots.again(self._job, item), why)

@@ -45,12 +45,13 @@ class Slots:
         self.give(self.weight)
 
     @contextmanager
-    def spared(self) -> Iterator[None]:
-        """Give one of them to others inside of the block."""
-        if not self._held:
+    def spared(self, count: int = 1) -> Iterator[None]:
+        """Give up to `count` of them to others inside of the block."""
+        count = min(count, self._held)
+        if not count:
             yield
             return
-        self.give(1)
+        self.give(count)
         round_ = self._round
         try:
             yield
@@ -58,24 +59,30 @@ class Slots:
             # What waits may be shared with other deliveries, and outlive this one. Otherwise the slot is
             # taken back although it may be another's by now: whoever waited goes on at once.
             if self._round == round_:
-                self._held += 1
-                self._return(-1)
+                self._held += count
+                self._return(-count)
 
 
 _held: ContextVar[Slots | None] = ContextVar("sluice_slots", default=None)
+_mine: ContextVar[int] = ContextVar("sluice_slots_mine", default=1)
 
 
 def hold(slots: Slots) -> None:
-    """Make these the running task's slots, and those of what it starts."""
+    """Make these the running task's slots, and those of what it starts, each of which has one of them."""
     _held.set(slots)
+
+
+def have(count: int) -> None:
+    """Have so many of the slots in the running task, which works on so many items."""
+    _mine.set(count)
 
 
 @contextmanager
 def idle() -> Iterator[None]:
-    """Let others have the running task's slot while it waits for something that takes no work of ours."""
+    """Let others have the running task's slots while it waits for something that takes no work of ours."""
     slots = _held.get()
     if slots is None:
         yield
     else:
-        with slots.spared():
+        with slots.spared(_mine.get()):
             yield

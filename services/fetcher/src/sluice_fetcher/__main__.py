@@ -15,9 +15,10 @@ from sluice_fetcher.janitor import Janitor
 from sluice_fetcher.leavings import PostgresLeavings
 from sluice_fetcher.planner import Planner
 from sluice_fetcher.postgres import PostgresDocuments, PostgresJobs, available
+from sluice_fetcher.searching import Searching
 from sluice_fetcher.settings import Settings
 from sluice_fhir.client import FhirClient, FhirLimits
-from sluice_fhir.sharing import Sharing, sharing
+from sluice_fhir.sharing import sharing
 from sluice_fhir.source_store import SourceRegistry
 from sluice_security.http import GuardedClient
 from sluice_security.http_budget import MemoryBudget
@@ -48,10 +49,14 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
             ) as http,
             sharing(pool, GROUP, idle) as shared,
         ):
+            limits = FhirLimits(document=settings.document_limit)
+            client = FhirClient(http, limits=limits, throttle=shared.throttle)
+            budget = MemoryBudget(settings.documents_in_flight)
+            searching = Searching(client, budget)
             worker = Worker(
                 backend,
                 GROUP,
-                _steps(settings, pool, http, shared),
+                _steps(settings, pool, client, budget, searching),
                 concurrency=settings.concurrency,
                 limits=settings.limits(),
             )
@@ -66,12 +71,13 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
                 sweeping.cancel()
                 with suppress(asyncio.CancelledError):
                     await sweeping
+                await searching.close()
     finally:
         await pool.close()
 
 
 def _steps(
-    settings: Settings, pool: asyncpg.Pool, http: GuardedClient, shared: Sharing
+    settings: Settings, pool: asyncpg.Pool, client: FhirClient, budget: MemoryBudget, searching: Searching
 ) -> tuple[Step[Any], ...]:
     sources = SourceRegistry(
         pool, settings.secret_bytes, loopback=settings.loopback_sources, reading=available
@@ -80,10 +86,11 @@ def _steps(
     fetching = Fetching(
         PostgresDocuments(pool),
         sources,
-        FhirClient(http, limits=FhirLimits(document=settings.document_limit), throttle=shared.throttle),
-        MemoryBudget(settings.documents_in_flight),
+        client,
+        budget,
         time.time,
         at_once=settings.concurrency,
+        searching=searching,
     )
     return (
         Step(topic=JOBS_DOCUMENT_IMPORT, handle=planner.handle, on_dead=planner.on_dead),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from sluice_contracts.errors import ItemError
 from sluice_contracts.events import DocumentsFetched, Fetched, Stage
 from sluice_contracts.ids import MOST_IN_LOT
 from sluice_contracts.topics import DOCUMENT_FETCH, DOCUMENT_SCRAPE
+from sluice_fetcher.searching import DOCUMENT, Searching
 from sluice_fetcher.store import Body, Documents, WaitingItem
 from sluice_fhir.client import FetchedResource
 from sluice_fhir.sources import Source, SourceLookup
@@ -19,8 +21,6 @@ from sluice_streaming.items import ItemReports, documents
 from sluice_streaming.lots import Lots, lot
 from sluice_streaming.messages import Delivery, Message
 from sluice_streaming.outcomes import Retry
-
-DOCUMENT = "DocumentReference"
 
 
 class Reader(Protocol):
@@ -49,6 +49,8 @@ class Fetching:
         Unix seconds.
     at_once
         The most documents of a lot that are read at the same time.
+    searching
+        Reads several documents in one go.
 
     Attributes
     ----------
@@ -65,6 +67,7 @@ class Fetching:
         clock: Callable[[], float],
         *,
         at_once: int = MOST_IN_LOT,
+        searching: Searching | None = None,
     ) -> None:
         self._documents = documents
         self._sources = sources
@@ -73,7 +76,12 @@ class Fetching:
         self._clock = clock
         self.reports = ItemReports(Stage.FETCH, clock)
         self._lots: Lots[FetchDocuments, WaitingItem, int | Body] = Lots(
-            documents.find, self._fetch, self._conclude, _again, at_once=at_once
+            documents.find,
+            self._fetch,
+            self._conclude,
+            _again,
+            at_once=at_once,
+            together=None if searching is None else _Together(sources, searching),
         )
 
     async def handle(self, delivery: Delivery[FetchDocuments]) -> Sequence[Message]:
@@ -131,6 +139,31 @@ class Fetching:
             lot(DOCUMENT_SCRAPE, ScrapeDocuments(job=job, items=tuple(made)), key=job),
             documents(DocumentsFetched(job=job, at=self._clock(), items=tuple(told))),
         )
+
+
+class _Together:
+    """Finds a lot's documents by a search for each source; see `sluice_streaming.lots.Together`."""
+
+    def __init__(self, sources: SourceLookup, searching: Searching) -> None:
+        self._sources = sources
+        self._searching = searching
+
+    def groups(self, found: Mapping[int, WaitingItem | None]) -> Sequence[Sequence[int]]:
+        by_source: defaultdict[str, list[int]] = defaultdict(list)
+        for item, waiting in found.items():
+            if waiting is not None and waiting.fetched is None and not waiting.cancelled:
+                by_source[waiting.source].append(item)
+        return [items for items in by_source.values() if len(items) > 1]
+
+    async def work(
+        self, _delivery: Delivery[FetchDocuments], found: Mapping[int, WaitingItem]
+    ) -> Mapping[int, int | Body | Message]:
+        source = await self._sources.get(next(iter(found.values())).source)
+        if source is None:
+            return {}
+        references = {item: waiting.reference for item, waiting in found.items()}
+        read = await self._searching.read(source, references)
+        return {item: Body(it.body, it.etag, it.version) for item, it in read.items()}
 
 
 def _again(job: str, item: int) -> Message:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -40,6 +40,7 @@ class DataSet:
         self, name: str, software: str, resources: Iterable[Resource] = (), *, pack: bool = False
     ) -> None:
         self.name = name
+        self._software = software
         self._pack = pack
         self._reads: dict[str, Answer] = {}
         self._files: dict[str, Answer] = {}
@@ -47,7 +48,6 @@ class DataSet:
         self._types: set[str] = set()
         for resource in resources:
             self.add(resource)
-        self._reads["metadata"] = fhir(self._capabilities(software))
 
     def add(self, resource: Resource) -> None:
         """Put a resource in, as its only version."""
@@ -87,6 +87,8 @@ class DataSet:
 
     def read(self, path: str) -> Answer | None:
         """Give the answer to a read below the base, None if there is no such thing."""
+        if path == "metadata":
+            return fhir(self._capabilities())
         return self._reads.get(path)
 
     def file(self, path: str, accept: str) -> Answer | None:
@@ -100,27 +102,38 @@ class DataSet:
             return found
         return wrapped(name, found)
 
-    def search(self, kind: str, query: str) -> Answer | None:
+    def search(
+        self, kind: str, query: str, more: Callable[[str], Answer | None] | None = None
+    ) -> Answer | None:
         """Give the searchset for a query of one parameter, None for a type that is not there.
 
-        Parameters other than those known are ignored, as R4 section 3.1.1.2 lets a server do.
+        Of several values any may match (R4 section 3.1.1.4.5), and everything is one page. Parameters other
+        than those known are ignored, as R4 section 3.1.1.2 lets a server do.
+
+        Parameters
+        ----------
+        more
+            Reads what is not in the data set and found by its id all the same.
         """
         if kind not in self._types:
             return None
         bodies: list[bytes] = []
-        for parameter, value in parse_qsl(query):
+        for parameter, values in parse_qsl(query):
             if parameter in _PARAMETERS or parameter in ("identifier", "_id"):
-                bodies = self._found.get((kind, parameter, _canonical(parameter, value)), [])
+                for value in dict.fromkeys(values.split(",")):
+                    bodies += self._found.get((kind, parameter, _canonical(parameter, value)), [])
+                    if more and parameter == "_id" and (made := more(f"{kind}/{value}")) is not None:
+                        bodies.append(made.body)
                 break
         return fhir(_bundle(bodies))
 
-    def _capabilities(self, software: str) -> Resource:
+    def _capabilities(self) -> Resource:
         return {
             "resourceType": "CapabilityStatement",
             "status": "active",
             "date": "2026-01-01",
             "kind": "instance",
-            "software": {"name": software, "version": "1"},
+            "software": {"name": self._software, "version": "1"},
             "implementation": {"description": self.name},
             "fhirVersion": "4.0.1",
             "format": ["json"],
@@ -128,7 +141,11 @@ class DataSet:
                 {
                     "mode": "server",
                     "resource": [
-                        {"type": kind, "interaction": [{"code": "read"}, {"code": "search-type"}]}
+                        {
+                            "type": kind,
+                            "interaction": [{"code": "read"}, {"code": "search-type"}],
+                            "searchParam": [{"name": "_id", "type": "token"}],
+                        }
                         for kind in sorted(self._types)
                     ],
                 }

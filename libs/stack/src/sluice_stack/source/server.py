@@ -174,7 +174,8 @@ class SourceServer:
                 return await self._big(request, base, kind, name, size)
         found = base.data.read(rest) or base.data.file(rest, request.headers.get("Accept", ""))
         if found is None and "/" not in rest:
-            found = base.data.search(rest, request.query_string)
+            made = None if base.documents is None else lambda path: rules.read(path, base.url)
+            found = base.data.search(rest, request.query_string, made)
         if found is None:
             return outcome(404, "not-found", "no such resource")
         return respond(request, found)
