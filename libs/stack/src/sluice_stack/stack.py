@@ -30,6 +30,14 @@ DATABASE = "sluice"
 _GIVE_UP = 3
 
 
+def create_database(postgres: Postgres) -> None:
+    """Create the stack's database, unless it is there."""
+    with psycopg.connect(postgres.dsn(), autocommit=True) as connection:
+        known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone()
+        if known is None:
+            connection.execute(f"CREATE DATABASE {DATABASE}")
+
+
 class Service:
     """One service process of the stack, for those who want to kill it."""
 
@@ -125,10 +133,7 @@ class Stack:
         layout.home.announce(self.addresses)
 
     def _migrate(self) -> None:
-        with psycopg.connect(self.postgres.dsn(), autocommit=True) as connection:
-            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone()
-            if known is None:
-                connection.execute(f"CREATE DATABASE {DATABASE}")
+        create_database(self.postgres)
         migrate(self.dsn())
 
     def _watch(self) -> None:

@@ -22,6 +22,7 @@ RETRY_PARTITIONS = 2
 """A tier is a waiting room, not a way to share work."""
 DEAD_PARTITIONS = 1
 DEAD_RETENTION = timedelta(days=30)
+_LOOKS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,30 @@ async def create(bootstrap: str, topics: Iterable[Topic] = ALL_TOPICS, *, replic
         changes.altered = await _align(admin, there)
         await _visible(admin, planned)
     return changes
+
+
+async def remove(bootstrap: str, topics: Iterable[Topic] = ALL_TOPICS) -> None:
+    """Remove these topics with all their records, those that are there.
+
+    Raises
+    ------
+    Unavailable
+        Kafka did not answer.
+    RuntimeError
+        Kafka refused; the text names the topic and why.
+    """
+    names = {topic.name for topic in plan(topics)}
+    async with connected(bootstrap) as admin:
+        there = [topic["topic"] for topic in await admin.describe_topics() if topic["topic"] in names]
+        if not there:
+            return
+        answer = await admin.delete_topics(there)
+        _require((name, code) for name, code, *_ in answer.topic_error_codes)
+        for _ in range(_LOOKS):
+            if not names & {topic["topic"] for topic in await admin.describe_topics()}:
+                return
+            await asyncio.sleep(0.2)
+        raise Unavailable("kafka")
 
 
 @asynccontextmanager

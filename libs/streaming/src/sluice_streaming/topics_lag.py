@@ -39,7 +39,7 @@ async def survey(bootstrap: str, topics: Iterable[Topic] = TOPICS) -> list[Topic
             for name in names
             for part in described[name]["partitions"]
         ]
-        begins, ends = await _bounds(bootstrap, partitions)
+        begins, ends = await bounds(bootstrap, partitions)
         found = {name: TopicLag(name, len(described[name]["partitions"]), 0) for name in names}
         for partition in partitions:
             found[partition.topic].records += ends[partition] - begins[partition]
@@ -69,9 +69,10 @@ async def _groups(admin: Any) -> list[str]:
     return sorted(str(group[0]) for group in await admin.list_consumer_groups())
 
 
-async def _bounds(
+async def bounds(
     bootstrap: str, partitions: list[TopicPartition]
 ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+    """Give the offset of each partition's first record that is kept, and that of the next to come."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
     await consumer.start()
     try:

@@ -50,7 +50,7 @@ class Expiring:
         self._now = now
 
     async def handle(self, delivery: Delivery[ExpireJob]) -> Sequence[Message]:
-        """Delete the job's content, unless somebody is still reading it; then the clock comes again.
+        """Delete the job's content, unless somebody still reads or copies it; then the clock comes again.
 
         From the first step on no poll and no download finds the job. Parts that are being written see it
         within seconds, list nothing and remove what they wrote.
@@ -71,6 +71,9 @@ class Expiring:
         if gone is None:
             if await self._jobs.held(job, self._now(), self._longest):
                 log.info("files wait for a download", job=job)
+                return ()
+            if not await self._jobs.may_remove():
+                log.info("files wait for a backup", job=job)
                 return ()
             try:
                 files = await self._objects.remove_job(job)

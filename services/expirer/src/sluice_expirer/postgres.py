@@ -11,6 +11,7 @@ import asyncpg
 from sluice_contracts.exports import ExpiryReason
 from sluice_expirer.store import Due, Gone
 from sluice_storage.pool import TRANSIENT
+from sluice_storage.removals import may_remove
 from sluice_streaming.outcomes import Unavailable
 
 # What was cancelled or deleted is asked for by command at once; the round only catches what that missed.
@@ -64,6 +65,11 @@ class PostgresJobs:
                 now - longest,
             )
         return bool(held)
+
+    async def may_remove(self) -> bool:
+        """See `Jobs.may_remove`."""
+        with available():
+            return await may_remove(self._pool)
 
     async def purge(self, job: str, at: datetime) -> Gone:
         """See `Jobs.purge`."""

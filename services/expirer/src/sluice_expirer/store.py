@@ -41,6 +41,9 @@ class Jobs(Protocol):
         Nobody is waited for who still reads `longest` after the deletion.
         """
 
+    async def may_remove(self) -> bool:
+        """Say whether objects may be removed now: not while a backup is made."""
+
     async def purge(self, job: str, at: datetime) -> Gone:
         """Delete what the database holds of the job but its tombstone; the first time stays."""
 

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from sluice_storage.objects import ObjectStore
+from sluice_storage.removals import may_remove
 
 # A tombstone outlives whoever may still believe that its object is there.
 _TOMBSTONE = timedelta(days=1)
@@ -43,6 +44,8 @@ class Blobs:
 
     async def purge(self, hashes: Iterable[bytes]) -> int:
         """Remove the objects of those of these contents that are marked; give how many were.
+
+        While a backup is made none are: the marks stay.
 
         Raises
         ------
@@ -95,6 +98,8 @@ class Blobs:
 
     async def _purge(self, batch: list[bytes]) -> int:
         async with self._pool.acquire() as connection, connection.transaction():
+            if not await may_remove(connection):
+                return 0
             rows = await connection.fetch(
                 """
                 SELECT sha256 FROM files.blobs

@@ -1,0 +1,94 @@
+"""Making a backup: the log's places, the database, then the objects, then the manifest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from sluice_backup import database, log, manifest, objects
+from sluice_backup.manifest import ACCEPTED, DATABASE, LISTING, BackupError, Manifest, facts_of
+from sluice_backup.settings import Settings
+from sluice_streaming.kafka import KafkaBackend
+
+_SHOWN = 5
+Say = Callable[[str], None]
+
+
+def utc_now() -> datetime:
+    """Give the time."""
+    return datetime.now(UTC)
+
+
+def make(
+    folder: Path,
+    settings: Settings,
+    say: Say,
+    *,
+    with_objects: bool = True,
+    now: Callable[[], datetime] = utc_now,
+) -> Manifest:
+    """Make a backup in a folder while everything goes on.
+
+    The database is dumped first: the objects that its rows name are there by then, never change, and are not
+    removed while the backup is made. What was accepted before the dump is in it, as rows or as commands.
+
+    Parameters
+    ----------
+    folder
+        Where; it must be empty or not there.
+    say
+        Takes a line at a time for the operator.
+    with_objects
+        Copy the objects too; not where the store keeps copies itself.
+
+    Raises
+    ------
+    BackupError
+        It cannot be made, or objects that rows name are missing in the store.
+    Unavailable
+        Kafka does not answer.
+    """
+    began = now()
+    manifest.begin(folder)
+    needed = folder / "needed.ndjson"
+    firsts = asyncio.run(log.planned(settings.kafka))
+    cluster = asyncio.run(KafkaBackend(settings.kafka).cluster())
+    with database.connected(settings.postgres) as connection:
+        database.hold(connection)
+        roles, known = database.roles(connection), database.migrations(connection)
+        dumped = now()
+        database.dump(settings.postgres, folder / DATABASE, needed)
+        say("the database is dumped")
+        stretches = asyncio.run(log.copy_unplanned(settings.kafka, firsts, folder))
+        copied = objects.Copied()
+        if with_objects:
+            copied = asyncio.run(objects.copy_out(settings.objects, database.needed_in(needed), folder))
+            say(f"{copied.count} objects are copied, {copied.size} bytes")
+        postgres = str(connection.info.server_version)
+    needed.unlink()
+    if copied.missing:
+        shown = ", ".join(copied.missing[:_SHOWN])
+        raise BackupError(
+            f"{len(copied.missing)} objects that the database names are missing in the store: {shown}"
+        )
+    names = (DATABASE, ACCEPTED, *((LISTING,) if with_objects else ()))
+    made = Manifest(
+        sluice=version("sluice-backup"),
+        migrations=known,
+        began_at=began,
+        dumped_at=dumped,
+        ended_at=now(),
+        postgres=postgres,
+        cluster=cluster,
+        roles=roles,
+        log=stretches,
+        secrets=settings.fingerprints,
+        files={name: facts_of(folder / name) for name in names},
+        objects=copied.count if with_objects else None,
+        object_bytes=copied.size,
+    )
+    manifest.write(folder, made)
+    return made
