@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
@@ -33,7 +33,14 @@ class Asked:
         return self.answer or {}
 
     def etas(self) -> Etas:
-        return Etas(self, patience=0.01, monotonic=lambda: self.now)
+        return Etas(self, patience=0.01, pace=0.0, monotonic=lambda: self.now)
+
+
+async def answered(asked: Asked, questions: int) -> None:
+    """Let whatever is asked aside be asked and answered: so many questions by then."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert len(asked.questions) == questions
 
 
 async def test_what_is_known_is_told_and_kept_for_a_moment() -> None:
@@ -46,6 +53,42 @@ async def test_what_is_known_is_told_and_kept_for_a_moment() -> None:
     asked.now += 2
     assert await etas.one("a") == AT
     assert asked.questions[1:] == [["a"]]
+
+
+async def test_polls_wait_for_nobody_and_share_their_questions() -> None:
+    asked = Asked({"a": AT.timestamp()})
+    etas = asked.etas()
+    jobs = ["a", *(f"other-{number}" for number in range(149))]
+    assert [etas.told(job) for job in (*jobs, *jobs)] == [None] * 300
+    await answered(asked, 2)
+    assert sorted(map(len, asked.questions)) == [50, 100]
+    assert [etas.told(job) for job in jobs] == [AT, *[None] * 149]
+    assert len(asked.questions) == 2
+
+
+async def test_what_was_heard_lately_is_told_until_it_is_heard_anew() -> None:
+    asked = Asked({"a": AT.timestamp()})
+    etas = asked.etas()
+    assert await etas.one("a") == AT
+    asked.now, asked.answer = 140.0, {"a": AT.timestamp() + 1}
+    assert etas.told("a") == AT
+    await answered(asked, 2)
+    assert etas.told("a") == AT + timedelta(seconds=1)
+    asked.now = 300.0
+    assert etas.told("a") is None
+
+
+async def test_polls_leave_whoever_is_away_alone_too() -> None:
+    asked = Asked(OSError())
+    etas = asked.etas()
+    for job in ("a", "b", "c"):
+        assert etas.told(job) is None
+        await answered(asked, 1)
+    asked.answer = {"a": AT.timestamp()}
+    asked.now += 5
+    assert etas.told("a") is None
+    await answered(asked, 2)
+    assert etas.told("a") == AT
 
 
 @pytest.mark.parametrize("answer", [None, OSError(), ValueError(), aiohttp.ClientError()])

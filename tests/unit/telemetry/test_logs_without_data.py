@@ -13,11 +13,16 @@ from sluice_telemetry.logs import Repeats, describe
 PROGRAM = """
 import logging, structlog
 from sluice_telemetry.logs import configure_logging
+from sluice_telemetry.subject import about, serving
 from sluice_telemetry.trace import Trace, bind
 configure_logging("tested")
 log = structlog.get_logger("sluice_tested.part")
 bind(Trace("a" * 32, "b" * 16))
-log.info("happened", job="j-1", count=3)
+serving("r-0")
+about("j-0", 7)
+serving("r-1")
+log.info("happened", count=3)
+about("j-1")
 try:
     try:
         int("Jane Doe")
@@ -38,11 +43,14 @@ def lines() -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stderr.splitlines()]
 
 
-def test_every_line_has_its_service_and_trace_and_errors_only_their_types_and_places() -> None:
+def test_every_line_has_its_service_request_and_trace_and_errors_only_their_types_and_places() -> None:
     happened, wrong, library = lines()
-    assert (happened["event"], happened["job"], happened["count"]) == ("happened", "j-1", 3)
+    assert (happened["event"], happened["count"]) == ("happened", 3)
+    assert not {"job", "item"} & happened.keys()
+    assert (wrong["job"], library["job"]) == ("j-1", "j-1")
     for line in (happened, wrong, library):
         assert (line["service"], line["trace"], line["span"]) == ("tested", "a" * 32, "b" * 16)
+        assert line["request"] == "r-1"
         assert line["timestamp"].endswith("Z")
     assert wrong["error"] == "LookupError from ValueError"
     assert any("<module>" in place for place in wrong["at"])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from sluice_telemetry.spans import Kind, exporting, hop, span, within
-from sluice_telemetry.subject import about, apart
+from sluice_telemetry.subject import about
 from sluice_telemetry.trace import Trace, current
 from support.collector import CollectorStub, collecting
 
@@ -25,13 +25,14 @@ def travel(header: str | None = None) -> Trace:
     """Go two hops, with a call and a batch in the second; give the second's place."""
     with hop("first", Kind.SERVER, header) as first:
         between = str(current())
-    with apart(), hop("second", Kind.CONSUMER, between) as second:
+    with hop("second", Kind.CONSUMER, between) as second:
         about("j-1", 4)
         span("GET", Kind.CLIENT).end("source_timeout")
         with within("batch") as batch:
             batch.set("rows", 3)
             assert current() == batch.trace
         assert current() == second.trace
+    about(None)
     assert (current(), first.trace.trace_id) == (None, second.trace.trace_id)
     return second.trace
 

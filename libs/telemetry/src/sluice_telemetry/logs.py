@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from sluice_telemetry.subject import subject
+from sluice_telemetry.subject import request_served, subject
 from sluice_telemetry.trace import current
 
 Event = MutableMapping[str, Any]
@@ -49,6 +49,9 @@ def _add_context(_logger: Any, _method: str, event: Event) -> Event:
         event.setdefault("job", job)
     if item is not None:
         event.setdefault("item", item)
+    request = request_served()
+    if request is not None:
+        event["request"] = request
     trace = current()
     if trace is not None:
         event["trace"] = trace.trace_id
@@ -131,7 +134,6 @@ def configure_logging(service: str, level: int = logging.INFO) -> None:
         return event
 
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

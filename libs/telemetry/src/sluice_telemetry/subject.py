@@ -1,12 +1,10 @@
-"""What the running task works on: a job, and maybe one item of it. Every line it logs says so.
+"""What the running task works on: a job, and maybe one item of it; a request. Every line it logs says so.
 
-A context variable, as the current trace is: what the task starts afterwards inherits it.
+Context variables, as the current trace is: what the task starts afterwards inherits them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
 Subject = tuple[str | None, int | None]
@@ -14,6 +12,7 @@ Subject = tuple[str | None, int | None]
 
 _NOTHING: Subject = (None, None)
 _current: ContextVar[Subject] = ContextVar("sluice_subject", default=_NOTHING)
+_request: ContextVar[str | None] = ContextVar("sluice_request", default=None)
 
 
 def about(job: str | None, item: int | None = None) -> None:
@@ -26,11 +25,12 @@ def subject() -> Subject:
     return _current.get()
 
 
-@contextmanager
-def apart() -> Iterator[None]:
-    """Keep what the block says of its subject to the block: for a task that does one thing after another."""
-    token = _current.set(_NOTHING)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+def serving(request: str) -> None:
+    """Say which HTTP request the running task answers, of which it is not known yet what it is about."""
+    _request.set(request)
+    _current.set(_NOTHING)
+
+
+def request_served() -> str | None:
+    """Give the id of the request that the running task answers, or was begun by."""
+    return _request.get()

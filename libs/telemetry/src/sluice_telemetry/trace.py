@@ -43,7 +43,7 @@ class Trace:
 
     def child(self) -> Trace:
         """Give a new span of the same trace."""
-        return Trace(self.trace_id, _digits(64), self.flags)
+        return Trace(self.trace_id, distinct(64), self.flags)
 
 
 _current: ContextVar[Trace | None] = ContextVar("sluice_trace", default=None)
@@ -51,7 +51,7 @@ _current: ContextVar[Trace | None] = ContextVar("sluice_trace", default=None)
 
 def new_trace() -> Trace:
     """Start a trace."""
-    return Trace(_digits(128), _digits(64))
+    return Trace(distinct(128), distinct(64))
 
 
 def parse(header: str | bytes | None) -> Trace | None:
@@ -94,6 +94,7 @@ def tracing(trace: Trace) -> Iterator[Trace]:
         _current.reset(token)
 
 
-def _digits(bits: int) -> str:
+def distinct(bits: int) -> str:
+    """Give so many random bits as hexadecimal digits: an id that is told apart from others, and no secret."""
     # `or 1`: an id of all zeros is invalid.
     return f"{_random.getrandbits(bits) or 1:0{bits // 4}x}"

@@ -1,6 +1,7 @@
 """When running jobs will end, as far as insight can tell: asked with little patience, and missed by nobody.
 
-Insight only watches. A poll is answered without it when it is away, slow, or does not know.
+Insight only watches. A page is answered without it when it is away, slow, or does not know. A poll never
+waits for it: it tells what was heard before, and the next one may tell more.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from datetime import UTC, datetime
 import aiohttp
 import msgspec
 
+from sluice_telemetry.trace import bind
+
 Ask = Callable[[Collection[str]], Awaitable[Mapping[str, float]]]
 """Gives when jobs will end (Unix seconds), of those that it knows; may raise anything."""
 
 _MOST_KEPT = 10_000
+_MOST_ASKED = 100  # insight answers about no more at once
 _MOST_BYTES = 64 * 1024
 _LATEST = 253_402_300_799.0
 _SPELLED = ((86400, "d"), (3600, "h"), (60, "min"))
@@ -44,7 +48,11 @@ class Etas:
     patience
         Seconds to wait for an answer.
     fresh
-        Seconds for which an answer is told again.
+        Seconds for which an answer is told without asking again.
+    stale
+        Seconds for which it is told to polls, while it is asked for again.
+    pace
+        Seconds between questions for the sake of polls: each is about all jobs polled meanwhile.
     rest
         Seconds after a failure until the next question.
     monotonic
@@ -57,16 +65,22 @@ class Etas:
         *,
         patience: float = 0.25,
         fresh: float = 2.0,
+        stale: float = 150.0,
+        pace: float = 0.05,
         rest: float = 5.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ask = ask
         self._patience = patience
         self._fresh = fresh
+        self._stale = stale
+        self._pace = pace
         self._rest = rest
         self._monotonic = monotonic
         self._kept: dict[str, tuple[float, datetime | None]] = {}
         self._not_before = float("-inf")
+        self._wanted: dict[str, None] = {}  # in order
+        self._asking: asyncio.Task[None] | None = None
 
     async def of(self, jobs: Collection[str]) -> dict[str, datetime]:
         """Give when those of the jobs will end of which that can be told now; raises nothing."""
@@ -81,6 +95,32 @@ class Etas:
         """Give when a job will end, if that can be told now; raises nothing."""
         return (await self.of([job])).get(job)
 
+    def told(self, job: str) -> datetime | None:
+        """Give when a job will end, if that was heard lately; what is not fresh is asked for meanwhile.
+
+        For polls, of which there may be a thousand a second: an answer of insight's for each of them would
+        cost as much as all the rest of it. Must be called on the event loop.
+        """
+        now = self._monotonic()
+        if not self._known(job, now) and self._ask is not None and now >= self._not_before:
+            self._wanted[job] = None
+            if self._asking is None:
+                self._asking = asyncio.create_task(self._learn_wanted(self._ask), name="ask when jobs end")
+        at, eta = self._kept.get(job, (float("-inf"), None))
+        return eta if now - at < self._stale else None
+
+    async def _learn_wanted(self, ask: Ask) -> None:
+        bind(None)  # whichever poll came first, the questions are for all that come now
+        try:
+            while self._wanted:
+                jobs = list(self._wanted)[:_MOST_ASKED]
+                for job in jobs:
+                    del self._wanted[job]
+                await self._learn(ask, jobs, self._monotonic())
+                await asyncio.sleep(self._pace)
+        finally:
+            self._asking = None
+
     def _known(self, job: str, now: float) -> bool:
         kept = self._kept.get(job)
         return kept is not None and now - kept[0] < self._fresh
@@ -91,6 +131,7 @@ class Etas:
                 found = await ask(jobs)
         except Exception:  # whatever is wrong with it, jobs are told of without it
             self._not_before = now + self._rest
+            self._wanted.clear()
             return
         if len(self._kept) > _MOST_KEPT:
             self._kept.clear()

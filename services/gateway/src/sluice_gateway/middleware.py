@@ -7,9 +7,9 @@ query may hold names.
 from __future__ import annotations
 
 import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable
+from functools import cache
 
 import structlog
 from aiohttp import hdrs, web
@@ -21,8 +21,8 @@ from sluice_gateway.routing import GATEWAY, PRINCIPAL, STREAMING, problem_respon
 from sluice_storage.pool import TRANSIENT
 from sluice_streaming.outcomes import Unavailable
 from sluice_telemetry.spans import Kind, hop
-from sluice_telemetry.subject import apart
-from sluice_telemetry.trace import TRACEPARENT
+from sluice_telemetry.subject import serving
+from sluice_telemetry.trace import TRACEPARENT, distinct
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +48,48 @@ def _method(request: web.Request) -> str:
     return request.method if request.method in hdrs.METH_ALL else "other"
 
 
+class _Meter:
+    """What is counted of the requests of one route; looking the metrics up costs more than counting.
+
+    Parameters
+    ----------
+    method, route
+        As the metrics' labels say them.
+    """
+
+    __slots__ = ("_answers", "_method", "_seconds", "name", "quiet", "route", "under_way")
+
+    def __init__(self, method: str, route: str) -> None:
+        self.name = f"{method} {route}"
+        self.route = route
+        self.quiet = route in _QUIET
+        self.under_way = UNDER_WAY.labels(route)
+        self._method = method
+        self._seconds = SECONDS.labels(method, route)
+        self._answers: dict[int, Counter] = {}
+
+    def note(self, request: web.Request, status: int, seconds: float) -> None:
+        """Count an answer and log it."""
+        count = self._answers.get(status)
+        if count is None:
+            count = self._answers[status] = REQUESTS.labels(self._method, self.route, str(status))
+        count.inc()
+        self._seconds.observe(seconds)
+        if not self.quiet:
+            who = request.get(PRINCIPAL)
+            log.info(
+                "answered",
+                method=self._method,
+                route=self.route,
+                status=status,
+                milliseconds=round(seconds * 1000, 1),
+                client=who.client if who is not None else None,
+            )
+
+
+_meter = cache(_Meter)  # there are as many as methods and routes
+
+
 def _http_problem(error: web.HTTPException) -> Problem:
     allow = {str(hdrs.ALLOW): error.headers[hdrs.ALLOW]} if hdrs.ALLOW in error.headers else {}
     match error.status:
@@ -62,27 +104,30 @@ def _http_problem(error: web.HTTPException) -> Problem:
             return Problem(error.status, "http_error", error.reason, "")
 
 
+def _refuse(request: web.Request, problem: Problem) -> web.Response:
+    return outcome_response(problem) if below_fhir(request.path) else problem_response(problem)
+
+
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
-    refuse = outcome_response if below_fhir(request.path) else problem_response
     try:
         return await handler(request)
     except Problem as problem:
-        return refuse(problem)
+        return _refuse(request, problem)
     except web.HTTPException as error:
-        return refuse(_http_problem(error))
+        return _refuse(request, _http_problem(error))
     except Unavailable:
-        return refuse(unavailable("its message log"))
+        return _refuse(request, unavailable("its message log"))
     except (*TRANSIENT, TimeoutError) as error:
         if request.get(STREAMING):
             raise  # the head is sent: all that can still be said is to break the connection
         log.warning("a dependency is away", route=_route(request), error=type(error).__name__)
-        return refuse(unavailable("its database"))
+        return _refuse(request, unavailable("its database"))
     except Exception as error:
         if request.get(STREAMING):
             raise
         log.exception("a request failed", route=_route(request), exc_info=error)
         text = "The request could not be processed."
-        return refuse(Problem(500, "internal", text, "Tell the operators the X-Request-Id."))
+        return _refuse(request, Problem(500, "internal", text, "Tell the operators the X-Request-Id."))
 
 
 async def _quota_fields(request: web.Request) -> dict[str, str]:
@@ -109,36 +154,21 @@ async def add_fields(request: web.Request, response: web.StreamResponse) -> None
 async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer a request, whatever happens, and take note of it."""
     began = time.perf_counter()
-    given = request.headers.get(REQUEST_ID, "")
-    request[ID] = given if _SOUND_ID.fullmatch(given) else secrets.token_hex(12)
-    route, traceparent = _route(request), request.headers.get(TRACEPARENT)
-    with (
-        apart(),  # a connection's requests are answered by one task
-        hop(f"{_method(request)} {route}", Kind.SERVER, traceparent, told=route not in _QUIET) as span,
-        structlog.contextvars.bound_contextvars(request=request[ID]),
-        UNDER_WAY.labels(route).track_inprogress(),
-    ):
-        response = await _answered(request, handler)
-        if not response.prepared:
-            response.headers.update(await _quota_fields(request))
-        span.set("http.route", route)
-        span.set("http.response.status_code", response.status)
-        _note(request, response.status, time.perf_counter() - began)
+    given = request.headers.get(REQUEST_ID)
+    request_id = given if given is not None and _SOUND_ID.fullmatch(given) else distinct(96)
+    request[ID] = request_id
+    meter = _meter(_method(request), _route(request))
+    # Each request is answered by a task of its own, so nothing has to be put back.
+    serving(request_id)
+    meter.under_way.inc()
+    try:
+        with hop(meter.name, Kind.SERVER, request.headers.get(TRACEPARENT), told=not meter.quiet) as span:
+            response = await _answered(request, handler)
+            if not response.prepared:
+                response.headers.update(await _quota_fields(request))
+            span.set("http.route", meter.route)
+            span.set("http.response.status_code", response.status)
+            meter.note(request, response.status, time.perf_counter() - began)
+    finally:
+        meter.under_way.dec()
     return response
-
-
-def _note(request: web.Request, status: int, seconds: float) -> None:
-    route = _route(request)
-    method = _method(request)
-    REQUESTS.labels(method, route, str(status)).inc()
-    SECONDS.labels(method, route).observe(seconds)
-    if route not in _QUIET:
-        who = request.get(PRINCIPAL)
-        log.info(
-            "answered",
-            method=method,
-            route=route,
-            status=status,
-            milliseconds=round(seconds * 1000, 1),
-            client=who.client if who is not None else None,
-        )

@@ -7,6 +7,7 @@ promises in its declaration (token, scope, header, body type, size) is enforced 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ BODY_SECONDS = 30.0
 LARGE_BODY_SECONDS = 120.0
 """How long a large one may."""
 _WORK_SECONDS = 30.0
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 PRINCIPAL = web.RequestKey("principal", Principal)
 STREAMING = web.RequestKey("streaming", bool)
 """Set once a handler has begun to send its answer itself."""
@@ -171,6 +173,8 @@ class Route:
 def query_values(model: type[QueryModel], given: MultiMapping[str]) -> dict[str, Any]:
     """Collect a model's values from a query string; `metadata.x=…` goes to its field `metadata`."""
     values: dict[str, Any] = {}
+    if not given:
+        return values
     for name, info in model.model_fields.items():
         if name == "metadata":
             filters = {key[9:]: given.getall(key) for key in given if key.startswith("metadata.")}
@@ -193,7 +197,7 @@ def _refuse_unclear(request: web.Request) -> None:
 
 
 def _storable(text: str) -> bool:
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+    return _UNSTORABLE.search(text) is None
 
 
 async def _read(request: web.Request, limit: int, route: Route) -> bytes:

@@ -200,7 +200,7 @@ class Polling:
         waiting = self._pacing.wait(pace, self._age(row))
         headers = {
             "Retry-After": str(waiting * 1000 if self._milliseconds else waiting),
-            "X-Progress": _progress(row) + await self._left(job, row),
+            "X-Progress": _progress(row) + self._left(job, row),
         }
         whole = end is not None and row.planned and start < end <= row.sealed
         return Told(202, headers, await self._manifest(job, row, page) if _grows(row) and whole else None)
@@ -226,8 +226,8 @@ class Polling:
             # It is deleted: parts stop when they look, and the expirer finds it without being told.
             return
 
-    async def _left(self, job: str, row: ExportRow) -> str:
-        return left(await self._etas.one(job), self._now()) if row.planned else ""
+    def _left(self, job: str, row: ExportRow) -> str:
+        return left(self._etas.told(job), self._now()) if row.planned else ""
 
     def _age(self, row: ExportRow) -> float:
         return 0.0 if row.submitted_at is None else self._now() - row.submitted_at.timestamp()

@@ -175,7 +175,7 @@ class Pulls:
         if row.outcome is None or row.finished_at is None:
             age = 0.0 if row.submitted_at is None else self._now() - row.submitted_at.timestamp()
             waiting = self._pacing.wait(pace, age)
-            return Told(202, {"X-Progress": await self._progress(job, row), "Retry-After": str(waiting)})
+            return Told(202, {"X-Progress": self._progress(job, row), "Retry-After": str(waiting)})
         self._pacing.forget(pace)
         if row.outcome == JobOutcome.FAILED and (row.files is None or row.failed is not None):
             more = "" if row.failed_status is None else f" The source answered {row.failed_status}."
@@ -229,8 +229,8 @@ class Pulls:
             # It is marked, and due: the puller finds it without being told.
             return
 
-    async def _progress(self, job: str, row: PullRow) -> str:
-        eta = None if row.files is None else await self._etas.one(job)
+    def _progress(self, job: str, row: PullRow) -> str:
+        eta = None if row.files is None else self._etas.told(job)
         return _progress(row) + left(eta, self._now())
 
     async def _begin(self, who: Principal, request: ImportRequest, idempotency_key: str | None) -> str:
