@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from sluice_contracts.audit import DENIED, SUCCESS
 from sluice_fhir.sources import SourceDraft
+from sluice_gateway.audit_rules import RULES
 from sluice_gateway.routing import Route
 from support.gateway_real import RealSite, real_gateway
 from support.isolation import CATALOGUE, GUARDED
@@ -67,11 +69,26 @@ async def told(
     return answer.status, text, fields
 
 
+async def outcomes(site: RealSite) -> list[int]:
+    """Give how what is recorded by requests ended, each once."""
+    rows = await site.admin.fetch(
+        "SELECT DISTINCT outcome FROM audit.records WHERE request IS NOT NULL ORDER BY 1"
+    )
+    return [row["outcome"] for row in rows]
+
+
 @pytest.mark.parametrize("route", ROWS, ids=lambda route: route.name)
 async def test_a_strangers_answer_is_that_about_what_never_was(site: RealSite, route: Route) -> None:
     there = await kept(site)
     for who in STRANGERS:
         assert await told(site, route, there, **who) == await told(site, route, NEVER, **who)
+    rule = RULES.get(route.name)
+    # Files in bulk are answered each by itself: 200, and in it none that was found.
+    denied = [SUCCESS] if route.name == "get_files_in_bulk" else [DENIED]
+    assert await outcomes(site) == (denied if rule else [])
+    await site.admin.execute("DELETE FROM audit.records")
     # The same question of its owner is answered otherwise, or the row would hold nothing.
     mine, never = await told(site, route, there), await told(site, route, NEVER)
     assert mine[:2] != never[:2]
+    if rule is not None and rule.discloses and mine[0] == 200:
+        assert SUCCESS in await outcomes(site)

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from sluice_contracts.audit import DENIED, SUCCESS
+from sluice_gateway.audit_rules import RULES
 from sluice_gateway.fhir.declared import FHIR_ROUTES
 from sluice_gateway.routing import Route
 from sluice_storage.access.grants import Grants
@@ -120,6 +122,12 @@ async def test_who_may_not_see_it_is_answered_as_if_it_never_was(
         absent = await ask(site, route.method, path_of(route, type_, "no"), OUTSIDERS[who])
         assert (there[0], there[1].replace(b"_id=it", b"_id=no"), there[2]) == absent, type_
         assert there[0] == 404 or b'"entry"' not in there[1], type_
+    recorded = await site.admin.fetchval(
+        "SELECT count(*) FROM audit.records WHERE subject = $1 AND outcome = $2 AND coalesce(items, 0) = 0",
+        OUTSIDERS[who]["subject"],
+        DENIED if "{id}" in route.path else SUCCESS,
+    )
+    assert recorded == 2 * len(TYPES)
 
 
 @pytest.mark.parametrize("route", READING, ids=lambda route: route.name)
@@ -128,6 +136,12 @@ async def test_who_may_see_it_does(site: RealSite, route: Route) -> None:
         status, body, _ = await ask(site, route.method, path_of(route, type_, "it"), INSIDER)
         assert status == 200, type_
         assert "{id}" in route.path or b'"entry"' in body, type_
+    rule = RULES[route.name]
+    recorded = await site.admin.fetch(
+        "SELECT act, kind, outcome FROM audit.records WHERE request IS NOT NULL"
+    )
+    expected = sorted((rule.act, type_, SUCCESS) for type_ in TYPES) if rule.discloses else []
+    assert sorted(tuple(row) for row in recorded) == expected
 
 
 @pytest.mark.parametrize("route", READING, ids=lambda route: route.name)

@@ -41,6 +41,7 @@ from sluice_gateway.quotas import Policy, Usage
 from sluice_gateway.settings import Settings
 from sluice_gateway.wiring import Gateway, Ports, assemble, job_key
 from sluice_security.guard_urls import Prefix
+from sluice_storage.audit import Record
 from sluice_storage.catalogue import Catalogue
 from sluice_storage.catalogue.model import Destination, Entry, Listing, NotFoundError, Page
 from sluice_storage.catalogue.projects import Destinations
@@ -219,6 +220,14 @@ class MemoryCatalogue:
 
 
 @dataclass
+class MemoryAudit:
+    records: list[Record] = field(default_factory=list)
+
+    async def add(self, records: Sequence[Record]) -> None:
+        self.records.extend(records)
+
+
+@dataclass
 class Site:
     """A gateway that answers over HTTP, and what is behind it."""
 
@@ -236,6 +245,7 @@ class Site:
     catalogue: MemoryCatalogue
     bulk: MemoryBulk
     ends: dict[str, float]
+    audit: list[Record]
 
     def bearer(self, **kwargs: Any) -> dict[str, str]:
         """Headers with a token, by default of `ann` through the client `portal`, and advance access."""
@@ -290,7 +300,7 @@ async def memory_gateway(
     async def known_ends(_jobs: Collection[str]) -> Mapping[str, float]:
         return ends
 
-    submissions = MemorySubmissions()
+    submissions, audit = MemorySubmissions(), MemoryAudit()
     root, folder = Destination(PROJECT, ROOT), Destination(PROJECT, FOLDER)
     catalogue.projects.writable["ann"] = {PROJECT: root, ROOT: root, FOLDER: folder}
     commands = Commands(broker.producer(), patience=0.5)
@@ -322,6 +332,7 @@ async def memory_gateway(
         smart=authority.smart_configuration,
         bulk=bulk.ports,
         dead_letters=DeadLetters(*dead_letters or no_dead_letters()),
+        audit=audit,
         measures=MeasurePorts(cast("Any", None), cast("Any", None)),
         etas=Etas(known_ends),
     )
@@ -343,6 +354,7 @@ async def memory_gateway(
             catalogue,
             bulk,
             ends,
+            audit.records,
         )
     await commands.close()
 

@@ -35,6 +35,7 @@ from sluice_gateway.health import Health
 from sluice_gateway.publishing import Commands
 from sluice_gateway.settings import Settings
 from sluice_gateway.stores.all_jobs import PostgresAllJobs
+from sluice_gateway.stores.audit import PostgresAudit
 from sluice_gateway.stores.exports import PostgresExports
 from sluice_gateway.stores.jobs import PostgresJobs
 from sluice_gateway.stores.keys import PostgresKeys
@@ -202,6 +203,7 @@ async def real_gateway(
             smart=authority.smart_configuration,
             bulk=BulkPorts(PostgresExports(pool), exports or ExportObjects.from_url("memory:"), holds),
             dead_letters=DeadLetters(*no_dead_letters()),
+            audit=PostgresAudit(pool),
             measures=MeasurePorts(Artifacts(pool, version_order), Applier(pool)),
         )
         gateway = assemble(chosen, ports, DOCUMENT, now=now, nonce=_nonces())

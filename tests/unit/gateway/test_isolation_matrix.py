@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from sluice_contracts.audit import DENIED, FAILED, SUCCESS
 from sluice_contracts.ids import job_id
+from sluice_gateway.audit_rules import RULES
 from sluice_gateway.fhir.bulk import export_key
 from sluice_gateway.fhir.outcomes import ALIAS, BASE
 from sluice_gateway.fhir.pulls import pull_key
@@ -158,7 +160,13 @@ async def test_a_strangers_answer_about_a_job_is_that_about_no_job(tmp_path: Pat
             assert there == await told(site, route, never, **who)
             assert there[0] == 404
         assert (await told(site, route, never))[0] == 404
+        rule = RULES.get(route.name)
+        assert [record.outcome for record in site.audit] == (9 if rule else 0) * [DENIED]
+        assert {record.subject for record in site.audit} == ({"ann", "bob", "portal"} if rule else set())
+        site.audit.clear()
         assert (await told(site, route, job))[0] != 404
+        recorded = [(record.act, record.outcome, record.job) for record in site.audit]
+        assert recorded == ([(rule.act, SUCCESS, job)] if rule and rule.discloses else [])
 
 
 @pytest.mark.parametrize("route", GUARDED, ids=name)
@@ -203,6 +211,7 @@ async def test_a_token_without_the_scope_is_refused_with_the_scope_it_lacks(site
     status, body, headers = await ask(site, route, site.authority.bearer(scopes=others))
     assert (status, body["code"]) == (403, "insufficient_scope")
     assert f'scope="{route.scope}"' in headers["WWW-Authenticate"]
+    assert {record.outcome for record in site.audit} == ({FAILED} if route.name in RULES else set())
 
 
 @pytest.mark.parametrize("route", GUARDED, ids=name)

@@ -67,6 +67,8 @@ ACTS: dict[str, Act] = {
     # Who may see what.
     "grant.give": Act(ALERT, _ROLES, "C"),
     "grant.revoke": Act(ALERT, _ROLES, "D"),
+    "group.change": Act(ALERT, _ROLES, "U"),
+    "member.change": Act(ALERT, _ROLES, "U"),
     # Jobs.
     "export.begin": Act(EXPORT, _OPERATION, "E"),
     "export.cancel": Act(EXPORT, _OPERATION, "E"),
@@ -88,7 +90,6 @@ ACTS: dict[str, Act] = {
     "search": Act(REST, _interaction("search-type"), "E"),
     "disclose": Act(EXPORT, _DISCLOSE, "R"),
     "store": Act(REST, _interaction("transaction"), "E"),
-    "submit-data": Act(REST, _OPERATION, "E"),
     "file.delete": Act(REST, _interaction("delete"), "D"),
 }
 """Every kind of act that there are records of, by the name that a record has it by."""

@@ -36,6 +36,7 @@ from sluice_gateway.probes import Probes
 from sluice_gateway.publishing import Commands
 from sluice_gateway.settings import Settings
 from sluice_gateway.stores.all_jobs import PostgresAllJobs
+from sluice_gateway.stores.audit import PostgresAudit
 from sluice_gateway.stores.exports import PostgresExports
 from sluice_gateway.stores.jobs import PostgresJobs
 from sluice_gateway.stores.keys import PostgresKeys
@@ -158,6 +159,7 @@ def _ports(settings: Settings, connected: _Connected) -> Ports:
             look,
             lambda topic, limit: redrive(KafkaBackend(settings.kafka), topic, limit),
         ),
+        audit=PostgresAudit(pool),
         measures=MeasurePorts(Artifacts(pool, version_order), Applier(pool)),
         etas=Etas(asking(connected.session, settings.insight) if settings.insight else None),
     )

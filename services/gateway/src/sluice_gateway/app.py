@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
+from sluice_gateway.auditing import disclosing
 from sluice_gateway.fhir.outcomes import ALIAS, BASE
 from sluice_gateway.middleware import add_fields, serve
 from sluice_gateway.routes import ROUTES
@@ -21,6 +22,8 @@ def make_app(gateway: Gateway, routes: Sequence[Route] = ROUTES) -> web.Applicat
     app = web.Application(middlewares=[serve], client_max_size=gateway.settings.body_limit)
     app[GATEWAY] = gateway
     app.on_response_prepare.append(add_fields)
+    # Whatever a handler streams without having it recorded is not sent before it is.
+    app.on_response_prepare.append(disclosing)
 
     async def let_watchers_go(_: web.Application) -> None:
         await gateway.watching.close()

@@ -15,6 +15,7 @@ import structlog
 from aiohttp import hdrs, web
 from prometheus_client import Counter, Gauge, Histogram
 
+from sluice_gateway.auditing import ID
 from sluice_gateway.fhir.outcomes import below_fhir, outcome_response
 from sluice_gateway.problems import Problem, unavailable
 from sluice_gateway.routing import GATEWAY, PRINCIPAL, STREAMING, problem_response
@@ -27,7 +28,6 @@ from sluice_telemetry.trace import TRACEPARENT, distinct
 log = structlog.get_logger(__name__)
 
 REQUEST_ID = "X-Request-Id"
-ID = web.RequestKey("id", str)
 _SOUND_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)

@@ -270,6 +270,7 @@ def endpoint(route: Route, gateway: Gateway) -> Callable[[web.Request], Awaitabl
                 () if route.fhir else request.headers.getall(FAMILY_HEADER, ()),
             )
             request[PRINCIPAL] = who
+            gateway.auditing.asked_by(request, who)
             if route.scope:
                 permit(who, route.scope)
         if route.advance:
@@ -287,7 +288,7 @@ def endpoint(route: Route, gateway: Gateway) -> Callable[[web.Request], Awaitabl
             answer = await route.handler(call)
         return as_response(answer, route.media) if isinstance(answer, Answer) else answer
 
-    return serve
+    return gateway.auditing.audited(route.name, serve)
 
 
 def problem_response(problem: Problem) -> web.Response:

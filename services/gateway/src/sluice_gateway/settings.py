@@ -62,6 +62,8 @@ class Settings(SecretSettings, TlsSettings):
     services
         Where other services answer health checks, as `name=http://host:port`, several separated by commas;
         operators who check the deployment are told what these say.
+    trusted_proxies
+        How many proxies stand in front and append to `X-Forwarded-For` where a request came from.
     import_relative_location
         Give a bulk import's `Content-Location` without scheme and host, for clients that expect it so.
     """
@@ -87,6 +89,7 @@ class Settings(SecretSettings, TlsSettings):
     export_early_polls: int = Field(default=10, ge=0)
     import_retry_after: int = Field(default=120, ge=1, le=3600)
     import_relative_location: bool = False
+    trusted_proxies: int = Field(default=0, ge=0, le=8)
     insight: str | None = Field(default=None, pattern=r"^https?://\S+$")
 
     services: str = Field(default="", pattern=rf"^$|^{_PLACE}(,\s*{_PLACE})*$")

@@ -14,6 +14,7 @@ from sluice_fhir.client import FhirClient
 from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.source_store import SourceStore
 from sluice_gateway.all_jobs import AllJobs, AnyJobStore
+from sluice_gateway.auditing import Auditing, Records
 from sluice_gateway.authentication import Verifier
 from sluice_gateway.checkup import Checkup
 from sluice_gateway.dead_letters import DeadLetters
@@ -52,6 +53,7 @@ from sluice_gateway.stores.webhooks import PostgresWebhooks
 from sluice_gateway.submission import Submissions
 from sluice_gateway.watching import Watching
 from sluice_gateway.webhooks import Webhooks
+from sluice_security.callers import Origins
 from sluice_security.sealing import Seal
 from sluice_storage.access.grants import Grants
 from sluice_storage.catalogue import Catalogue
@@ -90,6 +92,7 @@ class Ports:
     measures: MeasurePorts
     dead_letters: DeadLetters
     checkup: Checkup
+    audit: Records
     etas: Etas = field(default_factory=Etas)
 
 
@@ -98,6 +101,7 @@ class Gateway:
     """The services that handlers use."""
 
     settings: Settings
+    auditing: Auditing
     verifier: Verifier
     hrefs: Hrefs
     quotas: Quotas
@@ -168,6 +172,7 @@ def assemble(
     all_jobs = AllJobs(ports.all_jobs, _job_keys(settings), hrefs=hrefs, etas=ports.etas, now=now)
     return Gateway(
         settings=settings,
+        auditing=Auditing(ports.audit, Origins(settings.trusted_proxies)),
         verifier=ports.verifier,
         hrefs=hrefs,
         quotas=quotas,

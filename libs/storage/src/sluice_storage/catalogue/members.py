@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 
+from sluice_storage.audit import Record, note
 from sluice_storage.catalogue.model import ForbiddenError, Member, NotFoundError, Page, Project
 from sluice_storage.catalogue.rows import Connection, permissions_of, project_of
 
@@ -59,6 +60,7 @@ class Members:
             await _administer(connection, subject, project)
             await put_member(connection, project, member)
             await _need_administrator(connection, project)
+            await note(connection, _changed(project, member.subject))
         return member
 
     async def remove(self, subject: str, project: str, who: str) -> None:
@@ -77,6 +79,11 @@ class Members:
             if gone is None:
                 raise NotFoundError
             await _need_administrator(connection, project)
+            await note(connection, _changed(project, who))
+
+
+def _changed(project: str, member: str) -> Record:
+    return Record(act="member.change", kind="project", entity=project, ids=(member,))
 
 
 async def membership(at: asyncpg.Pool | Connection, subject: str, project: str) -> Project:

@@ -8,6 +8,7 @@ from datetime import datetime
 import asyncpg
 import structlog
 
+from sluice_storage.audit import Record, note
 from sluice_storage.catalogue.access import writable
 from sluice_storage.catalogue.blobs import Blobs
 from sluice_storage.catalogue.model import (
@@ -65,6 +66,8 @@ class Removal:
                 dropped = await self._file(connection, found, found.parent)
             else:
                 dropped = await self._folder(connection, found, found.parent, recursive)
+            deleted = Record(act="file.delete", kind=found.kind.value, entity=found.id, items=len(dropped))
+            await note(connection, deleted)
         await self._purge(dropped)
 
     async def project(self, subject: str, project: str) -> None:
@@ -84,6 +87,10 @@ class Removal:
             await connection.execute("DELETE FROM files.projects WHERE id = $1", project)
             dropped = [row["sha256"] for row in rows if row["sha256"] is not None]
             await release_blobs(connection, dropped, self._now())
+            await note(
+                connection,
+                Record(act="file.delete", kind="project", entity=project, items=len(dropped)),
+            )
         await self._purge(dropped)
 
     async def _file(self, connection: Connection, found: Entry, parent: str) -> list[bytes]:

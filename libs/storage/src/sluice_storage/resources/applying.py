@@ -7,6 +7,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from sluice_storage.audit import Record, note
 from sluice_storage.resources.batches import Batch
 from sluice_storage.resources.tables import Connection
 from sluice_storage.resources.writer import Incoming, Key, Writer
@@ -91,6 +92,7 @@ class Applier(Writer):
         if total:
             async with self._batch(connection, total) as opened:
                 await _write(connection, opened, changes)
+                await note(connection, _record(changes, total, self._job))
                 if also is not None:
                     await also(connection)
             for type_, changed in changes.items():
@@ -101,6 +103,18 @@ class Applier(Writer):
             async with connection.transaction():
                 await also(connection)
         return done
+
+
+def _record(changes: dict[str, list[tuple[Incoming | None, Row]]], total: int, job: str | None) -> Record:
+    rows = [(type_, row) for type_, changed in changes.items() for _, row in changed]
+    return Record(
+        act="store",
+        kind="Bundle",
+        ids=tuple(f"{type_}/{row.id}" for type_, row in rows),
+        patients=tuple(sorted({patient for _, row in rows for patient in row.patients})) or None,
+        job=job,
+        items=total,
+    )
 
 
 async def _stored(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import asyncpg
 
+from sluice_storage.audit import Record, note
 from sluice_storage.resources.model import (
     Group,
     GroupExistsError,
@@ -130,6 +131,7 @@ class Groups:
             if not made:
                 raise GroupExistsError
             members = await _join(connection, group, sorted(set(patients)), now)
+            await note(connection, _changed(group, members))
         return Group(group, name, "api", now, members)
 
     async def put(self, group: str, name: str, patients: Iterable[str]) -> Group:
@@ -159,6 +161,7 @@ class Groups:
                 wanted,
             )
             await _join(connection, group, wanted, now)
+            await note(connection, _changed(group, len(wanted)))
             row = await connection.fetchrow(f"{_GROUP} WHERE g.group_id = $1", group)
         if row is None:
             raise LookupError("the group went while it was written")
@@ -198,6 +201,7 @@ class Groups:
                 await connection.execute(
                     "UPDATE fhir.groups SET updated = $2 WHERE group_id = $1", group, now
                 )
+                await note(connection, _changed(group, added + removed))
             members = await connection.fetchval(
                 "SELECT count(*) FROM fhir.group_members WHERE group_id = $1", group
             )
@@ -226,7 +230,12 @@ class Groups:
             if also is not None:
                 await also(connection)
             await connection.execute("DELETE FROM fhir.groups WHERE group_id = $1", group)
+            await note(connection, _changed(group, 0))
             return True
+
+
+def _changed(group: str, patients: int) -> Record:
+    return Record(act="group.change", kind="Group", entity=group, items=patients)
 
 
 async def _hold(connection: Connection, group: str) -> None:

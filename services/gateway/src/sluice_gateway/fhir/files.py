@@ -14,6 +14,7 @@ from typing import Protocol
 
 from aiohttp import hdrs, web
 
+from sluice_gateway.auditing import disclosing, note
 from sluice_gateway.downloads import span
 from sluice_gateway.fhir.export_store import FileRow
 from sluice_gateway.fhir.outcomes import refused
@@ -151,6 +152,7 @@ class Files:
         self, request: web.Request, response: web.StreamResponse, file: FileRow, asked: Wanted
     ) -> None:
         start, end = asked.part or (0, file.size)
+        note(request, items=file.count if asked.part is None else None, bytes=end - start)
         path = self._objects.path(file.key)
         if path is None or asked.compressed:
             await self._send_stored(request, response, file.key, start, end, coding=asked.compressed)
@@ -160,6 +162,7 @@ class Files:
         except FileNotFoundError:
             raise unavailable_export() from None
         try:
+            await disclosing(request, response)
             request[STREAMING] = True
             await response.prepare(request)
             await send(request, response, opened, start, end)
@@ -184,6 +187,7 @@ class Files:
             raise unavailable_export() from None
         except ObjectStoreError:
             raise unavailable("its file store") from None
+        await disclosing(request, response)
         request[STREAMING] = True
         await response.prepare(request)
         pieces = whole(self._objects.read(key, start, end), end - start)

@@ -68,6 +68,11 @@ class SearchQuery:
     cursor: str
     kept: tuple[tuple[str, str], ...]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the parameters that were used."""
+        return tuple(sorted({name for name, _ in self.kept}))
+
     def address(self, base: str, cursor: str = "") -> str:
         """Give the address of a page below the FHIR API's `base`."""
         pairs = [*self.kept, *([(CURSOR, cursor)] if cursor else [])]

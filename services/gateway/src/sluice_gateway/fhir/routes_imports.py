@@ -9,6 +9,7 @@ from functools import partial
 import msgspec
 from aiohttp import hdrs, web
 
+from sluice_gateway.auditing import disclosing
 from sluice_gateway.fhir.files import NDJSON
 from sluice_gateway.fhir.outcomes import ALIAS, BASE
 from sluice_gateway.fhir.preferences import check_accept, lenient
@@ -103,6 +104,7 @@ async def _streamed(call: Call, pieces: AsyncGenerator[bytes]) -> web.StreamResp
         async for piece in pieces:
             if not response.prepared:
                 # The head is sent only when there is something to send after it.
+                await disclosing(call.request, response)
                 call.request[STREAMING] = True
                 await response.prepare(call.request)
             await written(response, piece)

@@ -14,6 +14,7 @@ import msgspec
 from aiohttp import hdrs, web
 from msgspec import Struct
 
+from sluice_gateway.auditing import note
 from sluice_gateway.fhir.outcomes import refused
 from sluice_gateway.fhir.preferences import check_accept, lenient, listed, weight
 from sluice_gateway.fhir.queries import parse_search
@@ -69,6 +70,7 @@ async def _shown(call: Call, version: str | None = None) -> Answer | web.Respons
         stored = await reading.read(call.principal, type_, id_)
     else:
         stored = await reading.read_version(call.principal, type_, id_, version)
+    note(call.request, patients=tuple(sorted(stored.patients)) or None)
     headers: dict[str, str] = {
         hdrs.ETAG: f'W/"{stored.version}"',
         hdrs.LAST_MODIFIED: format_datetime(stored.updated, usegmt=True),
@@ -111,7 +113,14 @@ async def _found(call: Call, pairs: Iterable[tuple[str, str]]) -> Answer:
     check_accept(call.headers.getall(hdrs.ACCEPT, ()), formats)
     view = await call.gateway.searching.permit(call.principal, call.path["type"])
     query = parse_search(call.path["type"], given, lenient=lenient(call.headers.getall("Prefer", ())))
-    return Answer(await call.gateway.searching.search(view, query))
+    found = await call.gateway.searching.search(view, query)
+    note(
+        call.request,
+        parameters=query.names,
+        patients=tuple(sorted(found.patients)) or None,
+        items=found.count,
+    )
+    return Answer(found.bundle)
 
 
 def _wants_json(accepted: list[str] | tuple[()]) -> bool:

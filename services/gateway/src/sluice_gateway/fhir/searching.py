@@ -6,6 +6,7 @@ then it ends early, with a link to the next one (R4 section 3.1.1.3 lets a page 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -30,6 +31,15 @@ _MOST_LOOKED_AT = 4 * _CHUNK
 _MOST_BYTES = 16 * 1024 * 1024
 # Cursors: how far the stored resources are read; then, of groups that operators manage, after which id.
 _STORED, _MANAGED = "r", "g"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of what a search found: the Bundle, how many it has, and the patients whose data they are."""
+
+    bundle: bytes
+    count: int = 0
+    patients: frozenset[str] = frozenset()
 
 
 class _Page:
@@ -86,7 +96,7 @@ class Searching:
             raise lacking(text, f"system/{type_}.rs")
         return view_of(await self._grants.of(who.client, who.subject), who.scopes, type_, "s")
 
-    async def search(self, view: View | None, query: SearchQuery) -> bytes:
+    async def search(self, view: View | None, query: SearchQuery) -> Found:
         """Give a page of what is found, as a Bundle.
 
         Raises
@@ -96,16 +106,21 @@ class Searching:
         """
         address = query.address(self._base, query.cursor)
         if view is None:
-            return searchset(self._base, [], address, None, 0)
+            return Found(searchset(self._base, [], address, None, 0))
         if query.only_count:
             if view.filters:
                 text = "How many there are is not told to tokens whose scopes are limited by a search."
                 raise refused(400, "not-supported", text)
-            return searchset(self._base, [], address, None, await self._total(view, query))
+            return Found(searchset(self._base, [], address, None, await self._total(view, query)))
         page = await self._page(view, query)
         following = None if page.cursor is None else query.address(self._base, page.cursor)
         complete = page.cursor is None and not query.cursor
-        return searchset(self._base, page.found, address, following, len(page.found) if complete else None)
+        total = len(page.found) if complete else None
+        return Found(
+            searchset(self._base, page.found, address, following, total),
+            len(page.found),
+            frozenset().union(*(stored.patients for stored in page.found)),
+        )
 
     async def _page(self, view: View, query: SearchQuery) -> _Page:
         page = _Page(query.count)

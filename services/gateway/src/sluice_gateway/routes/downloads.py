@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import hdrs, web
 
+from sluice_gateway.auditing import disclosing, note
 from sluice_gateway.downloads import disposition, media_type, span
 from sluice_gateway.files import catalogue_problems
 from sluice_gateway.models.files import DownloadInfo, TicketQuery
@@ -64,6 +65,7 @@ async def get_content(call: Call) -> web.StreamResponse:
     """Fetch a file's content, whole or by range, with the ticket of its download address."""
     subject = call.gateway.tickets.subject(call.path["id"], call.query.ticket)
     request, entries = call.request, call.gateway.catalogue.entries
+    note(request, subject=subject)
     with catalogue_problems("download"):
         entry = await entries.get(subject, call.path["id"])
     if entry.sha256 is None or entry.size is None:
@@ -79,6 +81,7 @@ async def get_content(call: Call) -> web.StreamResponse:
     if part:
         response.headers[hdrs.CONTENT_RANGE] = f"bytes {start}-{end - 1}/{entry.size}"
     response.content_length = end - start
+    note(request, job=None if entry.origin is None else entry.origin.job, bytes=end - start)
     if request.method == hdrs.METH_HEAD or start == end:
         await response.prepare(request)
         return response
@@ -96,6 +99,7 @@ async def _stream(request: web.Request, response: web.StreamResponse, chunks: As
         raise not_found("download") from None
     except ObjectStoreError:
         raise unavailable("its file store") from None
+    await disclosing(request, response)
     request[STREAMING] = True
     await response.prepare(request)
     await response.write(first)

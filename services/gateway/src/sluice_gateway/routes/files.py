@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sluice_gateway.auditing import note
 from sluice_gateway.metadata import Metadata
 from sluice_gateway.models.base import JsonObject, Page, PageQuery
 from sluice_gateway.models.files import (
@@ -33,6 +34,7 @@ async def list_files(call: Call) -> Answer:
     Several values of one filter mean any of them; different filters must all match.
     """
     page, total = await call.gateway.files.query(call.principal.subject, call.query)
+    note(call.request, items=len(page.items))
     return Answer(page, headers={TOTAL_HEADER: str(total)})
 
 
@@ -47,6 +49,7 @@ async def list_folder(call: Call) -> Answer:
     page, total = await call.gateway.files.contents(
         call.principal.subject, call.path["id"], Window.of(call.query)
     )
+    note(call.request, items=len(page.items))
     return Answer(page, headers={TOTAL_HEADER: str(total)})
 
 
@@ -111,7 +114,10 @@ async def replace_tags(call: Call) -> Answer:
 
 async def get_files_in_bulk(call: Call) -> Answer:
     """Get up to 100 files at once; each is answered by itself, in the order of the request."""
-    return Answer(await call.gateway.files.bulk(call.principal.subject, call.body.file_ids))
+    records = await call.gateway.files.bulk(call.principal.subject, call.body.file_ids)
+    found = [record.resource for record in records.items if record.resource is not None]
+    note(call.request, ids=tuple(file.id for file in found), items=len(found))
+    return Answer(records)
 
 
 def _item(method: str, path: str, handler: Any, summary: str, answer: Any, **more: Any) -> Route:

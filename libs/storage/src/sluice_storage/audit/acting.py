@@ -1,0 +1,65 @@
+"""Whom the running task works for: who asked for what it does, for the records of acts deep below.
+
+A context variable, as the current trace is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import msgspec
+from msgspec import Struct
+
+from sluice_storage.audit.model import Record
+from sluice_storage.audit.writing import Connection, record
+from sluice_telemetry.trace import current
+
+
+class Agent(Struct, frozen=True):
+    """Whose token a request carries, where it came from, and its `X-Request-Id`."""
+
+    client: str
+    subject: str
+    address: str | None = None
+    request: str | None = None
+
+
+_agent: ContextVar[Agent | None] = ContextVar("sluice_agent", default=None)
+
+
+def agent() -> Agent | None:
+    """Give whom the running task works for; None where nobody asked."""
+    return _agent.get()
+
+
+def act_for(asking: Agent) -> None:
+    """Say whom the running task works for from now on, until the end of the `apart` it is in."""
+    _agent.set(asking)
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Keep what the block says of whom it works for to the block."""
+    token = _agent.set(None)
+    try:
+        yield
+    finally:
+        _agent.reset(token)
+
+
+async def note(connection: Connection, what: Record) -> None:
+    """Record an act, by whom the task works for, in the transaction that the connection is in."""
+    asking, trace = agent(), current()
+    if asking is not None:
+        what = msgspec.structs.replace(
+            what,
+            client=asking.client,
+            subject=asking.subject,
+            address=asking.address,
+            request=asking.request,
+        )
+    if trace is not None:
+        what = msgspec.structs.replace(what, trace=trace.trace_id)
+    await record(connection, [what])

@@ -1,0 +1,151 @@
+"""What the gateway does and gives is on record with who asked for it, together with the act or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from support.gateway_real import RealSite, real_gateway
+from support.pulling import PullSite, pull_site
+from support.resource_store import Json
+from support.stack import Database
+from support.submitting import Provider
+from support.tokens import AUDIENCE
+
+OPERATOR = {"client": "ops", "subject": "ops", "scopes": "ops/groups ops/access ops/resources"}
+
+
+@pytest.fixture
+async def site(database: Database) -> AsyncIterator[RealSite]:
+    async with real_gateway(database) as found:
+        yield found
+
+
+async def records(site: RealSite, *columns: str) -> list[tuple[Any, ...]]:
+    found = await site.admin.fetch(
+        f"SELECT {', '.join(columns)} FROM audit.records"  # noqa: S608
+        " WHERE service IN ('gateway', 'puller') ORDER BY at, id"
+    )
+    return [tuple(row) for row in found]
+
+
+async def download(site: RealSite, file: str) -> str:
+    info = await (await site.get(f"/v2/files/{file}/download_info", headers=site.bearer())).json()
+    return str(info["url"]).removeprefix(AUDIENCE)
+
+
+async def test_each_request_for_content_is_recorded(site: RealSite) -> None:
+    project = await site.bench.project("ann")
+    file = await site.bench.file(project, "a.txt", b"0123456789")
+    url = await download(site, file)
+    whole = await site.get(url)
+    assert await whole.read() == b"0123456789"
+    await (await site.get(url, headers={"Range": "bytes=5-"})).read()
+    assert (await site.get(url, headers={"If-None-Match": whole.headers["ETag"]})).status == 304
+    assert (await site.call("HEAD", url)).status == 200
+    rows = await records(site, "act", "subject", "address", "kind", "entity", "bytes")
+    told = ("disclose", "ann", "127.0.0.1", "file", file)
+    assert rows == [(*told, 10), (*told, 5)]
+
+
+async def test_content_that_cannot_be_recorded_is_not_given(site: RealSite) -> None:
+    project = await site.bench.project("ann")
+    url = await download(site, await site.bench.file(project, "a.txt", b"secret"))
+    await site.admin.execute("REVOKE INSERT ON audit.records FROM sluice_gateway")
+    try:
+        refused = await site.get(url)
+        assert refused.status == 500
+        assert b"secret" not in await refused.read()
+    finally:
+        await site.admin.execute("GRANT INSERT ON audit.records TO sluice_gateway")
+
+
+async def test_a_file_is_deleted_with_a_record_or_not_at_all(site: RealSite) -> None:
+    project = await site.bench.project("ann")
+    file = await site.bench.file(project, "a.txt")
+    path = f"/v2/files/{file}"
+    await site.admin.execute("ALTER TABLE audit.records ADD CONSTRAINT broken CHECK (act <> 'file.delete')")
+    assert (await site.call("DELETE", path, headers=site.bearer())).status == 500
+    assert await site.admin.fetchval("SELECT count(*) FROM files.entries WHERE id = $1", file) == 1
+    await site.admin.execute("ALTER TABLE audit.records DROP CONSTRAINT broken")
+    headers = {**site.bearer(), "X-Request-Id": "deleting"}
+    assert (await site.call("DELETE", path, headers=headers)).status == 204
+    assert (await site.call("DELETE", path, headers=headers)).status == 404
+    assert await records(site, "act", "outcome", "client", "subject", "entity", "request") == [
+        ("file.delete", 0, "portal", "ann", file, "deleting"),
+        ("file.delete", 4, "portal", "ann", file, "deleting"),
+    ]
+
+
+async def test_a_change_is_recorded_with_its_agent(site: RealSite) -> None:
+    project = await site.bench.project("ann")
+    member = {"username": "bob", "permissions": {"write": True}}
+    await site.post(f"/v2/projects/{project.id}/members", json=member, headers=site.bearer())
+    ops = site.bearer(**OPERATOR)
+    group = {"id": "trial", "name": "Trial", "patients": ["p", "q"]}
+    assert (await site.post("/v2/fhir/groups", json=group, headers=ops)).status == 201
+    assert (await site.get("/v2/fhir/groups/trial/members", headers=ops)).status == 200
+    given = await site.post("/v2/fhir/grants", json={"client": "c", "group": "trial"}, headers=ops)
+    grant = (await given.json())["id"]
+    await site.call("DELETE", f"/v2/fhir/grants/{grant}", headers=ops)
+    await site.call("DELETE", "/v2/fhir/groups/trial", headers=ops)
+    assert await records(site, "act", "outcome", "subject", "kind", "entity", "items", "ids") == [
+        ("member.change", 0, "ann", "project", project.id, None, ["bob"]),
+        ("group.change", 0, "ops", "Group", "trial", 2, None),
+        ("disclose", 0, "ops", "Group", "trial", None, None),
+        ("grant.give", 0, "ops", "grant", grant, None, ["c", "trial"]),
+        ("grant.revoke", 0, "ops", "grant", grant, None, ["c", "trial"]),
+        ("group.change", 0, "ops", "Group", "trial", 0, None),
+    ]
+
+
+async def test_what_is_stored_is_recorded_by_ids_and_once(site: RealSite) -> None:
+    entries: list[Json] = [
+        {"resourceType": "Patient", "id": "p", "name": [{"family": "Kanarie"}]},
+        {"resourceType": "Basic", "id": "b", "subject": {"reference": "Patient/p"}, "code": {}},
+    ]
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "transaction",
+        "entry": [
+            {"resource": each, "request": {"method": "PUT", "url": f"{each['resourceType']}/{each['id']}"}}
+            for each in entries
+        ],
+    }
+    headers = {**site.bearer(**OPERATOR), "Content-Type": "application/fhir+json"}
+    for _ in range(2):
+        answer = await site.post("/fhir", data=json.dumps(bundle), headers=headers)
+        assert answer.status == 200, await answer.text()
+    rows = await records(site, "act", "client", "items", "ids", "patients")
+    assert [(*row[:3], sorted(row[3]), row[4]) for row in rows] == [
+        ("store", "ops", 2, ["Basic/b", "Patient/p"], ["p"])
+    ]
+    whole = await site.admin.fetchval("SELECT string_agg(r::text, ' ') FROM audit.records r")
+    assert "Kanarie" not in whole
+
+
+@pytest.fixture
+async def pull(database: Database) -> AsyncIterator[PullSite]:
+    async with pull_site(database) as found:
+        yield found
+
+
+async def test_what_became_of_a_manifest_is_recorded(database: Database, pull: PullSite) -> None:
+    async with real_gateway(database, producer=pull.broker.producer(), export_early_polls=1000) as site:
+        provider = Provider(site, pull)
+        await provider.submitted(provider.manifest("first", {"resourceType": "Patient", "id": "1"}))
+        place = await provider.place()
+        async with pull.running():
+            while True:
+                shown = await (await site.get(place, headers=provider.token())).json()
+                if shown["outcome"]:
+                    break
+        file = shown["outcome"][0]["url"].removeprefix(AUDIENCE)
+        assert (await site.get(file, headers=provider.token())).status == 200
+        rows = await records(site, "act", "service", "outcome", "kind")
+    assert ("bulk-import.load", "puller", 0, "pulled-file") in rows
+    assert rows[-1] == ("disclose", "gateway", 0, "job-file")
+    assert sum(row[0] == "disclose" for row in rows) == 1
