@@ -23,6 +23,7 @@ keep() {
 }
 
 random 32 | keep secret
+random 32 | keep master_keys
 echo "operator-$(random 4):$(random 32)" | keep operator
 random 10 | keep objects_key_id
 random 20 | keep objects_key

@@ -1,8 +1,8 @@
-"""Download of exports' files over loopback, beside a bare aiohttp file response on the same file.
+"""Download of exports' files over loopback, beside a bare aiohttp file response of the same content.
 
-The gateway is a process of its own on real Kafka and Postgres, as in production; so is the bare server, which
-does nothing but `web.FileResponse`. A client of a few threads reads and throws away. Run from the project's
-root:
+The gateway is a process of its own on real Kafka and Postgres, as in production, and its file is encrypted;
+the bare server, a process too, does nothing but `web.FileResponse` and has the content as it is. A client of
+a few threads reads and throws away. Run from the project's root:
 
     PYTHONPATH=tests .venv/bin/python -m bench.bench_download [--megabytes 512] [--rounds 5] [--at-once 4]
 """
@@ -28,9 +28,11 @@ import typer
 from bench.measure import report, shown, side_by_side
 from sluice_contracts.exports import ExportAccess, ExportLevel, ExportRequest
 from sluice_stack.processes import free_port
-from sluice_storage.exports.objects import key_of
+from sluice_storage.encryption.framing import Sealer
+from sluice_storage.exports.objects import data_key_name, key_of
 from sluice_streaming.topics_admin import create
 from support.gateway_process import Running, gateway_process
+from support.object_stores import KEYS
 from support.stack import Database, fresh_database, running_kafka, running_postgres, scratch_folder
 
 SHARE = 0.6
@@ -51,19 +53,23 @@ _LINE = (
 )
 
 
-def make_file(path: Path, megabytes: int) -> bytes:
-    """Write a file of lines, and give its SHA-256."""
-    path.parent.mkdir(parents=True)
+def make_files(bare: Path, encrypted: Path, sealer: Sealer, megabytes: int) -> bytes:
+    """Write a file of lines, as it is and encrypted, and give its SHA-256."""
+    encrypted.parent.mkdir(parents=True)
     digest = hashlib.sha256()
-    with path.open("wb") as file:
+    with bare.open("wb") as plain, encrypted.open("wb") as file:
         for number in range(megabytes):
             lines = b"".join(_LINE % (number * 10_000 + n) for n in range(1_000_000 // len(_LINE % 0)))
             digest.update(lines)
-            file.write(lines)
+            plain.write(lines)
+            file.writelines(sealer.add((lines,)))
+        file.writelines(sealer.end())
     return digest.digest()
 
 
-async def list_file(database: Database, job: str, key: str, size: int, digest: bytes) -> None:
+async def list_file(
+    database: Database, job: str, key: str, size: int, digest: bytes, data_key: bytes
+) -> None:
     """Write the rows of an export that has ended with one file."""
     request = ExportRequest(level=ExportLevel.SYSTEM)
     access = ExportAccess(all_patients=True, types=("Observation",))
@@ -77,19 +83,20 @@ async def list_file(database: Database, job: str, key: str, size: int, digest: b
         )
         await connection.execute(
             "INSERT INTO exports.jobs (job, client, subject, request, access, snapshot, transaction_time,"
-            " parts, sealed, keep, submitted_at, planned_at)"
-            " VALUES ($1, 'portal', 'ann', $2, $3, 1, now(), 1, 1, '7 days', now(), now())",
+            " parts, sealed, keep, submitted_at, planned_at, data_key)"
+            " VALUES ($1, 'portal', 'ann', $2, $3, 1, now(), 1, 1, '7 days', now(), now(), $4)",
             job,
             msgspec.json.encode(request),
             msgspec.json.encode(access),
+            data_key,
         )
         await connection.execute(
             "INSERT INTO exports.parts (job, part, plan, place, sealed_at) VALUES ($1, 0, '{}', 0, now())",
             job,
         )
         await connection.execute(
-            "INSERT INTO exports.files (job, part, n, kind, type, count, size, sha256, key)"
-            " VALUES ($1, 0, 0, 'output', 'Observation', 1, $2, $3, $4)",
+            "INSERT INTO exports.files (job, part, n, kind, type, count, size, sha256, key, encrypted)"
+            " VALUES ($1, 0, 0, 'output', 'Observation', 1, $2, $3, $4, true)",
             job,
             size,
             digest,
@@ -177,12 +184,13 @@ async def run(megabytes: int, rounds: int, at_once: int) -> bool:
     with running_kafka() as kafka, running_postgres() as postgres, scratch_folder() as folder:
         await create(kafka.bootstrap)
         key = key_of(job, 0, 0, "bench")
-        path = folder / "objects" / key
-        digest = make_file(path, megabytes)
+        bare, data_key = folder / "bare", KEYS.make(data_key_name(job))
+        digest = make_files(bare, folder / "objects" / key, Sealer(data_key[0], key), megabytes)
+        size = bare.stat().st_size
         with fresh_database(postgres) as database:
-            await list_file(database, job, key, path.stat().st_size, digest)
+            await list_file(database, job, key, size, digest, data_key[1])
             async with gateway_process(database, kafka.bootstrap, folder) as running:
-                return await measure(running, path, job, path.stat().st_size, rounds, at_once)
+                return await measure(running, bare, job, size, rounds, at_once)
 
 
 def main(megabytes: int = 512, rounds: int = 5, at_once: int = 4) -> None:

@@ -55,6 +55,7 @@ from sluice_storage.resources.planner import Planner
 from sluice_storage.resources.reader import Reader
 from sluice_streaming.messages import Delivery
 from support.exports import start
+from support.object_stores import KEYS, MASTER_KEYS
 from support.resource_synthea import generated
 from support.stack import Database, fresh_database, running_postgres, scratch_folder
 
@@ -135,7 +136,7 @@ class Bench:
         cutting = Cutting(self.settings.export_part_bytes, self.settings.keep)
         planning = Planning(PostgresJobs(self.pool), planner, Groups(self.pool), cutting, time.time)
         writing = Writing(
-            PostgresParts(self.pool),
+            PostgresParts(self.pool, KEYS),
             Pieces(reader, provenance, compile_search, Attachments(self.settings.fhir_url)),
             ExportObjects.from_url(self.folder.as_uri()),
             self.settings.file_limits,
@@ -190,7 +191,12 @@ async def measure(
     files: Sequence[Path], database: Database, folder: Path, *, sizes: Sequence[int], repeats: int, parts: int
 ) -> None:
     """Let bare COPY and the exporter take turns, at each size."""
-    settings = Settings(postgres=database.dsn_for("exporter"), objects=folder.as_uri(), export_parts=parts)
+    settings = Settings(
+        postgres=database.dsn_for("exporter"),
+        master_keys=MASTER_KEYS,
+        objects=folder.as_uri(),
+        export_parts=parts,
+    )
     held = 0
     for times in sizes:
         await apart(fill, database.dsn_for("loader"), files, held, times)

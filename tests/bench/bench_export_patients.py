@@ -27,6 +27,7 @@ from sluice_exporter.settings import Settings
 from sluice_storage.pool import open_pool
 from sluice_storage.resources.loader import Loader
 from support.exports import start
+from support.object_stores import MASTER_KEYS
 from support.stack import Database, fresh_database, running_postgres, scratch_folder
 
 _OBSERVATIONS = 9
@@ -106,7 +107,9 @@ async def _check(bench: Bench, job: str) -> None:
 
 async def measure(database: Database, folder: Path, few: int, many: int, jobs: int, repeats: int) -> None:
     """Export from a store with few patients, then from one with many, then many jobs at once."""
-    settings = Settings(postgres=database.dsn_for("exporter"), objects=folder.as_uri())
+    settings = Settings(
+        postgres=database.dsn_for("exporter"), master_keys=MASTER_KEYS, objects=folder.as_uri()
+    )
     figures: list[Figure] = []
     held = 0
     for patients in (few, many):

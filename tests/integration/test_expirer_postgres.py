@@ -18,6 +18,7 @@ from sluice_contracts.exports import ExpiryReason
 from sluice_expirer.expiring import Expiring
 from sluice_expirer.postgres import PostgresJobs
 from sluice_expirer.timing import Rounds
+from sluice_storage.encryption.opening import ForgedObjectError, SealedObject
 from sluice_storage.exports.downloads import DeletedJobError, Downloads
 from sluice_storage.pool import open_pool
 from sluice_streaming.messages import Delivery, Message
@@ -181,16 +182,60 @@ async def test_what_was_cancelled_or_deleted_and_not_asked_for_is_found(expiry: 
     )
 
 
+async def everything(expiry: Expiry) -> str:
+    """Give all rows of all tables, as text."""
+    tables = await expiry.admin.fetch(
+        "SELECT format('%I.%I', n.nspname, c.relname) AS name FROM pg_class c"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p')"
+        " AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+    )
+    found = [
+        await expiry.admin.fetchval(f"SELECT string_agg(t::text, '') FROM {table['name']} t")  # noqa: S608
+        for table in tables
+    ]
+    return "".join(text or "" for text in found)
+
+
+@pytest.mark.parametrize("reason", list(ExpiryReason))
+async def test_what_a_backup_of_the_store_has_kept_cannot_be_decrypted_after_expiry(
+    expiry: Expiry, reason: ExpiryReason
+) -> None:
+    job, other = await expiry.exported(), await expiry.exported()
+    (row,), (others,) = await expiry.bench.files(job), await expiry.bench.files(other)
+    path = expiry.bench.folder / row["key"]
+    kept, opened, content = path.read_bytes(), await expiry.bench.opened(row), await expiry.bench.text(row)
+    assert b"Patient" in content
+    assert b"Patient" not in kept
+    wrapped = await expiry.admin.fetchval("SELECT data_key FROM exports.jobs WHERE job = $1", job)
+    assert wrapped.hex() in await everything(expiry)
+    if reason is ExpiryReason.CANCELLED:
+        await expiry.bench.planning.handle(Delivery(CancelBulkExport(job=job), None))
+    # The key goes with the state, in one statement, whether or not the objects can be removed then.
+    await expiry.admin.fetchval("SELECT exports.withdraw($1, $2, $3)", job, reason.value, expiry.time[0])
+    for _ in range(2):
+        assert wrapped.hex() not in await everything(expiry)
+        await expiry.expire(job, reason)
+    assert not path.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(kept)
+    # Nothing but the key was missing, and the keys that are left do not help.
+    assert await expiry.bench.text(opened) == content
+    stranger = SealedObject(row["key"], row["size"], (await expiry.bench.opened(others)).key)
+    with pytest.raises(ForgedObjectError):
+        await expiry.bench.text(stranger)
+
+
 async def test_no_file_goes_in_the_middle_of_a_download(expiry: Expiry) -> None:
     job = await expiry.exported()
     (row,) = await expiry.bench.files(job)
+    download = await expiry.bench.opened(row)
     async with expiry.downloads.hold(job):
         assert await expiry.expire(job) == []
         for _ in range(5):
             expiry.time[0] += timedelta(seconds=60)
             await expiry.downloads.turn()
             assert await expiry.expire(job) == []
-        assert len(expiry.bench.text(row["key"])) == row["size"]
+        assert len(await expiry.bench.text(download)) == row["size"]
         with pytest.raises(DeletedJobError):
             async with expiry.downloads.hold(job):
                 pass

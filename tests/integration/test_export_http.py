@@ -29,12 +29,15 @@ from sluice_status import __main__ as status
 from sluice_status.settings import Settings as StatusSettings
 from sluice_storage.access.grants import Grants
 from sluice_storage.access.model import Grant, GranteeKind
+from sluice_storage.encryption.framing import sealed
+from sluice_storage.exports.objects import data_key_name
 from sluice_storage.pool import open_pool
 from sluice_storage.resources.groups import Groups
 from sluice_streaming.kafka import KafkaBackend
 from sluice_streaming.topics_admin import create
 from support.exports import names, observation, patient
 from support.gateway_process import Running, gateway_process
+from support.object_stores import KEYS, MASTER_KEYS
 from support.resource_store import open_store
 from support.stack import Database
 from support.streams import serving
@@ -123,7 +126,10 @@ async def services(database: Database, bootstrap: str, folder: Path) -> AsyncIte
     backend = KafkaBackend(bootstrap)
     async with AsyncExitStack() as stack:
         made = ExporterSettings(
-            postgres=database.dsn_for("exporter"), objects=objects, export_part_bytes=4096
+            postgres=database.dsn_for("exporter"),
+            master_keys=MASTER_KEYS,
+            objects=objects,
+            export_part_bytes=4096,
         )
         await stack.enter_async_context(serving("exporter", lambda c: exporter.serve(c, made, backend)))
         expiring = ExpirerSettings(postgres=database.dsn_for("expirer"), objects=objects, expire_every=0.2)
@@ -315,8 +321,8 @@ async def test_a_download_outlives_its_token_and_its_export(world: World) -> Non
     owner = await asyncpg.connect(world.database.dsn)
     data = b'{"resourceType":"Observation"}\n' * 1_000_000
     row = await owner.fetchrow(
-        "UPDATE exports.files SET size = $4, sha256 = $5"
-        " WHERE job = $1 AND part = $2 AND n = $3 RETURNING key",
+        "UPDATE exports.files f SET size = $4, sha256 = $5 FROM exports.jobs j"
+        " WHERE f.job = $1 AND part = $2 AND n = $3 AND j.job = f.job RETURNING key, data_key",
         job,
         int(part),
         int(n),
@@ -325,7 +331,8 @@ async def test_a_download_outlives_its_token_and_its_export(world: World) -> Non
     )
     await owner.close()
     assert row is not None
-    (world.folder / "objects" / row["key"]).write_bytes(data)
+    data_key = KEYS.unwrap(row["data_key"], data_key_name(job))
+    (world.folder / "objects" / row["key"]).write_bytes(b"".join(sealed(data_key, row["key"], data)))
     short = {**world.headers(lifetime=2), "Accept-Encoding": "identity"}
     began = time.monotonic()
     async with world.session.get(item["url"], headers=short) as answer:

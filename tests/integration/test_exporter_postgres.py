@@ -66,7 +66,7 @@ async def test_a_system_export_is_everything_once_with_counts_and_hashes_that_ho
     command = start()
     assert names(await bench.export(command)) == ALL
     for row in await bench.files(command.job):
-        text = bench.text(row["key"])
+        text = await bench.text(row)
         assert (row["size"], row["count"]) == (len(text), text.count(b"\n"))
         assert row["sha256"] == hashlib.sha256(text).digest()
         assert {line["resourceType"] for line in await bench.lines(command.job)} >= {row["type"]}
@@ -174,6 +174,24 @@ async def test_a_part_written_by_two_at_once_has_the_files_of_one(bench: Bench) 
     assert names(await bench.lines(command.job)) == ["Patient/a", "Patient/b"]
 
 
+async def test_all_files_of_a_job_are_encrypted_under_one_key_of_its_own(bench: Bench) -> None:
+    await fill(bench)
+    first, second = start(), start()
+    writes = [message.body for message in await bench.plan(first) if isinstance(message.body, WritePart)]
+    assert len(writes) > 2
+    await asyncio.gather(*(bench.write(first.job, write.item) for write in writes))
+    await bench.export(second)
+    opened = [await bench.opened(row) for row in await bench.files(first.job)]
+    assert len({file.key.secret for file in opened}) == 1
+    assert names(await bench.lines(first.job)) == ALL
+    assert {(await bench.opened(row)).key for row in await bench.files(second.job)}.isdisjoint(
+        file.key for file in opened
+    )
+    for row in await bench.files(first.job):
+        assert row["encrypted"]
+        assert b"resourceType" not in (bench.folder / row["key"]).read_bytes()
+
+
 async def test_what_a_killed_attempt_left_goes_when_the_part_is_sealed(bench: Bench) -> None:
     await fill(bench)
     command = start(types=("Patient",))
@@ -200,7 +218,7 @@ async def test_a_part_of_many_files_holds_all_lines_in_the_order_of_the_store(
         assert len(rows) > 1
         assert [(row["part"], row["n"]) for row in rows] == [(0, n) for n in range(len(rows))]
         assert all(row["size"] <= 1_500_000 for row in rows)
-        assert [row["count"] for row in rows] == [bench.text(row["key"]).count(b"\n") for row in rows]
+        assert [row["count"] for row in rows] == [(await bench.text(row)).count(b"\n") for row in rows]
 
 
 async def test_a_cancelled_job_seals_nothing_more_and_its_content_is_to_go(bench: Bench) -> None:
@@ -403,8 +421,8 @@ async def test_addresses_of_attachments_come_out_absolute(bench: Bench) -> None:
         assert [each["attachment"]["url"] for each in line["content"]] == expected
         for row in await bench.files(command.job):
             assert (row["size"], row["sha256"]) == (
-                len(bench.text(row["key"])),
-                hashlib.sha256(bench.text(row["key"])).digest(),
+                len(await bench.text(row)),
+                hashlib.sha256(await bench.text(row)).digest(),
             )
 
 

@@ -32,7 +32,8 @@ from sluice_streaming.memory import MemoryBroker
 from sluice_streaming.messages import Message
 from sluice_streaming.outcomes import Reject
 from sluice_streaming.service import Context
-from support.exports import observation, patient, start
+from support.exports import decrypted, observation, patient, start
+from support.object_stores import MASTER_KEYS
 from support.resource_store import open_store
 from support.stack import Database
 from support.streams import Mortal
@@ -57,7 +58,12 @@ async def running(
     made: dict[str, Callable[[Context], Any]] = {
         "exporter": lambda context: exporter.serve(
             context,
-            ExporterSettings(postgres=database.dsn_for("exporter"), objects=objects, export_part_bytes=4096),
+            ExporterSettings(
+                postgres=database.dsn_for("exporter"),
+                master_keys=MASTER_KEYS,
+                objects=objects,
+                export_part_bytes=4096,
+            ),
             broker,
         ),
         "expirer": lambda context: expirer.serve(
@@ -94,8 +100,8 @@ def stored(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*.ndjson")}
 
 
-def lines_in(folder: Path) -> int:
-    return sum(path.read_bytes().count(b"\n") for path in folder.rglob("*.ndjson"))
+async def lines_in(rows: asyncpg.Pool, folder: Path) -> int:
+    return sum(text.count(b"\n") for text in (await decrypted(rows, folder)).values())
 
 
 async def test_a_job_runs_from_its_kick_off_to_its_expiry(
@@ -109,7 +115,7 @@ async def test_a_job_runs_from_its_kick_off_to_its_expiry(
     time = [datetime.now(UTC)]
     async with running(database, scratch, broker, "exporter", "status", "expirer", now=lambda: time[0]):
         await until(lambda: bool(told(broker, JobFinished)))
-        assert lines_in(scratch) == 202
+        assert await lines_in(rows, scratch) == 202
         time[0] += timedelta(days=7, minutes=1)
         await until(lambda: bool(told(broker, JobExpired)))
     (finished,) = told(broker, JobFinished)
@@ -145,7 +151,7 @@ async def test_everything_delivered_twice_leaves_the_same(
         count = len(parts) + len(set(parts))
         await until(lambda: len(told(broker, PartSealed)) == count)
     assert len(told(broker, JobFinished)) == 1
-    assert lines_in(scratch) == 220
+    assert await lines_in(rows, scratch) == 220
     assert await rows.fetchval("SELECT sum(count) FROM exports.files") == 220
     async with running(database, scratch, broker, "expirer"):
         for _ in range(2):
@@ -179,7 +185,9 @@ async def test_a_part_that_cannot_be_written_is_told_and_fails_its_job_only_if_n
     command = start(types=types, type_filters=filters, ignored=ignored)
     await broker.publish(Message(JOBS_BULK_EXPORT, command.job, command))
     context = Context("exporter")
-    settings = ExporterSettings(postgres=database.dsn_for("exporter"), objects=scratch.as_uri())
+    settings = ExporterSettings(
+        postgres=database.dsn_for("exporter"), master_keys=MASTER_KEYS, objects=scratch.as_uri()
+    )
     serving = asyncio.create_task(exporter.serve(context, settings, broker, compile_=refusing))
     async with running(database, scratch, broker, "status"):
         await until(lambda: bool(told(broker, JobFinished)))
@@ -226,7 +234,10 @@ async def test_whoever_dies_in_the_middle_the_job_ends_with_every_line_once(
     mortal = Later(broker, point)
     context = Context("exporter")
     settings = Impatient(
-        postgres=database.dsn_for("exporter"), objects=scratch.as_uri(), export_part_bytes=4096
+        postgres=database.dsn_for("exporter"),
+        master_keys=MASTER_KEYS,
+        objects=scratch.as_uri(),
+        export_part_bytes=4096,
     )
     doomed = asyncio.create_task(exporter.serve(context, settings, mortal))
     async with asyncio.timeout(30):

@@ -17,6 +17,7 @@ from sluice_stack.processes import free_port
 from support.auth_server import SECRET
 from support.certificates import Certificate, certificate_in
 from support.cli import Cli
+from support.object_stores import MASTER_KEYS
 from support.stack import Database
 
 
@@ -28,6 +29,7 @@ async def serving(service: str, database: Database, files: Certificate) -> Async
         **os.environ,
         "SLUICE_POSTGRES": database.dsn_for(service),
         "SLUICE_SECRET": SECRET,
+        "SLUICE_MASTER_KEYS": MASTER_KEYS,
         "SLUICE_ISSUER": url,
         "SLUICE_PUBLIC_URL": url,
         "SLUICE_LISTEN": url.removeprefix("https://"),

@@ -26,12 +26,15 @@ from sluice_exporter.provenance import ProvenanceReader
 from sluice_exporter.sink import FileLimits
 from sluice_exporter.targets import PostgresTargets, open_ranking
 from sluice_exporter.writing import Writing
-from sluice_storage.exports.objects import ExportObjects
+from sluice_storage.encryption.framing import HEAD, SEALED, TAG
+from sluice_storage.encryption.opening import SealedObject
+from sluice_storage.exports.objects import ExportObjects, data_key_name
 from sluice_storage.pool import open_pool
 from sluice_storage.resources.groups import Groups
 from sluice_storage.resources.planner import Planner
 from sluice_storage.resources.reader import Reader
 from sluice_streaming.messages import Delivery
+from support.object_stores import KEYS
 from support.resource_store import Json, Store, open_store
 from support.stack import Database
 
@@ -102,12 +105,19 @@ class Bench:
         found: list[Json] = []
         for row in await self.files(job):
             if row["kind"] == kind:
-                found += [msgspec.json.decode(line) for line in self.text(row["key"]).splitlines()]
+                found += [msgspec.json.decode(line) for line in (await self.text(row)).splitlines()]
         return found
 
-    def text(self, key: str) -> bytes:
+    async def opened(self, row: asyncpg.Record) -> SealedObject:
+        """Give what reads a file, by its row, as a download that begins has it."""
+        job = str(row["job"])
+        kept = await self.pool.fetchval("SELECT data_key FROM exports.jobs WHERE job = $1", job)
+        return SealedObject(row["key"], row["size"], KEYS.unwrap(kept, data_key_name(job)))
+
+    async def text(self, row: asyncpg.Record | SealedObject) -> bytes:
         """Give a file's content."""
-        return (self.folder / key).read_bytes()
+        file = row if isinstance(row, SealedObject) else await self.opened(row)
+        return b"".join([piece async for piece in self.objects.read(file, 0, file.size)])
 
     def objects_of(self, job: str) -> list[str]:
         """Give the names of everything that is stored for a job."""
@@ -136,7 +146,7 @@ async def open_bench(
             objects = ExportObjects.from_url(folder.as_uri())
             provenance = ProvenanceReader(reader, PostgresTargets(pool), partial(open_ranking, pool))
             writing = Writing(
-                PostgresParts(pool),
+                PostgresParts(pool, KEYS),
                 Pieces(reader, provenance, by_field, Attachments(BASE)),
                 objects,
                 limits or FileLimits(1_000_000, 1 << 30),
@@ -155,6 +165,19 @@ async def open_bench(
             yield bench
     finally:
         await pool.close()
+
+
+async def decrypted(pool: asyncpg.Pool, folder: Path) -> dict[str, bytes]:
+    """Give the contents of all files of exports in a folder, listed or not, by their names."""
+    objects, found = ExportObjects.from_url(folder.as_uri()), {}
+    for path in sorted((folder / "exports").rglob("*.ndjson")):
+        name, length = str(path.relative_to(folder)), path.stat().st_size - HEAD
+        job = name.split("/")[1]
+        kept = await pool.fetchval("SELECT data_key FROM exports.jobs WHERE job = $1", job)
+        size = length - TAG * -(-length // SEALED)
+        file = SealedObject(name, size, KEYS.unwrap(kept, data_key_name(job)))
+        found[name] = b"".join([piece async for piece in objects.read(file, 0, size)])
+    return found
 
 
 def patient(id_: str, **more: Any) -> Json:

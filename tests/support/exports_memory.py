@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from obstore.store import LocalStore, MemoryStore
+
 from sluice_contracts.exports import ExportAccess, ExportLevel, ExportRequest, FileKind
 from sluice_gateway.fhir.bulk import BulkPorts
 from sluice_gateway.fhir.export_store import Admission, ExportRow, FileRow
 from sluice_storage.access.model import Grant, GranteeKind
+from sluice_storage.encryption.framing import sealed
 from sluice_storage.exports.downloads import DeletedJobError
-from sluice_storage.exports.objects import MissingObjectError
+from sluice_storage.exports.objects import ExportObjects, data_key_name
 from sluice_storage.resources.model import Group, Member, Stored
+from support.object_stores import KEYS
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -149,22 +153,13 @@ class MemoryExports:
         return first
 
 
-@dataclass
-class FolderFiles:
+class FolderFiles(ExportObjects):
     """Files of exports in a folder; `plain` says whether they may be read there, or only as from a cloud."""
 
-    folder: Path
-    plain: bool = True
+    plain = True
 
     def path(self, key: str) -> Path | None:
-        return self.folder / key if self.plain else None
-
-    async def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes]:
-        if not (self.folder / key).exists():
-            raise MissingObjectError
-        data = (self.folder / key).read_bytes()
-        for at in range(start, end, 65_536):
-            yield data[at : min(at + 65_536, end)]
+        return super().path(key) if self.plain else None
 
 
 @dataclass
@@ -196,9 +191,12 @@ class MemoryBulk:
     groups: MemoryGroups = field(default_factory=MemoryGroups)
     lookup: MemoryLookup = field(default_factory=MemoryLookup)
     exports: MemoryExports = field(default_factory=MemoryExports)
+    encrypted: bool = True
 
     def __post_init__(self) -> None:
-        self.objects = FolderFiles(self.folder)
+        self.objects = FolderFiles(MemoryStore())
+        if self.folder.exists():
+            self.objects = FolderFiles(LocalStore(self.folder), folder=self.folder)
         self.holds = MemoryHolds(self.exports)
         self.ports = BulkPorts(self.exports, self.objects, self.holds)
 
@@ -214,7 +212,8 @@ class MemoryBulk:
         place: int | None = None,
         continues: bool = False,
     ) -> FileRow:
-        """Write a file and list it."""
+        """Write a file and list it; encrypted, unless `encrypted` is taken away."""
+        _, data_key = KEYS.make(data_key_name(job))
         row = FileRow(
             part=part,
             n=n,
@@ -225,7 +224,10 @@ class MemoryBulk:
             sha256=hashlib.sha256(data).digest(),
             continues=continues,
             key=f"{job}.{part}.{n}",
+            encrypted=self.encrypted,
+            data_key=data_key if self.encrypted else None,
         )
-        (self.folder / row.key).write_bytes(data)
+        frames = sealed(KEYS.unwrap(data_key, data_key_name(job)), row.key, data)
+        (self.folder / row.key).write_bytes(b"".join(frames) if self.encrypted else data)
         self.exports.listed.setdefault(job, []).append((part if place is None else place, row))
         return row

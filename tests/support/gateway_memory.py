@@ -49,6 +49,7 @@ from sluice_streaming.memory import MemoryBroker
 from sluice_streaming.tail import MemoryTail
 from support.dead_letters_memory import no_dead_letters
 from support.exports_memory import MemoryBulk
+from support.object_stores import MASTER_KEYS
 from support.pulls_memory import MemoryBrought, MemoryPulls
 from support.submissions_memory import MemorySubmissions
 from support.tokens import AUDIENCE, LocalAuthority
@@ -336,7 +337,13 @@ async def memory_gateway(
         measures=MeasurePorts(cast("Any", None), cast("Any", None)),
         etas=Etas(known_ends),
     )
-    chosen = Settings(postgres="postgresql://none", public_url=AUDIENCE, secret=SECRET, **settings)
+    chosen = Settings(
+        postgres="postgresql://none",
+        public_url=AUDIENCE,
+        secret=SECRET,
+        master_keys=MASTER_KEYS,
+        **settings,
+    )
     gateway = assemble(chosen, ports, DOCUMENT, now=now, nonce=lambda: next(numbers))
     async with TestClient(TestServer(make_app(gateway))) as client:
         yield Site(

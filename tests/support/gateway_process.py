@@ -20,6 +20,7 @@ from aiohttp import web
 
 from sluice_stack.processes import free_port
 from support.gateway_memory import SECRET
+from support.object_stores import MASTER_KEYS
 from support.stack import Database
 from support.tokens import LocalAuthority
 
@@ -95,6 +96,7 @@ async def gateway_process(
         "SLUICE_PUBLIC_URL": url,
         "SLUICE_ISSUER": issuer,
         "SLUICE_SECRET": SECRET,
+        "SLUICE_MASTER_KEYS": MASTER_KEYS,
     }
     log = folder / "gateway.log"
     with log.open("wb") as out:

@@ -60,6 +60,7 @@ from sluice_streaming.tail import MemoryTail
 from support.catalogue import Bench, open_bench
 from support.dead_letters_memory import no_dead_letters
 from support.gateway_memory import ADVANCE, DOCUMENT, SCHEMAS, SECRET
+from support.object_stores import MASTER_KEYS
 from support.stack import Database
 from support.tokens import AUDIENCE, LocalAuthority
 
@@ -170,6 +171,7 @@ async def real_gateway(
         chosen = Settings(
             postgres=database.dsn_for("gateway"),
             secret=SECRET,
+            master_keys=MASTER_KEYS,
             loopback_sources=True,
             **{"public_url": AUDIENCE, **settings},
         )

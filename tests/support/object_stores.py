@@ -1,4 +1,4 @@
-"""The kinds of object stores that a suite is held to: a folder, memory, and S3."""
+"""The kinds of object stores that a suite is held to: a folder, memory, and S3; and master keys for them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from sluice_storage.encryption.keys import MasterKeys
 from support.s3_fake import fake_s3
 
+MASTER_KEYS = "6d61737465722d6b65792d6f662d7468652d74657374732d616c6f6e652d2d2d"
+KEYS = MasterKeys.read(MASTER_KEYS)
 KINDS = ("folder", "memory", "s3")
 
 

@@ -62,7 +62,8 @@ def test_a_secret_that_is_named_is_mounted_and_a_mounted_one_is_declared(service
 def test_no_secret_is_in_an_environment(service: str) -> None:
     for name, value in services()[service].get("environment", {}).items():
         if any(
-            word in name for word in ("SECRET", "PASSWORD", "SLUICE_POSTGRES", "SLUICE_OBJECTS", "OPERATOR")
+            word in name
+            for word in ("SECRET", "PASSWORD", "SLUICE_POSTGRES", "SLUICE_OBJECTS", "OPERATOR", "KEYS")
         ):
             assert value.startswith("/run/secrets"), name
 

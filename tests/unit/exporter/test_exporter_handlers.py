@@ -19,6 +19,7 @@ from sluice_exporter.planning import Cutting, Planning
 from sluice_exporter.sink import FileLimits, Piece
 from sluice_exporter.store import WaitingPart
 from sluice_exporter.writing import Writing
+from sluice_storage.encryption.keys import DataKey, LostKeyError, UnknownMasterKeyError
 from sluice_storage.exports.objects import ExportObjects, ObjectStoreError
 from sluice_storage.resources.model import Deleted, Snapshot
 from sluice_streaming.memory import MemoryRecord
@@ -61,9 +62,12 @@ class MemoryParts:
         self.files: Sequence[SealedFile] = ()
         self.looks: list[bool] = []
         self.break_seal = False
+        self.break_key: LostKeyError | None = None
 
     async def find(self, job: str, part: int) -> WaitingPart | None:
-        return WaitingPart(FACTS, self.plan, False, self.sealed)
+        if self.break_key is not None:
+            raise self.break_key
+        return WaitingPart(FACTS, self.plan, False, self.sealed, DataKey(bytes(32)))
 
     async def stopped(self, job: str) -> bool:
         return self.looks.pop(0) if self.looks else False
@@ -192,6 +196,17 @@ async def test_what_is_away_is_told_as_such(error: Exception, what: str) -> None
     with pytest.raises(Unavailable) as caught:
         await made.handle(part())
     assert caught.value.what == what
+
+
+async def test_without_the_master_key_parts_wait_and_an_altered_key_ends_them() -> None:
+    parts = MemoryParts()
+    made, _ = writing(parts, MemoryPieces(1))
+    parts.break_key = UnknownMasterKeyError("x")
+    with pytest.raises(Unavailable):
+        await made.handle(part())
+    parts.break_key = LostKeyError("x")
+    with pytest.raises(Reject):
+        await made.handle(part())
 
 
 def test_a_part_that_is_given_up_is_to_be_sealed_so_also_if_only_its_key_can_be_read() -> None:

@@ -13,17 +13,21 @@ from hypothesis import strategies as st
 from sluice_contracts.exports import FileKind
 from sluice_exporter.plan import SealedFile
 from sluice_exporter.sink import FileLimits, Piece, Sink
+from sluice_storage.encryption.keys import DataKey
+from sluice_storage.encryption.opening import SealedObject
 from sluice_storage.exports.objects import ExportObjects
 
+KEY = DataKey(bytes(32))
 LINE = b"0123456789abcde\n"
 
 
 def sink_over(objects: ExportObjects, limits: FileLimits, type_: str | None = "Patient") -> Sink:
-    return Sink(objects, "job", 0, "attempt", kind=FileKind.OUTPUT, type_=type_, limits=limits)
+    return Sink(objects, KEY, "job", 0, "attempt", kind=FileKind.OUTPUT, type_=type_, limits=limits)
 
 
 async def text(objects: ExportObjects, file: SealedFile) -> bytes:
-    return b"".join([piece async for piece in objects.read(file.key, 0, file.size)])
+    wanted = SealedObject(file.key, file.size, KEY)
+    return b"".join([piece async for piece in objects.read(wanted, 0, file.size)])
 
 
 async def written(

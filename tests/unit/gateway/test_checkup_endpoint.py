@@ -30,6 +30,7 @@ from sluice_gateway.settings import Settings
 from sluice_streaming.topics_admin import Misfit
 from sluice_streaming.topics_lag import TopicLag
 from support.gateway_memory import memory_gateway
+from support.object_stores import MASTER_KEYS
 
 SOURCE = Source(id="s1", name="Ward 3", base_url="https://ward.example/r4", max_concurrency=8)
 
@@ -143,7 +144,7 @@ def test_sources_that_refuse_us_fail_and_those_that_are_held_back_are_told() -> 
 
 
 def test_services_are_named_with_where_they_answer() -> None:
-    told: dict[str, Any] = {"postgres": "postgresql://none", "secret": "5e" * 32}
+    told: dict[str, Any] = {"postgres": "postgresql://none", "secret": "5e" * 32, "master_keys": MASTER_KEYS}
     places = Settings(services="fetcher=http://f:8100, status=http://s:8100/", **told).services_by_name
     assert places == {"fetcher": "http://f:8100", "status": "http://s:8100"}
     assert Settings(**told).services_by_name == {}

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from sluice_contracts.ids import job_id
 from sluice_gateway.fhir import sending
 from sluice_gateway.fhir.bulk import export_key
 from sluice_gateway.fhir.files import _numbers
+from sluice_storage.encryption.framing import FRAME, HEAD, SEALED
+from sluice_storage.encryption.keys import MasterKeys
+from sluice_storage.exports.objects import data_key_name
 from support.gateway_memory import Site, memory_gateway
 
 DATA = b"".join(b'{"resourceType":"Patient","id":"%d"}\n' % number for number in range(100_000))
@@ -27,9 +31,18 @@ DIGEST = hashlib.sha256(DATA).hexdigest()
 PLAIN = {"Accept-Encoding": "identity"}
 
 
-@pytest.fixture(params=["folder", "store"])
+@pytest.fixture(params=["folder", "store", "folder, not encrypted", "store, not encrypted"])
 async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
-    """A gateway whose files are in a folder, or in a store that gives them piece by piece."""
+    """A gateway whose files are in a folder, or in a store that gives them piece by piece; also old ones."""
+    async with memory_gateway(files=tmp_path) as found:
+        found.bulk.objects.plain = request.param.startswith("folder")
+        found.bulk.encrypted = not request.param.endswith("not encrypted")
+        yield found
+
+
+@pytest.fixture(params=["folder", "store"])
+async def sealed_site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
+    """A gateway whose files are all encrypted."""
     async with memory_gateway(files=tmp_path) as found:
         found.bulk.objects.plain = request.param == "folder"
         yield found
@@ -202,11 +215,74 @@ async def test_a_file_whose_bytes_are_gone_is_not_there(site: Site) -> None:
 async def test_a_file_that_is_shorter_than_its_row_says_ends_the_connection(
     site: Site, accepted: str
 ) -> None:
+    site.bulk.encrypted = False
     job, path = listed(site)
     (site.bulk.folder / f"{job}.0.0").write_bytes(DATA[:1000])
     async with asyncio.timeout(20):
         with pytest.raises(aiohttp.ClientError):
             await fetch(site, path, **{"Accept-Encoding": accepted})
+
+
+def alter(site: Site, job: str, at: int, cut: int | None = None) -> None:
+    """Flip a bit of the file in the store, and cut it off."""
+    path = site.bulk.folder / f"{job}.0.0"
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data[:cut])
+
+
+@pytest.mark.parametrize("accepted", ["identity", "gzip"])
+@pytest.mark.parametrize(("at", "cut"), [(100, None), (20, None), (3, None), (-1, HEAD + 8 * SEALED), (0, 0)])
+async def test_a_file_that_is_damaged_where_it_begins_is_refused(
+    sealed_site: Site, accepted: str, at: int, cut: int | None
+) -> None:
+    job, path = listed(sealed_site)
+    alter(sealed_site, job, at, cut)
+    status, body, _ = await fetch(sealed_site, path, **{"Accept-Encoding": accepted})
+    assert status == 500
+    assert b"The file is damaged." in body
+    # And the connection is still in order.
+    assert (await fetch(sealed_site, path, "HEAD"))[0] == 200
+
+
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+async def test_a_file_that_is_damaged_further_on_ends_the_connection_before_that(
+    sealed_site: Site, coding: str
+) -> None:
+    job, path = listed(sealed_site)
+    good = 40 * FRAME
+    alter(sealed_site, job, HEAD + 40 * SEALED)
+    answer = await sealed_site.get(path, headers=headers(sealed_site, **{"Accept-Encoding": coding}))
+    got = bytearray()
+
+    async def take() -> None:
+        while piece := await answer.content.readany():
+            got.extend(piece)
+
+    with pytest.raises(aiohttp.ClientError):
+        await take()
+    assert len(got) <= good
+    assert DATA.startswith(bytes(got))
+    for asked, status in ((f"bytes={good - 9}-{good - 1}", 206), (f"bytes={good + 9}-{good + 99}", 500)):
+        assert (await fetch(sealed_site, path, Range=asked))[0] == status
+
+
+async def test_the_file_of_another_export_is_not_taken_for_this_ones(sealed_site: Site) -> None:
+    job, path = listed(sealed_site)
+    other = sealed_site.bulk.seal("another", DATA)
+    (sealed_site.bulk.folder / other.key).replace(sealed_site.bulk.folder / f"{job}.0.0")
+    assert (await fetch(sealed_site, path))[0] == 500
+
+
+async def test_without_its_key_a_file_is_gone_and_without_the_master_key_not_here_now(
+    sealed_site: Site,
+) -> None:
+    job, path = listed(sealed_site)
+    ((place, row),) = sealed_site.bulk.exports.listed[job]
+    _, unknown = MasterKeys([b"another" * 8]).make(data_key_name(job))
+    for data_key, status in ((None, 404), (unknown, 503)):
+        sealed_site.bulk.exports.listed[job] = [(place, replace(row, data_key=data_key))]
+        assert (await fetch(sealed_site, path))[0] == status
 
 
 async def test_a_download_goes_on_when_its_token_expires_and_its_export_is_deleted(site: Site) -> None:

@@ -18,12 +18,14 @@ from sluice_stack.processes import StackError
 class Secrets(Struct, frozen=True, kw_only=True):
     """What a stack makes up once and keeps.
 
-    `secret` is the services' (hex), the operator is an OAuth client with every `ops/` scope, the source's are
-    what the demo source's protected bases ask for, and the passwords are those of two people who can sign in
-    to the page: `demo`, and `operator`, who is one.
+    `secret` is the services' (hex), `master_keys` wrap what contents are encrypted under (hex, the newest
+    last), the operator is an OAuth client with every `ops/` scope, the source's are what the demo source's
+    protected bases ask for, and the passwords are those of two people who can sign in to the page: `demo`,
+    and `operator`, who is one.
     """
 
     secret: str
+    master_keys: str
     operator_id: str
     operator_secret: str
     source_bearer: str
@@ -36,6 +38,7 @@ class Secrets(Struct, frozen=True, kw_only=True):
         """Make new ones."""
         return cls(
             secret=secrets.token_hex(32),
+            master_keys=secrets.token_hex(32),
             operator_id="stack-operator",
             operator_secret=secrets.token_urlsafe(32),
             source_bearer=secrets.token_urlsafe(24),

@@ -217,6 +217,7 @@ class Layout:
             "SLUICE_ISSUER": self.auth_url,
             "SLUICE_INSIGHT": self.insight_url,
             "SLUICE_SECRET": secrets.secret,
+            "SLUICE_MASTER_KEYS": secrets.master_keys,
             # A stack on one machine has its sources there too.
             "SLUICE_LOOPBACK_SOURCES": "true",
             **self.settings,

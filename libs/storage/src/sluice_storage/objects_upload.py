@@ -1,12 +1,13 @@
-"""One large content on its way into the object store."""
+"""One object on its way into a cloud."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import obstore
 from obstore.exceptions import BaseError as ObstoreError
@@ -39,19 +40,32 @@ class _AbandonedError(Exception):
     """Told to the backend in place of the next chunk, so that it drops what it has."""
 
 
+class Seals(Protocol):
+    """Encrypts an object while its content is produced; see `sluice_storage.encryption.framing.Sealer`."""
+
+    def add(self, buffers: Sequence[bytes | memoryview]) -> list[bytes]:
+        """Take some of the content and give what is to be written."""
+
+    def end(self) -> list[bytes]:
+        """Give what is left to be written."""
+
+
 class Upload:
-    """One streamed upload to a staging key, hashed on the way; chunks are pushed, the backend pulls them.
+    """One streamed upload, hashed on the way; chunks are pushed, the backend pulls them.
 
     Parameters
     ----------
     backend
         Where the object goes.
-    staged
-        Its staging key.
+    name
+        Its name there.
+    sealer
+        Encrypts it; the hash and the size are those of what is encrypted. None: it is stored as it is.
     """
 
-    def __init__(self, backend: Backend, staged: str) -> None:
-        self.key = staged
+    def __init__(self, backend: Backend, name: str, sealer: Seals | None = None) -> None:
+        self.key = name
+        self._sealer = sealer
         self._backend = backend
         self._digest = hashlib.sha256()
         self._size = 0
@@ -60,15 +74,23 @@ class Upload:
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(1)
         self._task = asyncio.create_task(self._run())
 
-    async def send(self, chunk: bytes) -> None:
-        """Add a chunk; waits while the backend is behind."""
+    async def send(self, *buffers: bytes | memoryview) -> None:
+        """Add what these hold, one behind the other; waits while the backend is behind."""
         # Hashing leaves the loop to others meanwhile: it is most of the work of a large content.
-        await asyncio.to_thread(self._digest.update, chunk)
-        self._size += len(chunk)
-        await self._hand_over(chunk)
+        chunk = await asyncio.to_thread(self._take, buffers)
+        if chunk:
+            await self._hand_over(chunk)
+
+    def _take(self, buffers: Sequence[bytes | memoryview]) -> bytes:
+        for buffer in buffers:
+            self._digest.update(buffer)
+            self._size += len(buffer)
+        return b"".join(buffers if self._sealer is None else self._sealer.add(buffers))
 
     async def finish(self) -> Stored:
-        """End the upload: the object is there, whole, under its staging key."""
+        """End the upload: the object is there, whole."""
+        if self._sealer is not None:
+            await self._hand_over(b"".join(self._sealer.end()))
         await self._hand_over(None)
         await self._task
         return Stored(self._digest.digest(), self._size)

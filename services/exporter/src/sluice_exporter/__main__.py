@@ -57,7 +57,7 @@ async def serve(
             planning = Planning(PostgresJobs(rows), planner, Groups(resources), cutting, time.time)
             provenance = ProvenanceReader(reader, PostgresTargets(resources), partial(open_ranking, rows))
             writing = Writing(
-                PostgresParts(rows),
+                PostgresParts(rows, settings.keys),
                 Pieces(reader, provenance, compile_, Attachments(settings.fhir_url)),
                 ExportObjects.from_url(settings.objects),
                 settings.file_limits,

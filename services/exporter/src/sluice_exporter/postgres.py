@@ -13,6 +13,8 @@ from sluice_contracts.commands import StartBulkExport
 from sluice_contracts.exports import ExportAccess, ExportRequest
 from sluice_exporter.plan import JobFacts, PartPlan, SealedFile, SealedPart
 from sluice_exporter.store import WaitingPart
+from sluice_storage.encryption.keys import DataKey, MasterKeys
+from sluice_storage.exports.objects import data_key_name
 from sluice_storage.pool import TRANSIENT
 from sluice_storage.resources.model import Snapshot
 from sluice_streaming.outcomes import Unavailable
@@ -113,18 +115,27 @@ async def _insert(connection: Connection, job: str, first: int, parts: Sequence[
 
 
 class PostgresParts:
-    """See `sluice_exporter.store.Parts`."""
+    """See `sluice_exporter.store.Parts`.
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    Parameters
+    ----------
+    pool
+        Connections of the role `sluice_exporter`.
+    keys
+        Make and unwrap jobs' data keys.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, keys: MasterKeys) -> None:
         self._pool = pool
+        self._keys = keys
 
     async def find(self, job: str, part: int) -> WaitingPart | None:
         """See `Parts.find`."""
         with available():
             row = await self._pool.fetchrow(
                 """
-                SELECT j.job::text, j.request, j.access, j.snapshot, j.transaction_time, p.plan, p.sealed_at,
-                    (j.cancelled_at IS NOT NULL OR j.deleted_at IS NOT NULL) AS stopped
+                SELECT j.job::text, j.request, j.access, j.snapshot, j.transaction_time, j.data_key,
+                    p.plan, p.sealed_at, (j.cancelled_at IS NOT NULL OR j.deleted_at IS NOT NULL) AS stopped
                 FROM exports.jobs j LEFT JOIN exports.parts p ON p.job = j.job AND p.part = $2
                 WHERE j.job = $1
                 """,
@@ -134,9 +145,29 @@ class PostgresParts:
             if row is None or (row["plan"] is None and not row["stopped"]):
                 return None
             sealed = None if row["sealed_at"] is None else await _sealed(self._pool, job, part)
+            stopped, data_key = row["stopped"], None
+            if sealed is None and not stopped:
+                data_key = await self._data_key(row["job"], row["data_key"])
+                stopped = data_key is None
         facts = None if row["request"] is None else _facts(row)
         plan = None if row["plan"] is None else msgspec.json.decode(row["plan"], type=PartPlan)
-        return WaitingPart(facts, plan, row["stopped"], sealed)
+        return WaitingPart(facts, plan, stopped, sealed, data_key)
+
+    async def _data_key(self, job: str, kept: bytes | None) -> DataKey | None:
+        """Give the job's data key, made if it has none yet; None if the job was stopped meanwhile."""
+        name = data_key_name(job)
+        if kept is None:
+            _, made = self._keys.make(name)
+            # Whoever is first: all parts' files are encrypted under one key.
+            kept = await self._pool.fetchval(
+                """
+                UPDATE exports.jobs SET data_key = coalesce(data_key, $2)
+                WHERE job = $1 AND cancelled_at IS NULL AND deleted_at IS NULL RETURNING data_key
+                """,
+                job,
+                made,
+            )
+        return None if kept is None else self._keys.unwrap(kept, name)
 
     async def stopped(self, job: str) -> bool:
         """See `Parts.stopped`."""
@@ -194,8 +225,8 @@ class PostgresParts:
 async def _list(connection: Connection, job: str, part: int, files: Sequence[SealedFile]) -> None:
     await connection.execute(
         """
-        INSERT INTO exports.files (job, part, n, kind, type, key, count, size, sha256, continues)
-        SELECT $1, $2, * FROM unnest($3::int[], $4::text[], $5::text[], $6::text[], $7::bigint[],
+        INSERT INTO exports.files (encrypted, job, part, n, kind, type, key, count, size, sha256, continues)
+        SELECT true, $1, $2, * FROM unnest($3::int[], $4::text[], $5::text[], $6::text[], $7::bigint[],
             $8::bigint[], $9::bytea[], $10::boolean[])
         """,
         job,

@@ -7,13 +7,14 @@ from datetime import timedelta
 from pydantic import Field
 
 from sluice_exporter.sink import FileLimits
+from sluice_storage.encryption.settings import MasterKeySettings
 from sluice_streaming.settings import StreamSettings
 
 _MIB = 1024 * 1024
 
 
-class Settings(StreamSettings):
-    """Beside what every streaming service is told.
+class Settings(StreamSettings, MasterKeySettings):
+    """Beside what every streaming service is told, and the master keys.
 
     Parameters
     ----------

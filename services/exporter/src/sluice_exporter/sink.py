@@ -8,6 +8,7 @@ from typing import Protocol
 
 from sluice_contracts.exports import FileKind
 from sluice_exporter.plan import SealedFile
+from sluice_storage.encryption.keys import DataKey
 from sluice_storage.exports.objects import Buffer, Stored, WritableFile, key_of
 
 
@@ -50,8 +51,8 @@ class Piece:
 class Objects(Protocol):
     """Where files go; see `sluice_storage.exports.objects.ExportObjects`."""
 
-    async def create(self, key: str) -> WritableFile:
-        """Begin a file."""
+    async def create(self, key: str, data_key: DataKey) -> WritableFile:
+        """Begin a file, encrypted under that data key."""
 
     async def keys(self, job: str, part: int | None = None) -> list[str]:
         """Give the names of all files of a part."""
@@ -67,6 +68,8 @@ class Sink:
     ----------
     objects
         Where they go.
+    data_key
+        Encrypts them.
     job, part
         What they are files of.
     attempt
@@ -82,6 +85,7 @@ class Sink:
     def __init__(
         self,
         objects: Objects,
+        data_key: DataKey,
         job: str,
         part: int,
         attempt: str,
@@ -92,6 +96,7 @@ class Sink:
         prefix: str = "",
     ) -> None:
         self._objects = objects
+        self._data_key = data_key
         self._name: Callable[[int], str] = lambda n: key_of(job, part, n, prefix + attempt)
         self._kind = kind
         self._type = type_
@@ -111,7 +116,7 @@ class Sink:
             self._block_alone = False
         buffers, count, size = piece.buffers, piece.count, piece.size
         if self._file is None:
-            self._file = await self._objects.create(self._name(len(self._sealed)))
+            self._file = await self._objects.create(self._name(len(self._sealed)), self._data_key)
             goes_on = False
             self._block_alone = True
         if piece.block is not None and not goes_on:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from sluice_contracts.commands import StartBulkExport
 from sluice_exporter.plan import JobFacts, PartPlan, SealedFile, SealedPart
+from sluice_storage.encryption.keys import DataKey
 from sluice_storage.resources.model import (
     Chunk,
     Deleted,
@@ -39,12 +40,15 @@ class WaitingPart:
         The job was cancelled or deleted.
     sealed
         What was sealed already, if it was.
+    data_key
+        What encrypts its files, if there are any to be written.
     """
 
     facts: JobFacts | None
     plan: PartPlan | None
     stopped: bool
     sealed: SealedPart | None
+    data_key: DataKey | None
 
 
 class Jobs(Protocol):
@@ -70,7 +74,15 @@ class Parts(Protocol):
     """
 
     async def find(self, job: str, part: int) -> WaitingPart | None:
-        """Give a part; None if there is no such job, or it has no such part."""
+        """Give a part; None if there is no such job, or it has no such part.
+
+        Its job gets a data key with the first part that is found and not written yet.
+
+        Raises
+        ------
+        LostKeyError
+            The job's data key cannot be unwrapped.
+        """
 
     async def stopped(self, job: str) -> bool:
         """Say whether the job was cancelled or deleted."""

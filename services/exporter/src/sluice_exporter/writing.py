@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
@@ -19,6 +20,7 @@ from sluice_exporter.pieces import Pieces
 from sluice_exporter.plan import JobFacts, PartKind, PartPlan, SealedFile, SealedPart
 from sluice_exporter.sink import FileLimits, Objects, Sink
 from sluice_exporter.store import Parts
+from sluice_storage.encryption.keys import DataKey, LostKeyError, UnknownMasterKeyError
 from sluice_storage.exports.objects import ObjectStoreError
 from sluice_storage.pool import TRANSIENT
 from sluice_streaming.items import ItemReports, event, is_item
@@ -91,23 +93,26 @@ class Writing:
         Reject
             There is no such part.
         Unavailable
-            The database or the object store is away.
+            The database, the object store or a master key is away.
         """
         command = delivery.command
         job, part = command.job, command.item
-        waiting = await self._parts.find(job, part) if is_item(command) else None
+        try:
+            waiting = await self._parts.find(job, part) if is_item(command) else None
+        except UnknownMasterKeyError:
+            raise Unavailable("master key") from None
+        except LostKeyError:
+            raise Reject(ItemError.INTERNAL) from None
         if waiting is None:
             raise Reject(ItemError.INTERNAL)
         if waiting.stopped:
             return (self._reports.cancelled(command),)
         if waiting.facts is None or waiting.plan is None:
             raise Reject(ItemError.INTERNAL)
-        sealed = waiting.sealed
         try:
-            if sealed is None and isinstance(command, FailPart):
-                sealed = await self._give_up(waiting.facts, part, waiting.plan, item_error(command.code))
-            elif sealed is None:
-                sealed = await self._write(waiting.facts, part, waiting.plan)
+            sealed = waiting.sealed or await self._attempt(
+                command, waiting.facts, waiting.plan, waiting.data_key
+            )
         except _StoppedError:
             return (self._reports.cancelled(command),)
         except ObjectStoreError:
@@ -137,10 +142,20 @@ class Writing:
         """Say that the part waits to be tried again."""
         return self._reports.on_retry(delivery, failure)
 
-    async def _write(self, facts: JobFacts, part: int, plan: PartPlan) -> SealedPart:
-        attempt = self._attempts()
-        sink = self._sink(facts, part, plan, attempt)
-        beside = self._beside(facts, part, attempt)
+    async def _attempt(
+        self, command: PartCommand, facts: JobFacts, plan: PartPlan, data_key: DataKey | None
+    ) -> SealedPart:
+        if data_key is None:
+            raise Reject(ItemError.INTERNAL)
+        work = _Work(facts, command.item, plan, data_key, self._attempts())
+        if isinstance(command, FailPart):
+            return await self._give_up(work, item_error(command.code))
+        return await self._write(work)
+
+    async def _write(self, work: _Work) -> SealedPart:
+        facts, plan = work.facts, work.plan
+        sink = self._sink(work)
+        beside = self._beside(work)
         try:
             await self._fill(sink, facts, plan)
             files = await sink.finish()
@@ -150,49 +165,41 @@ class Writing:
         except BaseException:
             await self._abandon(sink, beside)
             raise
-        return await self._seal(facts, part, files, sink, beside)
+        return await self._seal(work, files, sink, beside)
 
-    async def _give_up(self, facts: JobFacts, part: int, plan: PartPlan, code: str) -> SealedPart:
-        sink = self._beside(facts, part, self._attempts())
+    async def _give_up(self, work: _Work, code: str) -> SealedPart:
+        sink = self._beside(work)
         try:
-            await sink.write(given_up(plan))
-            if plan.tells_ignored:
-                await sink.write(ignored(facts.request.ignored))
+            await sink.write(given_up(work.plan))
+            if work.plan.tells_ignored:
+                await sink.write(ignored(work.facts.request.ignored))
             files = await sink.finish()
         except BaseException:
             await self._abandon(sink)
             raise
-        return await self._seal(facts, part, files, sink, failed=code)
+        return await self._seal(work, files, sink, failed=code)
 
     async def _seal(
-        self, facts: JobFacts, part: int, files: Sequence[SealedFile], *sinks: Sink, failed: str | None = None
+        self, work: _Work, files: Sequence[SealedFile], *sinks: Sink, failed: str | None = None
     ) -> SealedPart:
         # If this fails nobody knows whether the files are listed: they stay, until the next attempt tidies.
         at = datetime.fromtimestamp(self._clock(), UTC)
-        sealed = await self._parts.seal(facts.job, part, files, at, failed=failed)
+        sealed = await self._parts.seal(work.facts.job, work.part, files, at, failed=failed)
         if sealed is None:
             await self._abandon(*sinks)
             raise _StoppedError
-        await self._tidy(facts.job, part)
+        await self._tidy(work.facts.job, work.part)
         return sealed
 
-    def _sink(self, facts: JobFacts, part: int, plan: PartPlan, attempt: str) -> Sink:
+    def _sink(self, work: _Work) -> Sink:
+        plan = work.plan
         kind = _KINDS.get(plan.kind, FileKind.OUTPUT)
         type_ = _BUNDLE if plan.kind is PartKind.DELETED else plan.type or None
-        return Sink(self._objects, facts.job, part, attempt, kind=kind, type_=type_, limits=self._limits)
+        return work.sink(self._objects, self._limits, kind=kind, type_=type_)
 
-    def _beside(self, facts: JobFacts, part: int, attempt: str) -> Sink:
+    def _beside(self, work: _Work) -> Sink:
         """Give where outcomes go."""
-        return Sink(
-            self._objects,
-            facts.job,
-            part,
-            attempt,
-            kind=FileKind.ERROR,
-            type_=OUTCOME,
-            limits=self._limits,
-            prefix="e",
-        )
+        return work.sink(self._objects, self._limits, kind=FileKind.ERROR, type_=OUTCOME, prefix="e")
 
     async def _fill(self, sink: Sink, facts: JobFacts, plan: PartPlan) -> None:
         looked = self._ticks()
@@ -221,6 +228,26 @@ class Writing:
             await self._objects.remove(left)
         except ObjectStoreError as error:
             log.warning("files of other attempts stay for now", error=type(error).__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """An attempt at a part."""
+
+    facts: JobFacts
+    part: int
+    plan: PartPlan
+    data_key: DataKey
+    attempt: str
+
+    def sink(
+        self, objects: Objects, limits: FileLimits, *, kind: FileKind, type_: str | None, prefix: str = ""
+    ) -> Sink:
+        """Give where files of it go."""
+        job, part, attempt = self.facts.job, self.part, self.attempt
+        return Sink(
+            objects, self.data_key, job, part, attempt, kind=kind, type_=type_, limits=limits, prefix=prefix
+        )
 
 
 def _told(command: PartCommand, plan: PartPlan, sealed: SealedPart) -> PartSealed | ItemFailed:

@@ -8,12 +8,13 @@ from pydantic import Field, field_validator
 
 from sluice_security.guard import Network, read_networks
 from sluice_security.settings import SecretSettings, TlsSettings
+from sluice_storage.encryption.settings import MasterKeySettings
 
 _PLACE = r"[a-z0-9-]+=https?://[^,=\s]+"
 
 
-class Settings(SecretSettings, TlsSettings):
-    """What the gateway is told, beside the secret and its certificate.
+class Settings(SecretSettings, TlsSettings, MasterKeySettings):
+    """What the gateway is told, beside the secret, the master keys and its certificate.
 
     Parameters
     ----------

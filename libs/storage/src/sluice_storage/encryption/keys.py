@@ -26,7 +26,11 @@ ID = 8
 
 
 class LostKeyError(ObjectStoreError):
-    """A data key cannot be unwrapped: its master key is not among those given, or it was altered."""
+    """A data key cannot be unwrapped: it is not what was kept."""
+
+
+class UnknownMasterKeyError(LostKeyError):
+    """A data key cannot be unwrapped: its master key is not among those given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class MasterKeys:
 
     Attributes
     ----------
+    ids
+        Their ids, in the order given.
     newest
         The id of the one that wraps.
     """
@@ -54,7 +60,8 @@ class MasterKeys:
         self._seals = {_id_of(secret): Seal(secret, "data key") for secret in secrets}
         if not self._seals:
             raise ValueError("there is no master key")
-        self.newest = list(self._seals)[-1]
+        self.ids = tuple(self._seals)
+        self.newest = self.ids[-1]
 
     @classmethod
     def read(cls, text: str) -> MasterKeys:
@@ -77,12 +84,14 @@ class MasterKeys:
 
         Raises
         ------
+        UnknownMasterKeyError
+            Its master key is not here.
         LostKeyError
-            Its master key is not here, or it is not what was made.
+            It is not what was made.
         """
         seal = self._seals.get(wrapped[:ID])
         if seal is None:
-            raise LostKeyError("the master key that wrapped a data key is not here")
+            raise UnknownMasterKeyError("the master key that wrapped a data key is not here")
         try:
             return DataKey(seal.open(wrapped[ID:], name))
         except SealBrokenError:

@@ -2,37 +2,41 @@
 
 They are apart from the contents of imported files: nobody else refers to them, and what is left of a job can
 be found by its id alone. A file has its name before it is written, and no two attempts at one share a name;
-it counts once a row in Postgres says so. What a killed process left half written is below the same prefix and
-goes with the job. In a cloud the parts of an upload that was never finished are invisible: the bucket needs
-its usual lifecycle rule for those.
+it counts once a row in Postgres says so. All of a job's files are encrypted under the job's data key. What a
+killed process left half written is below the same prefix and goes with the job. In a cloud the parts of an
+upload that was never finished are invisible: the bucket needs its usual lifecycle rule for those.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from io import FileIO
+from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
 from typing import Protocol
 
 import obstore
 from obstore.store import ObjectStore as Backend
 
+from sluice_storage.encryption.framing import Sealer
+from sluice_storage.encryption.keys import DataKey
+from sluice_storage.encryption.opening import SealedObject, read
 from sluice_storage.objects_address import open_backend
+from sluice_storage.objects_folder import Buffer, FolderFile
 from sluice_storage.objects_upload import MissingObjectError, ObjectStoreError, Stored, Upload, translated
 
-__all__ = ["ExportObjects", "MissingObjectError", "ObjectStoreError", "Stored", "WritableFile", "key_of"]
+__all__ = [
+    "Buffer",
+    "ExportObjects",
+    "MissingObjectError",
+    "ObjectStoreError",
+    "Stored",
+    "WritableFile",
+    "key_of",
+]
 
 _ROOT = "exports"
 _WINDOW = 2 * 1024 * 1024
 _READ = 512 * 1024
-# How many buffers a system call takes, at the least.
-_VECTORS = 1024
-
-Buffer = bytes | memoryview
-"""Some bytes."""
 
 
 class WritableFile(Protocol):
@@ -69,33 +73,39 @@ class ExportObjects:
         backend, folder = open_backend(url)
         return cls(backend, folder=folder)
 
-    async def create(self, key: str) -> WritableFile:
-        """Begin a file; the name must be a new one.
+    async def create(self, key: str, data_key: DataKey) -> WritableFile:
+        """Begin a file, encrypted under its job's data key; the name must be a new one.
 
         Raises
         ------
         ObjectStoreError
             The store failed; so may every method of the file.
         """
+        sealer = Sealer(data_key, key)
         if self._folder is None:
-            return _Uploaded(self._backend, key)
-        with translated():
-            return _FolderFile(await asyncio.to_thread(_open_new, self._folder / key))
+            return Upload(self._backend, key, sealer)
+        return await FolderFile.create(self._folder / key, sealer)
 
     def path(self, key: str) -> Path | None:
         """Give where the file is in the file system, if the store is a folder."""
         return None if self._folder is None else self._folder / key
 
-    async def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes]:
-        """Yield the file's bytes from `start` up to before `end`, a bounded piece at a time.
+    def read(self, file: SealedObject, start: int, end: int) -> AsyncGenerator[Buffer]:
+        """Yield the content's bytes from `start` up to before `end`, a bounded piece at a time.
 
         Raises
         ------
         MissingObjectError
             It is not there.
+        ForgedObjectError
+            It is not what was written. All that was given before was.
         ObjectStoreError
             The store failed.
         """
+        return read(self._backend, file, start, end)
+
+    async def read_plain(self, key: str, start: int, end: int) -> AsyncGenerator[Buffer]:
+        """Yield bytes of a file from before files were encrypted; raises as `read`."""
         for at in range(start, end, _WINDOW):
             # A request of its own for each: a cloud's request ends after 30 s, however slow the reader is.
             with translated():
@@ -133,65 +143,14 @@ class ExportObjects:
         return len(keys)
 
 
-class _Uploaded(Upload):
-    """A file in a cloud."""
-
-    async def send(self, *buffers: Buffer) -> None:
-        await super().send(
-            buffers[0] if len(buffers) == 1 and isinstance(buffers[0], bytes) else b"".join(buffers)
-        )
-
-
-class _FolderFile:
-    """A file in a folder. One hop to a thread for all that is sent at once, written and hashed there."""
-
-    def __init__(self, file: FileIO) -> None:
-        self._file = file
-        self._digest = hashlib.sha256()
-        self._size = 0
-
-    async def send(self, *buffers: Buffer) -> None:
-        with translated():
-            await asyncio.to_thread(self._write, buffers)
-
-    def _write(self, buffers: Sequence[Buffer]) -> None:
-        for at in range(0, len(buffers), _VECTORS):
-            self._write_some(buffers[at : at + _VECTORS])
-        for buffer in buffers:
-            self._digest.update(buffer)
-
-    def _write_some(self, buffers: Sequence[Buffer]) -> None:
-        size = sum(map(len, buffers))
-        written = os.writev(self._file.fileno(), buffers)
-        if written < size:
-            # A disk that is nearly full takes a part, and says with the rest that it is full.
-            rest = memoryview(b"".join(buffers))[written:]
-            while rest:
-                rest = rest[os.write(self._file.fileno(), rest) :]
-        self._size += size
-
-    async def finish(self) -> Stored:
-        with translated():
-            await asyncio.to_thread(self._file.close)
-        return Stored(self._digest.digest(), self._size)
-
-    async def abandon(self) -> None:
-        with translated():
-            await asyncio.to_thread(self._drop)
-
-    def _drop(self) -> None:
-        self._file.close()
-        Path(str(self._file.name)).unlink(missing_ok=True)
+def data_key_name(job: str) -> str:
+    """Name what a job's data key is for."""
+    return f"{_ROOT}/{job}"
 
 
 def key_of(job: str, part: int, n: int, attempt: str) -> str:
     """Name the file `n` of a part, as one attempt at the part writes it."""
     return f"{_ROOT}/{job}/{part}/{n}.{attempt}.ndjson"
-
-
-def _open_new(path: Path) -> FileIO:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("xb", buffering=0)
 
 
 def _remove_folders(folder: Path) -> None:

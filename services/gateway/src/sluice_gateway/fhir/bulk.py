@@ -89,5 +89,5 @@ def assemble_bulk(
             milliseconds=settings.export_retry_after_milliseconds,
             now=now,
         ),
-        files=Files(owners, ports.objects, ports.holds),
+        files=Files(owners, ports.objects, ports.holds, settings.keys),
     )

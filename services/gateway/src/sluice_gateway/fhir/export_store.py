@@ -53,7 +53,11 @@ class ExportRow:
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """A sealed file; `continues` says that its last block goes on in the part's next one."""
+    """A sealed file.
+
+    `continues` says that its last block goes on in the part's next one. `data_key`, wrapped, is what an
+    `encrypted` one is decrypted with, where a file is asked for by its number; None once that is destroyed.
+    """
 
     part: int
     n: int
@@ -64,6 +68,8 @@ class FileRow:
     sha256: bytes
     continues: bool
     key: str
+    encrypted: bool
+    data_key: bytes | None = None
 
     @property
     def name(self) -> str:

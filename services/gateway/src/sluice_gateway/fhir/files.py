@@ -10,6 +10,7 @@ import asyncio
 import os
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from aiohttp import hdrs, web
@@ -20,12 +21,24 @@ from sluice_gateway.fhir.export_store import FileRow
 from sluice_gateway.fhir.outcomes import refused
 from sluice_gateway.fhir.polling import Owners, unavailable_export
 from sluice_gateway.fhir.preferences import listed, weight
-from sluice_gateway.fhir.sending import ExportFiles, compressed, send, send_stored, whole
-from sluice_gateway.problems import unavailable
+from sluice_gateway.fhir.sending import (
+    EncryptedFile,
+    ExportFiles,
+    OpenFile,
+    PlainFile,
+    beginning,
+    compressed,
+    send,
+    send_stored,
+    whole,
+)
+from sluice_gateway.problems import Problem, unavailable
 from sluice_gateway.routing import STREAMING
 from sluice_security.tokens import Principal
+from sluice_storage.encryption.keys import MasterKeys
+from sluice_storage.encryption.opening import ForgedObjectError, SealedFile, SealedObject
 from sluice_storage.exports.downloads import DeletedJobError
-from sluice_storage.exports.objects import MissingObjectError, ObjectStoreError
+from sluice_storage.exports.objects import MissingObjectError, ObjectStoreError, data_key_name
 
 NDJSON = "application/fhir+ndjson"
 
@@ -115,12 +128,15 @@ class Files:
         Where files are.
     holds
         Keeps files from being removed while they are read.
+    keys
+        Unwrap exports' data keys.
     """
 
-    def __init__(self, owners: Owners, objects: ExportFiles, holds: Holds) -> None:
+    def __init__(self, owners: Owners, objects: ExportFiles, holds: Holds, keys: MasterKeys) -> None:
         self._owners = owners
         self._objects = objects
         self._holds = holds
+        self._keys = keys
 
     async def serve(self, who: Principal, request: web.Request, job: str, name: str) -> web.StreamResponse:
         """Answer a request for a file.
@@ -130,7 +146,8 @@ class Files:
         Raises
         ------
         Problem
-            404: they have no such file, or not any more; 416; 503: the object store is away.
+            404: they have no such file, or not any more; 416; 500: it is not what was written; 503: the
+            object store is away.
         """
         part, n = _numbers(name)
         _, file = await self._owners.find_file(who, job, part, n)
@@ -143,55 +160,87 @@ class Files:
             return response
         try:
             async with self._holds.hold(job):
-                await self._send(request, response, file, asked)
+                await self._send(request, response, job, file, asked)
         except DeletedJobError:
             raise unavailable_export() from None
+        except ObjectStoreError as error:
+            if request.get(STREAMING):
+                raise  # the head is sent: all that can still be said is to break the connection
+            raise _refusal(error) from None
         return response
 
     async def _send(
-        self, request: web.Request, response: web.StreamResponse, file: FileRow, asked: Wanted
+        self, request: web.Request, response: web.StreamResponse, job: str, file: FileRow, asked: Wanted
     ) -> None:
         start, end = asked.part or (0, file.size)
         note(request, items=file.count if asked.part is None else None, bytes=end - start)
+        sealed = self._sealed(job, file)
         path = self._objects.path(file.key)
-        if path is None or asked.compressed:
-            await self._send_stored(request, response, file.key, start, end, coding=asked.compressed)
+        if path is not None and not asked.compressed:
+            await self._send_opened(request, response, path, sealed, start, end)
             return
+        if sealed is None:
+            pieces = self._objects.read_plain(file.key, start, end)
+        else:
+            pieces = self._objects.read(sealed, start, end)
+        async with aclosing(pieces):
+            # The head is sent only when there is something to send after it.
+            first = await anext(pieces)
+            await disclosing(request, response)
+            request[STREAMING] = True
+            await response.prepare(request)
+            rest = whole(beginning(first, pieces), end - start)
+            await send_stored(response, compressed(rest) if asked.compressed else rest)
+
+    async def _send_opened(
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        path: Path,
+        sealed: SealedObject | None,
+        start: int,
+        end: int,
+    ) -> None:
         try:
             opened = await asyncio.to_thread(os.open, path, os.O_RDONLY)
         except FileNotFoundError:
             raise unavailable_export() from None
         try:
+            file: OpenFile = PlainFile(opened)
+            if sealed is not None:
+                # The head is sent only when something that is authentic can be sent after it.
+                file = await asyncio.to_thread(_begun, opened, sealed, start)
             await disclosing(request, response)
             request[STREAMING] = True
             await response.prepare(request)
-            await send(request, response, opened, start, end)
+            await send(request, response, file, start, end)
         finally:
             os.close(opened)
 
-    async def _send_stored(
-        self,
-        request: web.Request,
-        response: web.StreamResponse,
-        key: str,
-        start: int,
-        end: int,
-        *,
-        coding: bool,
-    ) -> None:
-        try:
-            # The head is sent only when there is something to send after it.
-            async with aclosing(self._objects.read(key, start, start + 1)) as first:
-                await anext(first)
-        except MissingObjectError:
-            raise unavailable_export() from None
-        except ObjectStoreError:
-            raise unavailable("its file store") from None
-        await disclosing(request, response)
-        request[STREAMING] = True
-        await response.prepare(request)
-        pieces = whole(self._objects.read(key, start, end), end - start)
-        await send_stored(response, compressed(pieces) if coding else pieces)
+    def _sealed(self, job: str, file: FileRow) -> SealedObject | None:
+        """Give what the file is decrypted with; None for one from before files were encrypted."""
+        if not file.encrypted:
+            return None
+        if file.data_key is None:
+            raise unavailable_export()  # the export was deleted between two statements
+        key = self._keys.unwrap(file.data_key, data_key_name(job))
+        return SealedObject(file.key, file.size, key)
+
+
+def _begun(opened: int, sealed: SealedObject, start: int) -> OpenFile:
+    file = EncryptedFile(SealedFile(opened, sealed))
+    file.read(start, start + 1)
+    return file
+
+
+def _refusal(error: ObjectStoreError) -> Problem:
+    match error:
+        case MissingObjectError():
+            return unavailable_export()
+        case ForgedObjectError():
+            return refused(500, "exception", "The file is damaged. Begin the export again.")
+        case _:
+            return unavailable("its file store")
 
 
 def _numbers(name: str) -> tuple[int, int]:

@@ -1,8 +1,9 @@
-"""Sending a file's bytes: from the object store piece by piece, or, where that is a folder, by the kernel.
+"""Sending a file's bytes: from the object store piece by piece, or, where that is a folder, from its files.
 
-A file in a folder never passes through Python: the kernel copies it from its cache to the connection
-(sendfile), in a thread for as long as the connection takes bytes, and waits on the event loop when it does
-not. So a slow client costs a waiting callback, and no thread and no memory.
+From a folder a thread reads, decrypts and sends for as long as the connection takes bytes, and waits on the
+event loop when it does not. What was decrypted and not taken is decrypted again after that: a slow client
+costs a waiting callback, and no thread and no memory. A file from before files were encrypted is copied by
+the kernel (sendfile).
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from pathlib import Path
 from typing import Protocol
 
 from aiohttp import web
+
+from sluice_storage.encryption.opening import SealedFile, SealedObject
+from sluice_storage.exports.objects import Buffer
 
 _IDLE_SECONDS = 120.0
 _DRAIN_SECONDS = 0.005
@@ -31,23 +35,97 @@ class ExportFiles(Protocol):
     def path(self, key: str) -> Path | None:
         """Give where the file is in the file system, if it is there."""
 
-    def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes]:
-        """Yield the file's bytes, a bounded piece at a time."""
+    def read(self, file: SealedObject, start: int, end: int) -> AsyncGenerator[Buffer]:
+        """Yield the content's bytes, a bounded piece at a time."""
+
+    def read_plain(self, key: str, start: int, end: int) -> AsyncGenerator[Buffer]:
+        """Yield bytes of a file from before files were encrypted."""
+
+
+class OpenFile(Protocol):
+    """A file in a folder, for threads."""
+
+    def send(self, connection: int, start: int, end: int) -> int:
+        """Send until the connection takes no more, or a turn is over; give how far that was.
+
+        Raises
+        ------
+        ConnectionAbortedError
+            The file is not what it was.
+        ForgedObjectError
+            So it is, and it was encrypted.
+        """
+
+    def read(self, start: int, end: int) -> bytes:
+        """Give some bytes from `start`, not beyond `end`; at least one. Raises as `send`."""
+
+
+class PlainFile:
+    """A file from before files were encrypted; `file` is its descriptor."""
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+
+    def send(self, connection: int, start: int, end: int) -> int:
+        """See `OpenFile.send`."""
+        stop = min(end, start + _TURN)
+        while start < stop:
+            try:
+                sent = os.sendfile(connection, self._file, start, stop - start)
+            except BlockingIOError:
+                break
+            start += _some(sent)
+        return start
+
+    def read(self, start: int, end: int) -> bytes:
+        """See `OpenFile.read`."""
+        piece = os.pread(self._file, min(_PIECE, end - start), start)
+        _some(len(piece))
+        return piece
+
+
+class EncryptedFile:
+    """An encrypted file."""
+
+    def __init__(self, file: SealedFile) -> None:
+        self._file = file
+
+    def send(self, connection: int, start: int, end: int) -> int:
+        """See `OpenFile.send`."""
+        stop = min(end, start + _TURN)
+        while start < stop:
+            piece = self._file.read(start, stop)
+            try:
+                while piece:
+                    sent = os.write(connection, piece)
+                    start += sent
+                    piece = piece[sent:]
+            except BlockingIOError:
+                break
+        return start
+
+    def read(self, start: int, end: int) -> bytes:
+        """See `OpenFile.read`."""
+        return bytes(self._file.read(start, end))
 
 
 class StalledError(ConnectionError):
     """The client took no byte for too long."""
 
 
-async def send(request: web.Request, response: web.StreamResponse, file: int, start: int, end: int) -> None:
-    """Send bytes of an open file, by the kernel if the connection allows that.
+async def send(
+    request: web.Request, response: web.StreamResponse, file: OpenFile, start: int, end: int
+) -> None:
+    """Send bytes of an open file, past the event loop if the connection allows that.
 
     `response` is prepared with the right length, and ended here.
 
     Raises
     ------
     ConnectionError
-        The client went, or stalled.
+        The client went, or stalled; or the file is shorter than it was.
+    ForgedObjectError
+        The file is not what was written.
     """
     transport = request.transport
     socket = None if transport is None else transport.get_extra_info("socket")
@@ -62,7 +140,7 @@ async def send(request: web.Request, response: web.StreamResponse, file: int, st
         while start < end:
             if transport.is_closing():
                 raise ConnectionResetError("the client went")
-            start = await asyncio.to_thread(_send_some, connection, file, start, end)
+            start = await asyncio.to_thread(file.send, connection, start, end)
             if start < end:
                 await _writable(connection)
     finally:
@@ -70,7 +148,7 @@ async def send(request: web.Request, response: web.StreamResponse, file: int, st
     await response.write_eof()
 
 
-async def send_stored(response: web.StreamResponse, pieces: AsyncGenerator[bytes]) -> None:
+async def send_stored(response: web.StreamResponse, pieces: AsyncGenerator[Buffer]) -> None:
     """Send pieces of a file as they come; `response` is prepared, and ended here.
 
     Raises
@@ -84,7 +162,15 @@ async def send_stored(response: web.StreamResponse, pieces: AsyncGenerator[bytes
     await response.write_eof()
 
 
-async def whole(pieces: AsyncGenerator[bytes], length: int) -> AsyncGenerator[bytes]:
+async def beginning(first: Buffer, pieces: AsyncGenerator[Buffer]) -> AsyncGenerator[Buffer]:
+    """Give `first`, then the pieces."""
+    async with aclosing(pieces):
+        yield first
+        async for piece in pieces:
+            yield piece
+
+
+async def whole(pieces: AsyncGenerator[Buffer], length: int) -> AsyncGenerator[Buffer]:
     """Give the pieces on, and make sure that they are as long as was promised.
 
     Raises
@@ -100,7 +186,7 @@ async def whole(pieces: AsyncGenerator[bytes], length: int) -> AsyncGenerator[by
         raise ConnectionAbortedError("the file is shorter than it was")
 
 
-async def compressed(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+async def compressed(pieces: AsyncGenerator[Buffer]) -> AsyncGenerator[Buffer]:
     """Compress pieces to one gzip stream (RFC 1952), in a thread: zlib leaves the interpreter to others.
 
     At its fastest: FHIR's NDJSON repeats itself so much that more effort gains little.
@@ -113,14 +199,15 @@ async def compressed(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
     yield packer.flush()
 
 
-async def _send_pieces(response: web.StreamResponse, file: int, start: int, end: int) -> None:
-    for at in range(start, end, _PIECE):
-        piece = await asyncio.to_thread(os.pread, file, min(_PIECE, end - at), at)
+async def _send_pieces(response: web.StreamResponse, file: OpenFile, start: int, end: int) -> None:
+    while start < end:
+        piece = await asyncio.to_thread(file.read, start, end)
+        start += len(piece)
         await written(response, piece)
     await response.write_eof()
 
 
-async def written(response: web.StreamResponse, piece: bytes) -> None:
+async def written(response: web.StreamResponse, piece: Buffer) -> None:
     """Send a piece of an answer whose head is sent.
 
     Raises
@@ -135,18 +222,10 @@ async def written(response: web.StreamResponse, piece: bytes) -> None:
         raise StalledError from None
 
 
-def _send_some(connection: int, file: int, start: int, end: int) -> int:
-    """Send until the connection takes no more, and give how far that was."""
-    stop = min(end, start + _TURN)
-    while start < stop:
-        try:
-            sent = os.sendfile(connection, file, start, stop - start)
-        except BlockingIOError:
-            break
-        if not sent:
-            raise ConnectionAbortedError("the file is shorter than it was")
-        start += sent
-    return start
+def _some(count: int) -> int:
+    if not count:
+        raise ConnectionAbortedError("the file is shorter than it was")
+    return count
 
 
 async def _flushed(transport: asyncio.Transport) -> None:

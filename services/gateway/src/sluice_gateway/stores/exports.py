@@ -23,7 +23,7 @@ _JOIN = """
     LEFT JOIN status.jobs s ON s.job = k.job AND s.kind = 'bulk-export'
     LEFT JOIN exports.jobs j ON j.job = k.job
 """
-_FILE = "f.part, f.n, f.kind, f.type, f.count, f.size, f.sha256, f.continues, f.key"
+_FILE = "f.part, f.n, f.kind, f.type, f.count, f.size, f.sha256, f.continues, f.key, f.encrypted"
 # Seconds from one batch of polls to the next: short beside what a poll takes, long enough for others to join.
 _PACE = 0.01
 _request = msgspec.json.Decoder(ExportRequest).decode
@@ -68,7 +68,7 @@ class PostgresExports:
         """See `ExportStore.file`."""
         row = await self._pool.fetchrow(
             f"""
-            SELECT {_HEAD}, {_FILE} FROM (SELECT $1::uuid AS job) k {_JOIN}
+            SELECT {_HEAD}, {_FILE}, j.data_key FROM (SELECT $1::uuid AS job) k {_JOIN}
             LEFT JOIN exports.files f ON f.job = j.job AND f.part = $2 AND f.n = $3
             """,  # noqa: S608
             job,
@@ -77,7 +77,7 @@ class PostgresExports:
         )
         if row is None:
             return None, None
-        return _row(row), None if row["part"] is None else _file(row)
+        return _row(row), None if row["part"] is None else _file(row, row["data_key"])
 
     async def admit(
         self, admission: Admission, at: datetime, *, most: int, once: bool
@@ -129,7 +129,7 @@ def _row(row: asyncpg.Record) -> ExportRow | None:
     )
 
 
-def _file(row: asyncpg.Record) -> FileRow:
+def _file(row: asyncpg.Record, data_key: bytes | None = None) -> FileRow:
     return FileRow(
         part=row["part"],
         n=row["n"],
@@ -140,4 +140,6 @@ def _file(row: asyncpg.Record) -> FileRow:
         sha256=bytes(row["sha256"]),
         continues=row["continues"],
         key=row["key"],
+        encrypted=row["encrypted"],
+        data_key=data_key,
     )

@@ -1,0 +1,92 @@
+"""One object on its way into a folder: written where it stays, under a name that nothing else has."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Sequence
+from io import FileIO
+from pathlib import Path
+
+from sluice_storage.encryption.framing import Sealer
+from sluice_storage.objects_upload import Stored, translated
+
+# How many buffers a system call takes, at the least.
+_VECTORS = 1024
+
+Buffer = bytes | memoryview
+"""Some bytes."""
+
+
+class FolderFile:
+    """An object in a folder. One hop to a thread for all that is sent at once: hashed, encrypted, written.
+
+    Parameters
+    ----------
+    file
+        The file, new and empty.
+    sealer
+        Encrypts it; the hash and the size are those of what is encrypted.
+    """
+
+    def __init__(self, file: FileIO, sealer: Sealer) -> None:
+        self._file = file
+        self._sealer = sealer
+        self._digest = hashlib.sha256()
+        self._size = 0
+
+    @classmethod
+    async def create(cls, path: Path, sealer: Sealer) -> FolderFile:
+        """Begin a file where none is."""
+        with translated():
+            return cls(await asyncio.to_thread(_open_new, path), sealer)
+
+    async def send(self, *buffers: Buffer) -> None:
+        """Add what these hold, one behind the other."""
+        with translated():
+            await asyncio.to_thread(self._take, buffers)
+
+    async def finish(self) -> Stored:
+        """End the file: it is there, whole."""
+        with translated():
+            await asyncio.to_thread(self._end)
+        return Stored(self._digest.digest(), self._size)
+
+    async def abandon(self) -> None:
+        """Drop the file."""
+        with translated():
+            await asyncio.to_thread(self._drop)
+
+    def _take(self, buffers: Sequence[Buffer]) -> None:
+        for buffer in buffers:
+            self._digest.update(buffer)
+            self._size += len(buffer)
+        self._write(self._sealer.add(buffers))
+
+    def _end(self) -> None:
+        self._write(self._sealer.end())
+        self._file.close()
+
+    def _write(self, frames: Sequence[bytes]) -> None:
+        for at in range(0, len(frames), _VECTORS):
+            write_all(self._file.fileno(), frames[at : at + _VECTORS])
+
+    def _drop(self) -> None:
+        self._file.close()
+        Path(str(self._file.name)).unlink(missing_ok=True)
+
+
+def write_all(file: int, buffers: Sequence[Buffer]) -> None:
+    """Write all of up to 1,024 buffers."""
+    written = os.writev(file, buffers)
+    if written < sum(map(len, buffers)):
+        # A disk that is nearly full takes a part, and says with the rest that it is full.
+        rest = memoryview(b"".join(buffers))[written:]
+        while rest:
+            rest = rest[os.write(file, rest) :]
+
+
+def _open_new(path: Path) -> FileIO:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("xb", buffering=0)
