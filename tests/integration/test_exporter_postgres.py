@@ -446,6 +446,41 @@ async def test_output_by_patient_has_a_headed_block_for_each(bench: Bench, acces
     assert all(row["type"] is None for row in await bench.files(command.job))
 
 
+@pytest.mark.parametrize(
+    ("associated", "expected"),
+    [
+        (Associated.RELEVANT_PROVENANCE, {"new", "old", "of-b"}),
+        (Associated.LATEST_PROVENANCE, {"new", "of-b"}),
+    ],
+)
+async def test_blocks_have_the_provenance_of_what_changed_since_whenever_it_was_stored(
+    bench: Bench, associated: Associated, expected: set[str]
+) -> None:
+    await fill(bench)
+    await bench.store.load(
+        provenance("old", "2025-01-01T00:00:00Z", "Observation/3", "Patient/a"),
+        provenance("new", "2025-01-02T00:00:00+01:00", "Observation/3", "Patient/a"),
+        provenance("of-b", "2024-01-01T00:00:00Z", "Observation/3", "Patient/b"),
+        provenance("unchanged", "2025-01-02T00:00:00Z", "Observation/1", "Patient/a"),
+        provenance("nobody", "2026-01-02T00:00:00Z", "Observation/3"),
+    )
+    since = (await bench.store.planner.snapshot()).time
+    changed = observation("3", "a", performer=[{"reference": "Patient/b"}], status="amended")
+    await bench.store.load(changed)
+    lines = await bench.export(
+        start(types=("Observation",), since=since, organize_by="Patient", include_associated=associated)
+    )
+    blocks: dict[str, list[str]] = {}
+    for line in lines:
+        if line["resourceType"] == "Parameters":
+            block = blocks.setdefault(line["parameter"][0]["valueReference"]["reference"], [])
+        else:
+            block.append(line["id"])
+    assert {name: found[0] for name, found in blocks.items()} == {"Patient/a": "3", "Patient/b": "3"}
+    assert {name for found in blocks.values() for name in found[1:]} == expected
+    assert sorted(blocks["Patient/b"]) == ["3", "of-b"]
+
+
 def provenance(id_: str, recorded: str, *about: str) -> dict[str, Any]:
     return {
         "resourceType": "Provenance",

@@ -14,11 +14,11 @@ from sluice_exporter import outcomes
 from sluice_exporter.attachments import Attachments
 from sluice_exporter.lines import Compile, Transform, joined, matches_of, transform_of
 from sluice_exporter.plan import JobFacts, PartKind, PartPlan
-from sluice_exporter.provenance import PROVENANCE, ProvenanceReader, Rule
+from sluice_exporter.provenance import PROVENANCE, BlockProvenance, ProvenanceReader, Rule
 from sluice_exporter.scope import Scope, visible_groups
 from sluice_exporter.sink import Piece
 from sluice_exporter.store import StoreReader
-from sluice_storage.resources.model import Chunk, Deleted, Window
+from sluice_storage.resources.model import Chunk, Deleted, PatientChunk, Window
 
 _encode = msgspec.json.Encoder().encode
 
@@ -114,15 +114,39 @@ class Pieces:
         facts: JobFacts,
         transforms: dict[str, Transform | None],
     ) -> AsyncGenerator[Piece]:
-        # The patient opens the block that its data make.
-        ordered = sorted(transforms, key=lambda type_: type_ != "Patient")
-        async with aclosing(self._reader.by_patient(ordered, patients, facts.window)) as stream:
+        associated = facts.request.include_associated
+        any_time: tuple[str, ...] = ()
+        rule: BlockProvenance | None = None
+        if associated is not None:
+            any_time = (PROVENANCE,)
+            rule = BlockProvenance(latest=associated is Associated.LATEST_PROVENANCE)
+        # The patient opens the block that its data make; Provenance of these data can be told after them.
+        ordered = sorted(transforms, key=lambda type_: (type_ != "Patient", type_ == PROVENANCE))
+        window, patient = facts.window, ""
+        async with aclosing(
+            self._reader.by_patient(ordered, patients, window, at_any_time=any_time)
+        ) as stream:
             async for chunk in stream:
-                transform = transforms[chunk.type]
-                data, count = chunk.data, chunk.count
-                if transform is not None:
-                    data, count = joined(data[:-1].split(b"\n"), transform)
-                yield Piece.of(self._attachments.absolute(chunk.type, data), count, header_of(chunk.patient))
+                if rule is not None and chunk.patient != patient:
+                    yield _rest(rule, patient, transforms)
+                patient = chunk.patient
+                yield self._in_block(chunk, transforms[chunk.type], rule)
+        if rule is not None:
+            yield _rest(rule, patient, transforms)
+
+    def _in_block(
+        self, chunk: PatientChunk, transform: Transform | None, rule: BlockProvenance | None
+    ) -> Piece:
+        header = header_of(chunk.patient)
+        if rule is None and transform is None:
+            return Piece.of(self._attachments.absolute(chunk.type, chunk.data), chunk.count, header)
+        lines = chunk.data[:-1].split(b"\n")
+        if rule is not None and chunk.type == PROVENANCE:
+            return Piece.of(*joined(rule.told(lines), transform), header)
+        data, count = joined(lines, transform)
+        if rule is not None and count:
+            rule.returned(chunk.type, data[:-1].split(b"\n"))
+        return Piece.of(self._attachments.absolute(chunk.type, data), count, header)
 
     async def _provenances(self, facts: JobFacts, plan: PartPlan) -> AsyncGenerator[Piece]:
         request = facts.request
@@ -142,6 +166,10 @@ class Pieces:
         async with aclosing(self._provenance.lines(plan, window, rule, latest=latest)) as stream:
             async for lines in stream:
                 yield Piece.of(*joined(lines, transform))
+
+
+def _rest(rule: BlockProvenance, patient: str, transforms: dict[str, Transform | None]) -> Piece:
+    return Piece.of(*joined(rule.end(), transforms.get(PROVENANCE)), header_of(patient))
 
 
 def header_of(patient: str) -> bytes:

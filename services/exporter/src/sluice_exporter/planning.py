@@ -136,7 +136,8 @@ class Planning:
         ever = await self._planner.known_types(facts.snapshot)
         asked = scopes.sorted(types_of(ever, request, facts.access))
         if request.organize_by is not None:
-            async with aclosing(plan_blocks(self._planner, facts, asked, self._cutting.part_bytes)) as found:
+            size = self._cutting.part_bytes
+            async with aclosing(plan_blocks(self._planner, facts, scopes, asked, size)) as found:
                 async for some in found:
                     yield some
         else:

@@ -5,7 +5,9 @@ Parameters"): without `includeAssociatedData` a patient-level export has those a
 patient's compartment; `RelevantProvenanceResources` gives all about a resource that is returned,
 `LatestProvenanceResources` of these only the most recent about each. Where an export is limited to some
 patients, those Provenance resources are looked at that name one of them as a target, so that the export costs
-in proportion to its patients.
+in proportion to its patients. A patient's block (`organizeOutputBy`) has the Provenance that names the
+patient and is about something in the block: what has no reference to the patient may be left out (Bulk Data
+Access 3.0.0, "Bulk Data Output File Organization").
 """
 
 from __future__ import annotations
@@ -61,6 +63,10 @@ class _Reference(Struct):
     reference: str | None = None
 
 
+class _Id(Struct):
+    id: str = ""
+
+
 class _View(Struct):
     id: str = ""
     recorded: str = ""
@@ -68,6 +74,7 @@ class _View(Struct):
 
 
 _decode = msgspec.json.Decoder(_View).decode
+_id_of = msgspec.json.Decoder(_Id).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +200,53 @@ class ProvenanceReader:
             for target, body in found.items()
             if body is None or target[0] not in rule.matches or rule.matches[target[0]](body)
         }
+
+
+class BlockProvenance:
+    """Chooses the Provenance resources of patients' blocks, where `includeAssociatedData` asks for some.
+
+    It is shown a block's resources in their order, Provenance last, and told when the block ends. It holds
+    the names of what is in one block, and no more of its Provenance than is given.
+
+    Parameters
+    ----------
+    latest
+        Only the most recent about each resource.
+    """
+
+    def __init__(self, *, latest: bool) -> None:
+        self._latest = latest
+        self._returned: set[Target] = set()
+        self._chosen: dict[Target, tuple[datetime, str, bytes]] = {}
+
+    def returned(self, type_: str, lines: Sequence[bytes]) -> None:
+        """Take note of what the block has."""
+        self._returned.update((type_, _id_of(line).id) for line in lines)
+
+    def told(self, lines: Sequence[bytes]) -> list[bytes]:
+        """Give those of the Provenance resources that the block has, unless only its end will tell."""
+        found: list[bytes] = []
+        for line in lines:
+            view = _decode(line)
+            about = _targets(view) & self._returned
+            if about and not self._latest:
+                found.append(line)
+            elif about:
+                self._rank(about, _instant(view.recorded), view.id, line)
+        return found
+
+    def end(self) -> list[bytes]:
+        """Give the block's Provenance resources that were not given yet, and go on to another block."""
+        left = {id_: line for _, id_, line in self._chosen.values()}
+        self._returned.clear()
+        self._chosen.clear()
+        return list(left.values())
+
+    def _rank(self, about: set[Target], recorded: datetime, id_: str, line: bytes) -> None:
+        for target in about:
+            best = self._chosen.get(target)
+            if best is None or recorded > best[0] or (recorded == best[0] and id_ < best[1]):
+                self._chosen[target] = (recorded, id_, line)
 
 
 def _targets(view: _View) -> set[Target]:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -138,5 +138,10 @@ class StoreReader(Protocol):
     def lines(self, part: Part, window: Window) -> AsyncGenerator[list[bytes]]: ...  # noqa: D102
     def deleted(self, part: Part, window: Window) -> AsyncGenerator[list[Deleted]]: ...  # noqa: D102
     def by_patient(  # noqa: D102
-        self, types: Sequence[str], patients: Sequence[str], window: Window
+        self,
+        types: Sequence[str],
+        patients: Sequence[str],
+        window: Window,
+        *,
+        at_any_time: Collection[str] = ...,
     ) -> AsyncGenerator[PatientChunk]: ...

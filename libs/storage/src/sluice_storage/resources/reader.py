@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from contextlib import aclosing
 from typing import cast
 
@@ -94,11 +94,17 @@ class Reader:
                 place = rows[-1]["seq"] + 1
 
     async def by_patient(
-        self, types: Sequence[str], patients: Sequence[str], window: Window
+        self,
+        types: Sequence[str],
+        patients: Sequence[str],
+        window: Window,
+        *,
+        at_any_time: Collection[str] = (),
     ) -> AsyncGenerator[PatientChunk]:
         """Give the resources of these patients' compartments, all of one patient together, in this order.
 
-        What is in the compartments of several of them comes with each.
+        What is in the compartments of several of them comes with each. Of the types `at_any_time` all comes
+        that is in the window's snapshot.
         """
         present = await existing(self._pool, types)
         if not present or not patients:
@@ -106,9 +112,10 @@ class Reader:
         branches = " UNION ALL ".join(
             f"(SELECT '{type_}', c.lines, c.count FROM ({pieces(type_, condition)}) AS c)"  # noqa: S608
             for type_ in present
+            for span in [Window(window.snapshot) if type_ in at_any_time else window]
             for condition in (
-                f"r.patient = p.patient AND {visible(window)}",
-                _shared_with(type_, "s.patient = p.patient", window),
+                f"r.patient = p.patient AND {visible(span)}",
+                _shared_with(type_, "s.patient = p.patient", span),
             )
         )
         query = f"""
