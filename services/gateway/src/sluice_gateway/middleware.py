@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 
 import structlog
@@ -130,7 +130,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return _refuse(request, Problem(500, "internal", text, "Tell the operators the X-Request-Id."))
 
 
-async def _quota_fields(request: web.Request) -> dict[str, str]:
+async def _quota_fields(request: web.Request) -> Mapping[str, str]:
     who = request.get(PRINCIPAL)
     if who is None:
         return {}

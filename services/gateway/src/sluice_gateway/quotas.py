@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from sluice_gateway.problems import Problem
@@ -80,6 +81,8 @@ class Quotas:
         self._now = now
         self._fresh = fresh
         self._size = size
+        # A client that polls is told the same for a second.
+        self._written = lru_cache(maxsize=1024)(self._write)
         self._known: OrderedDict[str, Usage] = OrderedDict()
 
     async def take(self, client: str) -> Usage:
@@ -110,20 +113,23 @@ class Quotas:
             self._remember(client, known)
         return known
 
-    def fields(self, usage: Usage) -> dict[str, str]:
+    def fields(self, usage: Usage) -> Mapping[str, str]:
         """Give the header fields that tell the figures.
 
         The `X-RateLimit-*` ones are the Seven Bridges v2 API's (`Reset` in epoch seconds); the others are
         the IETF's (draft-ietf-httpapi-ratelimit-headers-10, `t` in seconds from now).
         """
+        left = max(0, self.policy.most - usage.used)
+        return self._written(left, self.reset(usage), self._wait(usage))
+
+    def _write(self, left: int, reset: int, wait: int) -> Mapping[str, str]:
         policy = self.policy
-        left = max(0, policy.most - usage.used)
         return {
             "X-RateLimit-Limit": str(policy.most),
             "X-RateLimit-Remaining": str(left),
-            "X-RateLimit-Reset": str(self.reset(usage)),
+            "X-RateLimit-Reset": str(reset),
             "RateLimit-Policy": f'"{policy.name}";q={policy.most};w={policy.window}',
-            "RateLimit": f'"{policy.name}";r={left};t={self._wait(usage)}',
+            "RateLimit": f'"{policy.name}";r={left};t={wait}',
         }
 
     def reset(self, usage: Usage) -> int:

@@ -22,6 +22,7 @@ from sluice_gateway.bodies import parser
 from sluice_gateway.fhir.outcomes import FHIR_JSON, JSON_FHIR, below_fhir
 from sluice_gateway.models.base import QueryModel
 from sluice_gateway.problems import FieldProblem, Problem, field_problems, invalid, not_found
+from sluice_gateway.time_limit import TimeLimit
 from sluice_security.tokens import Principal
 
 if TYPE_CHECKING:
@@ -260,6 +261,7 @@ def endpoint(route: Route, gateway: Gateway) -> Callable[[web.Request], Awaitabl
     """Make what the router calls for a route."""
     parse = parser(route.body) if route.body is not None and not route.reads_body else None
     limit = gateway.settings.bundle_limit if route.large else gateway.settings.body_limit
+    in_time = TimeLimit(_WORK_SECONDS)
 
     async def serve(request: web.Request) -> web.StreamResponse:
         who = None
@@ -284,8 +286,8 @@ def endpoint(route: Route, gateway: Gateway) -> Callable[[web.Request], Awaitabl
         body = parse(raw) if parse is not None else None
         call = Call(gateway, request, request.match_info, query, body, raw, who)
         # A download takes as long as its client reads; anything else that takes long is not coming.
-        async with asyncio.timeout(None if route.streams else _WORK_SECONDS):
-            answer = await route.handler(call)
+        work = route.handler(call)
+        answer = await (work if route.streams else in_time.of(work))
         return as_response(answer, route.media) if isinstance(answer, Answer) else answer
 
     return gateway.auditing.audited(route.name, serve)
