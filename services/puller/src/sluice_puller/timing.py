@@ -15,6 +15,8 @@ from sluice_streaming.rounds import repeat
 from sluice_telemetry.trace import TRACEPARENT
 
 _AT_ONCE = 200
+# Event loops count in milliseconds and may be early by one: then nothing would be due yet.
+_EARLY = 0.005
 
 
 class Publisher(Protocol):
@@ -64,7 +66,7 @@ class Rounds:
         """
         wait = max(0.0, (due - self._now()).total_seconds())
         if wait < self._every:
-            asyncio.get_running_loop().call_later(wait, self._wake.set)
+            asyncio.get_running_loop().call_later(wait + _EARLY, self._wake.set)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set."""
