@@ -70,26 +70,31 @@ DECODER: msgspec.json.Decoder[View] = msgspec.json.Decoder(_union)
 Walk = Callable[[Any, set[str], str | None], None]
 
 
+def _refer(node: Any, found: set[str], base: str | None) -> None:
+    for item in node if type(node) is list else (node,):
+        reference = item.reference
+        # Most references of a Provenance, which may have thousands, are to something else.
+        if reference and _PATIENT in reference and (patient := patient_id(reference, base)):
+            found.add(patient)
+
+
 def _walker(path: list[str]) -> Walk:
-    if not path:
-
-        def refer(node: Any, found: set[str], base: str | None) -> None:
-            for item in node if type(node) is list else (node,):
-                reference = item.reference
-                # Most references of a Provenance, which may have thousands, are to something else.
-                if reference and _PATIENT in reference and (patient := patient_id(reference, base)):
-                    found.add(patient)
-
-        return refer
-    name, onward = path[0], _walker(path[1:])
+    name, onward = path[0], _of_each(_walker(path[1:])) if len(path) > 1 else _refer
 
     def descend(node: Any, found: set[str], base: str | None) -> None:
-        for item in node if type(node) is list else (node,):
-            child = getattr(item, name)
-            if child:
-                onward(child, found, base)
+        child = getattr(node, name)
+        if child:
+            onward(child, found, base)
 
     return descend
+
+
+def _of_each(walk: Walk) -> Walk:
+    def every(node: Any, found: set[str], base: str | None) -> None:
+        for item in node if type(node) is list else (node,):
+            walk(item, found, base)
+
+    return every
 
 
 _WALKS: dict[type[View], tuple[Walk, ...]] = {

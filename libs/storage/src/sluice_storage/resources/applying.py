@@ -97,7 +97,7 @@ class Applier(Writer):
                     await also(connection)
             for type_, changed in changes.items():
                 for _, row in changed:
-                    created = row.body is not None and (row.head is None or row.head.deleted)
+                    created = row.content is not None and (row.head is None or row.head.deleted)
                     done[type_, row.id] = Applied(row.version, created, opened.time)
         elif also is not None:
             async with connection.transaction():
@@ -131,8 +131,7 @@ async def _stored(
             done[type_, resource.id] = Applied(head.version)
             continue
         version = 1 if head is None else head.version + 1
-        # Its body is made when the batch, and so its time, is known.
-        row = Row(resource.id, version, resource.digest, None, resource.patients, b"", head)
+        row = Row(resource.id, version, resource.digest, None, resource.patients, resource, head)
         changed.append((resource, row))
     return changed
 
@@ -152,10 +151,9 @@ async def _buried(
 async def _write(
     connection: Connection, opened: Batch, changes: dict[str, list[tuple[Incoming | None, Row]]]
 ) -> None:
-    instant = opened.instant.encode()
     place = opened.first_seq
     for type_, changed in changes.items():
-        rows = [row if resource is None else _dated(resource, row, instant) for resource, row in changed]
+        rows = [row for _, row in changed]
         await supersede(connection, type_, opened, [row.head for row in rows if row.head is not None])
         await insert(connection, type_, opened, rows, place)
         place += len(rows)
@@ -163,9 +161,4 @@ async def _write(
             if resource is not None and resource.members is not None:
                 await put_loaded_group(connection, opened, resource.id, resource.name, resource.members)
         if type_ == "Group":
-            await drop_loaded_groups(connection, [row.id for row in rows if row.body is None])
-
-
-def _dated(resource: Incoming, row: Row, instant: bytes) -> Row:
-    body = resource.body(row.version, instant)
-    return Row(row.id, row.version, row.digest, None, row.patients, body, row.head)
+            await drop_loaded_groups(connection, [row.id for row in rows if row.content is None])

@@ -190,14 +190,12 @@ async def _put_back(
     earlier: dict[str, _Earlier],
 ) -> None:
     await supersede(connection, type_, opened, [each.head for each in group])
-    instant = opened.instant.encode()
     rows: list[Row] = []
     for each in group:
         before, version = earlier[each.id], each.head.version + 1
         resource = parse(before.body)
-        body = resource.body(version, instant)
         rows.append(
-            Row(each.id, version, before.digest, before.source_updated, before.patients, body, each.head)
+            Row(each.id, version, before.digest, before.source_updated, before.patients, resource, each.head)
         )
         if resource.members is not None:
             await put_loaded_group(connection, opened, resource.id, resource.name, resource.members)

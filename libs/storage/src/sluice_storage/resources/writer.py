@@ -14,6 +14,7 @@ from msgspec import Struct
 from sluice_storage.resources.batches import CONFLICTS, Batch, batch
 from sluice_storage.resources.tables import Connection
 from sluice_storage.resources.writer_rows import (
+    Content,
     Head,
     Row,
     drop_loaded_groups,
@@ -31,7 +32,7 @@ Key = tuple[str, str]
 _MOST_TRIES = 50
 
 
-class Incoming(Protocol):
+class Incoming(Content, Protocol):
     """A resource to be written: `sluice_fhir.ndjson_resource.Resource` is one."""
 
     @property
@@ -61,9 +62,6 @@ class Incoming(Protocol):
     @property
     def name(self) -> str:
         """Its name, if it is a Group."""
-
-    def body(self, version: int, updated: bytes) -> bytes:
-        """Give its line with this version and this instant."""
 
 
 class Written(Struct, gc=False):
@@ -200,10 +198,9 @@ class Writer:
         more: bool = False,
     ) -> int:
         """Write at the places from `place` on, and give the one after the last."""
-        instant = opened.instant.encode()
         for type_, plan in plans.items():
             await touch(connection, type_, plan.touched)
-            rows = [_row(resource, head, instant) for resource, head in plan.rows]
+            rows = [_row(resource, head) for resource, head in plan.rows]
             await supersede(connection, type_, opened, [row.head for row in rows if row.head is not None])
             await insert(connection, type_, opened, rows, place, more=more)
             place += len(rows)
@@ -294,14 +291,13 @@ def decide(
     return plan
 
 
-def _row(resource: Incoming, head: Head | None, instant: bytes) -> Row:
-    version = 1 if head is None else head.version + 1
+def _row(resource: Incoming, head: Head | None) -> Row:
     return Row(
         resource.id,
-        version,
+        1 if head is None else head.version + 1,
         resource.digest,
         resource.source_updated,
         resource.patients,
-        resource.body(version, instant),
+        resource,
         head,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from datetime import datetime
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -44,16 +45,31 @@ class Head(Struct, frozen=True, gc=False):
     job: str | None = None
 
 
+class Content(Protocol):
+    """What a version's body is made of when it is written: not before, so that no batch is held twice."""
+
+    def body(self, version: int, updated: bytes) -> bytes:
+        """Give its line with this version and this instant."""
+
+
 class Row(Struct, frozen=True, gc=False):
-    """A version to be written; `body` is None for a tombstone, `head` is the version it replaces."""
+    """A version to be written; `content` is None for a tombstone, `head` is the version it replaces."""
 
     id: str
     version: int
     digest: bytes
     source_updated: datetime | None
     patients: tuple[str, ...]
-    body: bytes | None
+    content: Content | None
     head: Head | None
+
+
+class _Sizes(Struct):
+    """How many bodies were written, how many bytes they have, and the longest of them."""
+
+    count: int = 0
+    bytes: int = 0
+    largest: int = 0
 
 
 async def heads_of(
@@ -159,11 +175,12 @@ async def insert(
     """
     if not rows:
         return
+    sizes = _Sizes()
     await connection.copy_to_table(
         table_of(type_).partition(".")[2],
         schema_name="fhir",
         columns=COLUMNS,
-        source=_copied(type_, batch, rows, first_seq),
+        source=_copied(type_, batch, rows, first_seq, sizes),
         format="binary",
         timeout=_SECONDS,
     )
@@ -177,32 +194,45 @@ async def insert(
         await connection.copy_records_to_table(
             "shared", schema_name="fhir", columns=("patient", "type", "seq"), records=shared, timeout=_SECONDS
         )
-    await _tally(connection, type_, batch, rows, first_seq, more=more)
+    await _tally(connection, type_, batch, rows, first_seq, sizes, more=more)
 
 
-async def _copied(type_: str, batch: Batch, rows: Sequence[Row], first_seq: int) -> AsyncGenerator[bytes]:
+async def _copied(
+    type_: str, batch: Batch, rows: Sequence[Row], first_seq: int, sizes: _Sizes
+) -> AsyncGenerator[bytes]:
     """Give the rows as COPY's binary format, in pieces: Postgres works on one while the next is made."""
     encoder = RowEncoder(type_, batch.number, batch.time)
+    instant = batch.instant.encode()
     held, size = [HEADER], 0
     for seq, row in enumerate(rows, first_seq):
-        body = row.body
+        version, content = row.version, row.content
+        body = None if content is None else content.body(version, instant)
         length = None if body is None else len(body)
-        held.append(
-            encoder.head(row.id, seq, row.version, row.digest, row.source_updated, row.patients, length)
-        )
-        if body is not None:
+        held.append(encoder.head(row.id, seq, version, row.digest, row.source_updated, row.patients, length))
+        if body is not None and length is not None:
             held.append(body)
-            size += len(body)
+            size += length
+            sizes.count += 1
+            if length > sizes.largest:
+                sizes.largest = length
         if size >= _PIECE_BYTES:
             yield b"".join(held)
+            sizes.bytes += size
             held, size = [], 0
+    sizes.bytes += size
     yield b"".join((*held, TRAILER))
 
 
 async def _tally(
-    connection: Connection, type_: str, batch: Batch, rows: Sequence[Row], first_seq: int, *, more: bool
+    connection: Connection,
+    type_: str,
+    batch: Batch,
+    rows: Sequence[Row],
+    first_seq: int,
+    sizes: _Sizes,
+    *,
+    more: bool,
 ) -> None:
-    sizes = [len(row.body) for row in rows if row.body is not None]
     replaced = [row.head.size for row in rows if row.head is not None and not row.head.deleted]
     await connection.execute(
         _TALLY_MORE if more else _TALLY,
@@ -210,10 +240,10 @@ async def _tally(
         batch.number,
         first_seq,
         first_seq + len(rows) - 1,
-        len(sizes),
-        sum(sizes),
-        max(sizes, default=0),
-        len(rows) - len(sizes),
+        sizes.count,
+        sizes.bytes,
+        sizes.largest,
+        len(rows) - sizes.count,
         len(replaced),
         sum(replaced),
     )
