@@ -92,6 +92,7 @@ ended_well migrate
 ended_well topics
 
 compose --profile obs up -d --no-deps prometheus collector traces > /dev/null
+healthy prometheus
 
 services=$(cd services && ls -d -- */ | tr -d /)
 say "services, fetcher three times"
