@@ -13,7 +13,7 @@ import pytest
 from sluice_contracts import wire
 from sluice_contracts.commands import BulkImportCommand, StartBulkImport
 from sluice_contracts.topics import JOBS_BULK_IMPORT
-from sluice_fhir.sources import SourceDraft
+from sluice_fhir.sources import SourceChange, SourceDraft
 from support import measure_library as made
 from support.gateway_real import RealSite, real_gateway
 from support.measure_http import OPS, VISITS, bundle, codes_of, delete, everything, example, put, send
@@ -33,7 +33,7 @@ PULL: dict[str, Any] = {"scopes": "bulk/import", "headers": PREFER}
 async def site(database: Database) -> AsyncIterator[RealSite]:
     async with real_gateway(database) as found:
         await send(found, "/fhir", example(VISITS))
-        await found.sources.create(SourceDraft(name="One", base_url=SOURCE))
+        await found.sources.create(SourceDraft(name="One", base_url=SOURCE, type_filters=True))
         yield found
 
 
@@ -130,9 +130,10 @@ async def test_a_measure_that_is_not_here_takes_no_data(site: RealSite) -> None:
 
 
 async def test_what_the_measure_needs_is_pulled_from_the_source(site: RealSite) -> None:
+    whole = ("useTypeFilters", "valueBoolean", False)
     for base in ("fhir", "4_0_1"):
         path = f"/{base}/Measure/{VISITS}/$submit-data"
-        status, told = await send(site, path, parameters(REPORT, EXPORT), **PULL)
+        status, told = await send(site, path, parameters(REPORT, EXPORT, whole), **PULL)
         assert status == 202
         job = told["location"].removeprefix(f"{AUDIENCE}/{base}/bulkstatus/")
         (command,) = [each for each in starts(site) if each.job == job]
@@ -145,8 +146,7 @@ async def test_what_the_measure_needs_is_pulled_from_the_source(site: RealSite) 
 
 async def test_the_operations_other_name_is_asynchronous_by_itself(site: RealSite) -> None:
     since = ("_since", "valueInstant", "2026-01-01T00:00:00Z")
-    filters = ("useTypeFilters", "valueBoolean", True)
-    body = parameters(REPORT, EXPORT, since, filters)
+    body = parameters(REPORT, EXPORT, since)
     status, _ = await send(site, "/fhir/Measure/$bulk-submit-data", body, scopes="bulk/import")
     assert status == 202
     query = parse_qs(urlsplit(starts(site)[0].request.url).query)
@@ -157,6 +157,21 @@ async def test_the_operations_other_name_is_asynchronous_by_itself(site: RealSit
         site, "/fhir/Measure/$bulk-submit-data", body, scopes="bulk/import", headers=headers
     )
     assert status == 400
+
+
+async def test_a_source_that_does_not_say_so_is_asked_for_no_filters(site: RealSite) -> None:
+    (source,) = await site.sources.list()
+    await site.sources.update(source.id, SourceChange(type_filters=False))
+    wish = ("useTypeFilters", "valueBoolean", True)
+    assert (await send(site, SUBMIT, parameters(REPORT, EXPORT, wish), **PULL))[0] == 202
+    assert "_typeFilter" not in parse_qs(urlsplit(starts(site)[0].request.url).query)
+
+
+async def test_a_source_that_is_for_others_is_not_registered(site: RealSite) -> None:
+    (source,) = await site.sources.list()
+    await site.sources.update(source.id, SourceChange(clients=("other",)))
+    assert (await send(site, SUBMIT, parameters(REPORT, EXPORT), **PULL))[0] == 400
+    assert starts(site) == []
 
 
 async def test_a_repeat_under_the_same_key_is_the_same_import(site: RealSite) -> None:

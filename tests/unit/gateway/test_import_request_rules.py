@@ -19,6 +19,8 @@ from sluice_gateway.references import checked_reference
 from sluice_storage.catalogue.naming import safe_name
 from support.gateway_memory import BASE, FOLDER, MemoryRegistry, one_item
 
+CLIENT = "portal"
+
 REFERENCE = f"{BASE}/DocumentReference/1"
 
 
@@ -317,11 +319,19 @@ async def test_sources_are_checked_also_in_a_request_that_is_wrong_elsewhere() -
     body["items"][1]["fhir_document_reference"] = "https://elsewhere.example/DocumentReference/1"
     request, candidates, wrong = parse_import(json.dumps(body).encode())
     sources = MemoryRegistry(Source(id="one", name="One", base_url=BASE))
-    found, unregistered = await registered(sources, candidates)
+    found, unregistered = await registered(sources, candidates, CLIENT)
     assert request is None
     assert [problem.path for problem in wrong] == ["items[0].name"]
     assert found == {0: "one"}
     assert [problem.path for problem in unregistered] == ["items[1].fhir_document_reference"]
+
+
+async def test_a_source_that_is_for_others_is_not_registered() -> None:
+    _, candidates, _ = parse_import(json.dumps(one_item()).encode())
+    for clients, ours in (((), True), (("other", CLIENT), True), (("other",), False)):
+        sources = MemoryRegistry(Source(id="one", name="One", base_url=BASE, clients=clients))
+        found, unregistered = await registered(sources, candidates, CLIENT)
+        assert (found == {0: "one"}, unregistered == []) == (ours, ours)
 
 
 @given(st.text(min_size=12, max_size=40, alphabet="QXZ9"))

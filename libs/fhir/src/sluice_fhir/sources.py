@@ -24,6 +24,7 @@ from sluice_security.guard_urls import Prefix, UrlRefusedError, parse_url
 _MOST_CONCURRENT = 1024
 _LONGEST_NAME = 200
 _MOST_PREFIXES = 32
+_MOST_CLIENTS = 1000
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/(?:\*|[a-z0-9!#$&^_.+-]+)")
 
 
@@ -50,6 +51,11 @@ class SourceDraft(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         Media types an attachment may have (`application/pdf`, `image/*`); none: all.
     enabled
         Whether anything is read from it at all.
+    clients
+        The clients that may import from it, by their ids; none: every one that may import at all. To others
+        it is not registered.
+    type_filters
+        Whether its $export understands `_typeFilter`, so that less is asked of it for a measure.
     software, fhir_version
         What its CapabilityStatement says, if known.
     """
@@ -63,6 +69,8 @@ class SourceDraft(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     attachment_prefixes: tuple[str, ...] = ()
     content_types: tuple[str, ...] = ()
     enabled: bool = True
+    clients: tuple[str, ...] = ()
+    type_filters: bool = False
     software: str | None = None
     fhir_version: str | None = None
 
@@ -78,6 +86,8 @@ class SourceChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     attachment_prefixes: tuple[str, ...] | UnsetType = UNSET
     content_types: tuple[str, ...] | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
+    clients: tuple[str, ...] | UnsetType = UNSET
+    type_filters: bool | UnsetType = UNSET
     software: str | UnsetType | None = UNSET
     fhir_version: str | UnsetType | None = UNSET
 
@@ -98,9 +108,15 @@ class Source(Struct, frozen=True, kw_only=True):
     attachment_prefixes: tuple[str, ...] = ()
     content_types: tuple[str, ...] = ()
     enabled: bool = True
+    clients: tuple[str, ...] = ()
+    type_filters: bool = False
     software: str | None = None
     fhir_version: str | None = None
     revision: int = 1
+
+    def serves(self, client: str) -> bool:
+        """Tell whether a client may import from it."""
+        return not self.clients or client in self.clients
 
     def permits(self, content_type: str) -> bool:
         """Tell whether an attachment of this media type (parameters ignored) may be imported."""
@@ -187,6 +203,8 @@ def checked_source(draft: SourceDraft, *, source_id: str, revision: int, loopbac
         attachment_prefixes=prefixes,
         content_types=types,
         enabled=draft.enabled,
+        clients=draft.clients,
+        type_filters=draft.type_filters,
         software=draft.software,
         fhir_version=draft.fhir_version,
         revision=revision,
@@ -202,6 +220,13 @@ def _plain_problems(draft: SourceDraft, types: tuple[str, ...]) -> list[FieldPro
         problems.append(FieldProblem("max_requests_per_second", "more than 0"))
     if not 1 <= draft.max_concurrency <= _MOST_CONCURRENT:
         problems.append(FieldProblem("max_concurrency", f"1 to {_MOST_CONCURRENT}"))
+    if len(draft.clients) > _MOST_CLIENTS:
+        problems.append(FieldProblem("clients", f"more than {_MOST_CLIENTS}"))
+    problems += [
+        FieldProblem(f"clients[{index}]", "1 to 200 characters")
+        for index, client in enumerate(draft.clients[:_MOST_CLIENTS])
+        if not 0 < len(client) <= _LONGEST_NAME
+    ]
     problems += [
         FieldProblem(f"content_types[{index}]", "not a media type")
         for index, text in enumerate(types)

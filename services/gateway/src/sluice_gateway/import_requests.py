@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from pydantic import TypeAdapter, ValidationError
@@ -12,17 +12,11 @@ from sluice_fhir.sources import Source
 from sluice_gateway.models.imports import ImportRequest
 from sluice_gateway.problems import FieldProblem, field_problems, not_json
 from sluice_gateway.references import checked_reference
+from sluice_gateway.source_matching import SourceMatcher, source_for
 
 _ADAPTER = TypeAdapter(ImportRequest)
 Candidate = tuple[int, str]
 """An item's position and its reference, which is well-formed."""
-
-
-class SourceMatcher(Protocol):
-    """Where registered sources are looked up."""
-
-    async def match(self, url: str) -> Source | None:
-        """Give the source that covers `url`, None if none does."""
 
 
 def parse_import(raw: bytes) -> tuple[ImportRequest | None, list[Candidate], list[FieldProblem]]:
@@ -68,9 +62,9 @@ def _sound_references(raw: bytes) -> list[Candidate]:
 
 
 async def registered(
-    sources: SourceMatcher, candidates: Sequence[Candidate]
+    sources: SourceMatcher, candidates: Sequence[Candidate], client: str
 ) -> tuple[dict[int, str], list[FieldProblem]]:
-    """Find each reference's source.
+    """Find each reference's source, for a client that may import from it.
 
     Returns
     -------
@@ -84,7 +78,7 @@ async def registered(
         # All documents of one server share their source; a job rarely names more than one or two.
         base = reference.rpartition("/DocumentReference/")[0]
         if base not in known:
-            known[base] = await sources.match(reference)
+            known[base] = await source_for(sources, reference, client)
         source = known[base]
         if source is None:
             path = f"items[{index}].fhir_document_reference"

@@ -12,11 +12,11 @@ from sluice_fhir.scrape_dry_run import NotADocumentError, dry_run
 from sluice_fhir.scrape_match import Capability, SchemaSet, UnknownSchemaError, read_capability
 from sluice_fhir.scrape_plan import Plan
 from sluice_fhir.sources import Source
-from sluice_gateway.import_requests import SourceMatcher
 from sluice_gateway.models.base import Listed
 from sluice_gateway.models.scrape import SchemaShown, Trial, TrialRequest
 from sluice_gateway.problems import FieldProblem, Problem, invalid
 from sluice_gateway.quotas import Quotas
+from sluice_gateway.source_matching import SourceMatcher, source_for
 from sluice_security.failure import SourceFailure
 from sluice_security.tokens import Principal
 
@@ -76,7 +76,7 @@ class ScrapeTrials:
             cannot give it now; 504: it took too long.
         """
         await self._quotas.take(who.client)
-        source = await self._sources.match(asked.fhir_document_reference)
+        source = await source_for(self._sources, asked.fhir_document_reference, who.client)
         if source is None:
             raise invalid([FieldProblem("fhir_document_reference", "must be on a registered source server")])
         try:

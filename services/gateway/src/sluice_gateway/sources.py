@@ -109,6 +109,8 @@ class Sources:
             attachment_prefixes=list(source.attachment_prefixes),
             content_types=list(source.content_types),
             enabled=source.enabled,
+            clients=list(source.clients),
+            type_filters=source.type_filters,
             software=source.software,
             fhir_version=source.fhir_version,
             revision=source.revision,

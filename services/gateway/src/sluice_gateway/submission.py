@@ -16,12 +16,13 @@ from sluice_contracts.commands import ConflictResolution, ImportItem, StartDocum
 from sluice_contracts.ids import job_id
 from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.idempotency import Kept, KeyStore, claim, conflict, digest
-from sluice_gateway.import_requests import SourceMatcher, parse_import, registered
+from sluice_gateway.import_requests import parse_import, registered
 from sluice_gateway.jobs import Rerun, owner_of
 from sluice_gateway.models.imports import ImportRequest, JobAccepted, JobStateName
 from sluice_gateway.problems import FieldProblem, Problem, invalid, listed
 from sluice_gateway.publishing import Commands
 from sluice_gateway.quotas import Quotas
+from sluice_gateway.source_matching import SourceMatcher
 from sluice_security.tokens import Principal
 from sluice_storage.catalogue.projects import Destinations
 
@@ -166,7 +167,9 @@ class Submissions:
         if len(found.folders) < len(folders):
             raise Problem(404, "not_found", "A folder of these items does not exist.", "Submit them anew.")
         sources, problems = await registered(
-            self._sources, [(index, item.reference) for index, item in enumerate(rerun.items)]
+            self._sources,
+            [(index, item.reference) for index, item in enumerate(rerun.items)],
+            who.client,
         )
         if problems:
             raise invalid(problems)
@@ -193,7 +196,7 @@ class Submissions:
     async def _validated(self, who: Principal, raw: bytes) -> tuple[ImportRequest, list[str]]:
         try:
             request, candidates, problems = parse_import(raw)
-            sources, unregistered = await registered(self._sources, candidates)
+            sources, unregistered = await registered(self._sources, candidates, who.client)
         except Problem:
             await self._quotas.take(who.client)
             raise

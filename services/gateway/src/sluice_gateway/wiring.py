@@ -40,7 +40,6 @@ from sluice_gateway.groups import GroupsApi
 from sluice_gateway.health import Health
 from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.idempotency import KeyStore
-from sluice_gateway.import_requests import SourceMatcher
 from sluice_gateway.jobs import Jobs, JobStore
 from sluice_gateway.page_files import PageFiles
 from sluice_gateway.projects import Projects
@@ -48,6 +47,7 @@ from sluice_gateway.publishing import Commands
 from sluice_gateway.quotas import Policy, Quotas, QuotaStore
 from sluice_gateway.scrape_trials import ScrapeTrials
 from sluice_gateway.settings import Settings
+from sluice_gateway.source_matching import SourceMatcher
 from sluice_gateway.sources import Conditions, Sources
 from sluice_gateway.stores.webhooks import PostgresWebhooks
 from sluice_gateway.submission import Submissions
@@ -203,7 +203,7 @@ def assemble(
         searching=Searching(ports.grants, ports.groups, ports.lookup, hrefs(BASE)),
         discovery=Discovery(ports.smart, settings, now=now),
         bulk=_bulk(settings, ports, quotas, hrefs, now=now, nonce=nonce),
-        measures=Measures(ports.measures, ports.grants, quotas, pulls, hrefs(BASE)),
+        measures=Measures(ports.measures, ports.grants, quotas, pulls, ports.registry, hrefs(BASE)),
         dead_letters=ports.dead_letters,
         checkup=ports.checkup,
         page_files=PageFiles(settings.issuer),

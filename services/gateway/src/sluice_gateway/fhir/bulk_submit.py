@@ -41,10 +41,10 @@ from sluice_gateway.fhir.submission_parameters import (
 )
 from sluice_gateway.fhir.submission_store import ManifestRow, OpenSubmission, SubmissionRow, SubmissionStore
 from sluice_gateway.hrefs import Hrefs
-from sluice_gateway.import_requests import SourceMatcher
 from sluice_gateway.jobs import owner_of
 from sluice_gateway.publishing import Commands
 from sluice_gateway.quotas import Quotas
+from sluice_gateway.source_matching import SourceMatcher, source_for
 from sluice_security.tokens import Principal
 
 _NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -186,7 +186,7 @@ class BulkSubmit:
         await self._store.forget(row.id)
 
     async def _start(self, who: Principal, manifest: SubmittedManifest) -> StartBulkImport:
-        source = await self._sources.match(manifest.url)
+        source = await source_for(self._sources, manifest.url, who.client)
         if source is None:
             text = f"{MANIFEST} must be on a registered source server. Ask the operators to register it."
             raise _wrong(400, MANIFEST, "not-supported", text)

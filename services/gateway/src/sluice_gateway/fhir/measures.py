@@ -18,6 +18,7 @@ from sluice_gateway.fhir.starting import GrantReader
 from sluice_gateway.fhir.submitting import ImportStarter, Submitting
 from sluice_gateway.fhir.writing import ResourceWriter, Writing
 from sluice_gateway.quotas import Quotas
+from sluice_gateway.source_matching import SourceMatcher
 from sluice_security.tokens import Principal
 
 _DATE = re.compile(r"\d{4}(?:-(?:0[1-9]|1[0-2])(?:-(?:0[1-9]|[12]\d|3[01]))?)?")
@@ -44,18 +45,26 @@ class Measures:
         Counts bulk requests.
     imports
         Begins imports.
+    sources
+        Where it is known what sources understand.
     base
         The FHIR API's outside URL.
     """
 
     def __init__(
-        self, ports: MeasurePorts, grants: GrantReader, quotas: Quotas, imports: ImportStarter, base: str
+        self,
+        ports: MeasurePorts,
+        grants: GrantReader,
+        quotas: Quotas,
+        imports: ImportStarter,
+        sources: SourceMatcher,
+        base: str,
     ) -> None:
         self._requiring = Requiring(ports.artifacts)
         self._writing = Writing(grants, ports.writer, base)
         self._quotas = quotas
         self._base = base
-        self.submitting = Submitting(self._requiring, self._writing, imports, base)
+        self.submitting = Submitting(self._requiring, self._writing, imports, sources, base)
 
     async def take(self, who: Principal, body: bytes) -> dict[str, Any]:
         """Do what a transaction or batch Bundle asks for, and give the Bundle that answers.

@@ -29,11 +29,11 @@ from sluice_gateway.fhir.pull_store import PullRow, PullStore
 from sluice_gateway.fhir.v3.manifest import instant
 from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.idempotency import KeyStore, claim, digest
-from sluice_gateway.import_requests import SourceMatcher
 from sluice_gateway.jobs import asked, owner_of, unseen
 from sluice_gateway.problems import Problem
 from sluice_gateway.publishing import Commands
 from sluice_gateway.quotas import Quotas
+from sluice_gateway.source_matching import SourceMatcher, source_for
 from sluice_security.tokens import Principal
 from sluice_storage.pool import TRANSIENT
 
@@ -142,7 +142,7 @@ class Pulls:
         Problem
             400: its source is not registered; 422, 429 or 503; nothing was done then.
         """
-        source = await self._sources.match(wanted.url)
+        source = await source_for(self._sources, wanted.url, who.client)
         if source is None:
             text = f"{URL} must be on a registered source server. Ask the operators to register it."
             place = (f"Parameters.parameter.where(name='{URL}')",)

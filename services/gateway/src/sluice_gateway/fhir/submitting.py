@@ -24,6 +24,7 @@ from sluice_fhir.measures.problems import MeasureError
 from sluice_fhir.measures.queries import export_query
 from sluice_fhir.measures.requirements import Requirements
 from sluice_fhir.measures.submission import Submission, check_measure, parse_submission
+from sluice_fhir.sources import Source
 from sluice_gateway.authentication import permit
 from sluice_gateway.fhir.measure_problems import outcome_of, refusal_of
 from sluice_gateway.fhir.outcomes import Issue, Refusal
@@ -31,6 +32,7 @@ from sluice_gateway.fhir.pull_parameters import INSTANT, Wanted, joined_url, wit
 from sluice_gateway.fhir.pulls import SCOPE
 from sluice_gateway.fhir.requiring import Requiring
 from sluice_gateway.fhir.writing import Writing
+from sluice_gateway.source_matching import SourceMatcher, source_for
 from sluice_security.tokens import Principal
 
 # The namespace of the ids that are made of what is submitted.
@@ -63,14 +65,24 @@ class Submitting:
         Stores what is sent.
     imports
         Begins imports.
+    sources
+        Where it is known what sources understand.
     base
         The FHIR API's outside URL.
     """
 
-    def __init__(self, requiring: Requiring, writing: Writing, imports: ImportStarter, base: str) -> None:
+    def __init__(
+        self,
+        requiring: Requiring,
+        writing: Writing,
+        imports: ImportStarter,
+        sources: SourceMatcher,
+        base: str,
+    ) -> None:
         self._requiring = requiring
         self._writing = writing
         self._imports = imports
+        self._sources = sources
         self._base = base
 
     async def store(self, who: Principal, measure: str | None, body: bytes) -> dict[str, Any]:
@@ -114,7 +126,8 @@ class Submitting:
             intake = await asyncio.to_thread(_taken, (submission.report,))
         except MeasureError as error:
             raise refusal_of(error, _place) from None
-        wanted = _wanted(submission, needed)
+        source = await source_for(self._sources, submission.export_url or "", who.client)
+        wanted = _wanted(submission, needed, source)
         return await self._imports.begin(who, wanted, idempotency_key, report=intake.entries[0].body)
 
     async def _read(
@@ -128,8 +141,10 @@ class Submitting:
         return submission, found
 
 
-def _wanted(submission: Submission, needed: Requirements) -> Wanted:
+def _wanted(submission: Submission, needed: Requirements, source: Source | None) -> Wanted:
     """Say what is to be pulled: what the measure needs, or a manifest, which is what it is.
+
+    Of a source that understands it, only what has the measure's codes, unless that is not wished for.
 
     Raises
     ------
@@ -147,7 +162,8 @@ def _wanted(submission: Submission, needed: Requirements) -> Wanted:
         text = "_since must be a FHIR instant, as 2026-01-31T12:00:00Z."
         raise Refusal(400, [Issue(code="value", text=text, expression=(place,))])
     parameters: dict[str, list[str]] = {}
-    for name, value in export_query(needed, type_filters=bool(submission.type_filters)).parameters():
+    filters = source is not None and source.type_filters and submission.type_filters is not False
+    for name, value in export_query(needed, type_filters=filters).parameters():
         parameters.setdefault(name, []).append(value)
     if since is not None:
         parameters["_since"] = [since]

@@ -23,6 +23,8 @@ class SourceShown(AnswerModel):
     attachment_prefixes: list[str]
     content_types: list[str]
     enabled: bool
+    clients: list[str] = Field(description="Who may import from it; none: every client with the scope.")
+    type_filters: bool = Field(description="Its $export understands _typeFilter.")
     software: str | None
     fhir_version: str | None
     revision: int
