@@ -21,6 +21,7 @@ from sluice_gateway.fhir.starting import spelling
 from sluice_gateway.fhir.v3.kickoff import read
 from sluice_gateway.fhir.v3.manifest import instant
 from sluice_gateway.fhir.v3.parameters import FORMS
+from sluice_gateway.openapi import document
 
 ADDRESS = "https://sluice.test/fhir/$export"
 
@@ -110,8 +111,9 @@ def test_both_forms_of_a_kick_off_mean_the_same() -> None:
 @pytest.mark.parametrize(
     "name", ["application/fhir%2Bndjson", "application/fhir+ndjson", "application/ndjson"]
 )
-def test_every_spelling_of_the_format_is_taken(name: str) -> None:
-    assert by_get(f"_outputFormat={name}") == by_get()
+@pytest.mark.parametrize("level", list(ExportLevel))
+def test_every_spelling_of_the_format_is_taken(name: str, level: ExportLevel) -> None:
+    assert by_get(f"_outputFormat={name}", level) == by_get(level=level)
 
 
 @pytest.mark.parametrize("value", ["", "json", "application/fhir+json", "text/csv", "ndjson,ndjson"])
@@ -538,3 +540,11 @@ def test_requests_that_ask_for_the_same_are_spelled_the_same() -> None:
     )
     assert spelling(one) == spelling(other)
     assert spelling(one) != spelling(by_get("_type=Patient"))
+
+
+def test_the_document_tells_of_every_parameter_that_an_address_may_have() -> None:
+    paths = document()["paths"]
+    for path in ("/fhir/$export", "/fhir/Patient/$export", "/fhir/Group/{id}/$export"):
+        for method in ("get", "post"):
+            told = {each["name"] for each in paths[path][method]["parameters"] if each["in"] == "query"}
+            assert told == set(FORMS) - {"patient"}

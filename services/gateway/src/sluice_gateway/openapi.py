@@ -172,6 +172,7 @@ def _parameters(route: Route) -> list[Json]:
                     "schema": shown,
                 }
             )
+    found += [dict(each) for each in route.parameters]
     if route.advance:
         found.append(
             {

@@ -132,6 +132,8 @@ class Route:
         The handler sends the answer itself, for as long as that takes.
     example
         A body for the document.
+    parameters
+        Those of the document that the handler reads itself, for the same reason as a body.
     """
 
     method: str
@@ -153,6 +155,7 @@ class Route:
     media: str = JSON
     streams: bool = False
     example: Any = None
+    parameters: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ from sluice_gateway.fhir.files import NDJSON
 from sluice_gateway.fhir.kickoff import KickOff
 from sluice_gateway.fhir.preferences import check_accept, lenient
 from sluice_gateway.fhir.routing import fhir_route
+from sluice_gateway.fhir.v3.parameters import IN_ADDRESSES
 from sluice_gateway.idempotency import checked_key
 from sluice_gateway.models.base import QueryModel
 from sluice_gateway.routing import JSON, Answer, Call, Route
@@ -29,6 +30,24 @@ EXAMPLE = {
         {"name": "_typeFilter", "valueString": "Observation?category=laboratory"},
     ],
 }
+
+
+_PREFER = (
+    "`respond-async` is assumed. `handling=lenient` goes on without what is not supported, and reports it."
+)
+PARAMETERS: tuple[dict[str, Any], ...] = (
+    *(
+        {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
+        for name, (text, schema) in IN_ADDRESSES.items()
+    ),
+    {
+        "name": "Prefer",
+        "in": "header",
+        "required": False,
+        "description": _PREFER,
+        "schema": {"type": "string"},
+    },
+)
 
 
 class PollQuery(QueryModel):
@@ -58,8 +77,7 @@ async def export_system(call: Call) -> Answer:
     """Begin an export of everything that the token may see.
 
     The answer means that the export is kept safely and will be carried out; poll its `Content-Location`.
-    Parameters: `_outputFormat`, `_since`, `_until`, `_type`, `_typeFilter`, `_elements`,
-    `includeAssociatedData`, `organizeOutputBy`, `allowPartialManifests` (Bulk Data Access 3.0.0).
+    Parameters are those of Bulk Data Access 3.0.0.
     """
     return await _kick_off(call, ExportLevel.SYSTEM)
 
@@ -135,6 +153,7 @@ def _kick_offs() -> tuple[Route, ...]:
         ("/Group/{id}/$export", export_group_by_parameters, "Export a group's data, by parameters"),
     )
     more: dict[str, Any] = {"idempotent": True, "counted": True, "errors": (*_ERRORS, 403)}
+    more["parameters"] = PARAMETERS
     got = [fhir_route("GET", path, handler, text, TAG, {202: None}, **more) for path, handler, text in by_get]
     posted = [
         fhir_route(
