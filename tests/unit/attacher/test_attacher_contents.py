@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluice_attacher.binary import Unwrapping
-from sluice_attacher.checks import checked, digest_of
+from sluice_attacher.checks import Check, digest_of
 from sluice_attacher.documents import choose
 from sluice_attacher.inline import Base64Decoder, inline_pieces
 from sluice_contracts.errors import ItemError
@@ -138,7 +138,8 @@ async def test_an_operation_outcome_may_be_the_content_where_fhir_is_wanted() ->
 async def passed(
     data: bytes, *, size: int | None = None, stated: str | None = None, limit: int = 1000
 ) -> bytes:
-    chunks = checked(stream(cut(data, [7])), size=size, stated_hash=stated, limit=limit, status=200)
+    check = Check(size=size, stated_hash=stated, limit=limit, status=200)
+    chunks = check.passing(stream(cut(data, [7])))
     return b"".join([chunk async for chunk in chunks])
 
 

@@ -49,6 +49,11 @@ class FakeAnswer:
         self.content_length: int | None = None
         self.body, self.failure = body, failure
         self.open = False
+        self.here = False
+
+    def whole(self) -> bytes | None:
+        assert self.open
+        return b"".join(self.body) if self.here and self.failure is None else None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         for piece in self.body:
@@ -72,6 +77,7 @@ class FakeOpener:
 
     def __init__(self) -> None:
         self.at: dict[str, FakeAnswer] = {}
+        self.here = False
         self.accepted: list[str] = []
 
     def serve(
@@ -89,6 +95,7 @@ class FakeOpener:
         self.accepted.append(accept)
         if url not in self.at:
             raise SourceFailure(ItemError.ATTACHMENT_NOT_FOUND, 404)
+        self.at[url].here = self.here
         return self.at[url]
 
 
@@ -174,9 +181,11 @@ class Bench:
         return b"".join([chunk async for chunk in self.objects.read(stored.sha256)])
 
 
-@pytest.fixture
-def bench() -> Bench:
-    return Bench()
+@pytest.fixture(params=[True, False], ids=["here", "streamed"])
+def bench(request: pytest.FixtureRequest) -> Bench:
+    made = Bench()
+    made.opener.here = request.param
+    return made
 
 
 def document(*attachments: Any) -> bytes:
@@ -396,16 +405,21 @@ def test_a_record_that_cannot_be_read_fails_the_item_its_key_names(bench: Bench)
 
 async def test_a_store_that_is_away_is_waited_for(bench: Bench) -> None:
     class Away:
+        async def put(self, data: bytes) -> Stored:
+            raise ObjectStoreError("away")
+
         async def write(
             self, chunks: AsyncGenerator[bytes, None], *, large: asyncio.Semaphore | None = None
         ) -> Stored:
             await chunks.aclose()
             raise ObjectStoreError("away")
 
-    bench.items.put(0, document({"data": "QUJD"}))
+    bench.opener.serve("Binary/1", b"hello")
     bench.transfer._store = Away()
-    with pytest.raises(Unavailable):
-        await bench.once()
+    for content in ({"data": "QUJD"}, {**PDF, "url": "Binary/1"}):
+        bench.items.put(0, document(content))
+        with pytest.raises(Unavailable):
+            await bench.once()
 
 
 async def test_metadata_that_postgres_cannot_hold_is_made_storable(bench: Bench) -> None:

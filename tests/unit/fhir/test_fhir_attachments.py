@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import re
 from collections.abc import AsyncIterator
 
@@ -46,6 +47,24 @@ async def failure(client: FhirClient, source: Source, url: str = "Binary/b1") ->
     with pytest.raises(SourceFailure) as caught:
         await read(client, source, url)
     return caught.value
+
+
+async def test_a_small_one_is_here_as_a_whole_and_counts_against_the_limit(
+    client: FhirClient, server: HttpSource
+) -> None:
+    source = source_at(server.base)
+    server.on("/fhir/Binary/b1", b"small", Content_Type="text/plain")
+    server.on("/fhir/Binary/gzip", gzip.compress(b"small"), Content_Encoding="gzip")
+    server.on("/fhir/Binary/large", CONTENT)
+    found = {}
+    for name in ("b1", "gzip", "large"):
+        async with client.open_attachment(source, f"Binary/{name}") as attachment:
+            # Its body comes with its headers, or a moment later.
+            await asyncio.sleep(0.05)
+            whole = attachment.whole()
+            rest = b"" if whole is not None else b"".join([chunk async for chunk in attachment.chunks()])
+            found[name] = whole, rest
+    assert found == {"b1": (b"small", b""), "gzip": (None, b"small"), "large": (None, CONTENT)}
 
 
 class Flaky:

@@ -94,6 +94,22 @@ class Attachment:
     ) -> None:
         await self._hang_up()
 
+    def whole(self) -> bytes | None:
+        """Give all of it if all of it is here already, as most small ones are; None: it comes by `chunks`.
+
+        It is no longer than what is buffered of an answer (`HttpLimits.read_buffer` and as much again).
+
+        Raises
+        ------
+        SourceFailure
+            `ATTACHMENT_TOO_LARGE`.
+        """
+        response = self._response
+        if self._received or response is None or self.content_length is None:
+            return None
+        body = response.arrived()
+        return None if body is None else self._counted(body)
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Give its bytes as they arrive; a broken connection is taken up again with Range and If-Range.
 

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass
 
 from sluice_contracts.errors import ItemError
 from sluice_fhir.conditions import Bounds, Grant, Seen
@@ -24,6 +24,17 @@ _LONGEST_PAUSE = 30.0
 _ROOM = 256  # calls that wait and give their slots to others meanwhile
 _ALIVE_SECONDS = 600.0
 _REMEMBERED = 0.8
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What was seen, counted on at each call; see `Seen`."""
+
+    good: int = 0
+    refused: int = 0
+    failed: int = 0
+    answered: int = 0
+    seconds: float = 0.0
 
 
 class Throttle:
@@ -85,7 +96,7 @@ class Throttle:
         self._queue: deque[asyncio.Future[None]] = deque()
         self._putting_off = PuttingOff()
         self._wanted = 0
-        self._seen = Seen()
+        self._seen = _Tally()
         self._refused_at = 0.0
 
     @property
@@ -141,24 +152,29 @@ class Throttle:
     @property
     def saw(self) -> bool:
         """Whether there is anything to tell."""
-        return bool(self._seen)
+        return bool(self._seen.good or self._seen.refused or self._seen.failed)
 
     def seen(self) -> Seen:
         """Give what was seen since this was asked last."""
-        seen, self._seen = self._seen, Seen()
-        ago = max(0.0, self._clock() - self._refused_at) if seen.refused else 0.0
-        return replace(seen, refused_ago=ago, held_for=self.held_for)
+        tally, self._seen = self._seen, _Tally()
+        return Seen(
+            good=tally.good,
+            refused=tally.refused,
+            failed=tally.failed,
+            refused_ago=max(0.0, self._clock() - self._refused_at) if tally.refused else 0.0,
+            answered=tally.answered,
+            seconds=tally.seconds,
+            held_for=self.held_for,
+        )
 
     def unsee(self, seen: Seen) -> None:
         """Take back what could not be told."""
-        now = self._seen
-        self._seen = Seen(
-            good=now.good + seen.good,
-            refused=now.refused + seen.refused,
-            failed=now.failed + seen.failed,
-            answered=now.answered + seen.answered,
-            seconds=now.seconds + seen.seconds,
-        )
+        tally = self._seen
+        tally.good += seen.good
+        tally.refused += seen.refused
+        tally.failed += seen.failed
+        tally.answered += seen.answered
+        tally.seconds += seen.seconds
 
     async def enter(self) -> float:
         """Wait for a turn and give the time at which it began, to be handed to `leave`.
@@ -183,9 +199,8 @@ class Throttle:
 
     def answered(self, seconds: float) -> None:
         """Note how long an answer took to begin."""
-        self._seen = replace(
-            self._seen, answered=self._seen.answered + 1, seconds=self._seen.seconds + seconds
-        )
+        self._seen.answered += 1
+        self._seen.seconds += seconds
 
     def leave(self, began: float, status: int | None, after: float | None = None) -> None:
         """End the turn that began then, and learn from its answer.
@@ -202,17 +217,17 @@ class Throttle:
         seen, now = self._seen, self._clock()
         self._turn = self._turn * _REMEMBERED + (now - began) * (1 - _REMEMBERED)
         if status in (_TOO_MANY, _OVERLOADED):
-            self._seen = replace(seen, refused=seen.refused + 1)
+            seen.refused += 1
             self._refused_at = began
             self._slow_down(began, status, after)
         elif status is not None and status < _SERVER_ERROR:
-            self._seen = replace(seen, good=seen.good + 1)
+            seen.good += 1
             self._strikes = 0
             self._alive_at = now
             if self._allowed < self._bounds.concurrency and not self._shared:
                 self._allowed = min(self._bounds.concurrency, self._allowed + 1 / self._allowed)
         else:
-            self._seen = replace(seen, failed=seen.failed + 1)
+            seen.failed += 1
         self._left()
 
     def _expected(self) -> float:

@@ -29,12 +29,11 @@ class GuardedResponse:
     Use it as `async with await client.get(…) as response`.
     """
 
-    __slots__ = ("_limits", "_loop", "_response", "headers", "status", "url")
+    __slots__ = ("_limits", "_response", "headers", "status", "url")
 
     def __init__(self, response: aiohttp.ClientResponse, url: URL, limits: HttpLimits) -> None:
         self._response = response
         self._limits = limits
-        self._loop = asyncio.get_running_loop()
         self.status: int = response.status
         self.headers: CIMultiDictProxy[str] = response.headers
         self.url = url
@@ -74,7 +73,7 @@ class GuardedResponse:
         SourceFailure
             The body breaks off, stalls, trickles, is damaged or grows beyond the decompression ratio.
         """
-        body = self._arrived()
+        body = self.arrived()
         if body is not None:
             if body:
                 yield body
@@ -113,7 +112,7 @@ class GuardedResponse:
         if length is not None and length > limit:
             raise SourceFailure(too_large, self.status)
         most = limit if length is None or self.encoded else length
-        body = self._arrived()
+        body = self.arrived()
         if body is not None:
             if len(body) > limit:
                 raise SourceFailure(too_large, self.status)
@@ -133,8 +132,16 @@ class GuardedResponse:
             hold.keep(size)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _arrived(self) -> bytes | None:
-        # The common small body has come with its headers; it needs neither waiting nor watching.
+    def arrived(self) -> bytes | None:
+        """Give the rest of the body if all of it is here already and is not compressed, else None.
+
+        The common small body has come with its headers; it needs neither waiting nor watching.
+
+        Raises
+        ------
+        SourceFailure
+            The body broke off.
+        """
         content = self._response.content
         if not content.is_eof() or self.encoded:
             return None
@@ -156,12 +163,13 @@ class GuardedResponse:
             self._response.close()
 
     async def _next(self, pace: Pace) -> bytes:
-        start = self._loop.time()
+        loop = asyncio.get_running_loop()
+        start = loop.time()
         try:
             chunk = await self._response.content.readany()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise failure_of(error, self.status) from None
-        pace.took(self._loop.time() - start, len(chunk), self.status)
+        pace.took(loop.time() - start, len(chunk), self.status)
         return chunk
 
 

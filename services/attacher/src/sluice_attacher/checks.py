@@ -14,10 +14,8 @@ from sluice_security.failure import SourceFailure
 _HEX_SHA1 = re.compile(r"[0-9A-Fa-f]{40}")
 
 
-async def checked(
-    chunks: AsyncIterator[bytes], *, size: int | None, stated_hash: str | None, limit: int, status: int | None
-) -> AsyncGenerator[bytes, None]:
-    """Pass a content through, and fail at its end, or as soon as it is clear, if it is not as stated.
+class Check:
+    """Holds a content against what its document states.
 
     Parameters
     ----------
@@ -33,27 +31,57 @@ async def checked(
     Raises
     ------
     SourceFailure
-        `ATTACHMENT_TOO_LARGE`, `SIZE_MISMATCH` or `HASH_MISMATCH`.
+        `HASH_MISMATCH`: what is stated is no hash.
     """
-    wanted = None if stated_hash is None else digest_of(stated_hash)
-    if stated_hash is not None and wanted is None:
-        raise SourceFailure(ItemError.HASH_MISMATCH, status)
-    # SHA-1 is what FHIR defines (R4 Attachment.hash); it guards against accidents here, not attacks.
-    digest = hashlib.sha1(usedforsecurity=False)
-    received = 0
-    async for chunk in chunks:
-        received += len(chunk)
-        if received > limit:
-            raise SourceFailure(ItemError.ATTACHMENT_TOO_LARGE, status)
-        if size is not None and received > size:
-            raise SourceFailure(ItemError.SIZE_MISMATCH, status)
-        if wanted is not None:
-            digest.update(chunk)
-        yield chunk
-    if size is not None and received != size:
-        raise SourceFailure(ItemError.SIZE_MISMATCH, status)
-    if wanted is not None and digest.digest() != wanted:
-        raise SourceFailure(ItemError.HASH_MISMATCH, status)
+
+    __slots__ = ("_digest", "_limit", "_received", "_size", "_status", "_wanted")
+
+    def __init__(self, *, size: int | None, stated_hash: str | None, limit: int, status: int | None) -> None:
+        self._size = size
+        self._limit = limit
+        self._status = status
+        self._received = 0
+        self._wanted = None if stated_hash is None else digest_of(stated_hash)
+        if stated_hash is not None and self._wanted is None:
+            raise SourceFailure(ItemError.HASH_MISMATCH, status)
+        # SHA-1 is what FHIR defines (R4 Attachment.hash); it guards against accidents here, not attacks.
+        self._digest = None if self._wanted is None else hashlib.sha1(usedforsecurity=False)
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next piece of it.
+
+        Raises
+        ------
+        SourceFailure
+            `ATTACHMENT_TOO_LARGE` or `SIZE_MISMATCH`.
+        """
+        self._received += len(chunk)
+        if self._received > self._limit:
+            raise SourceFailure(ItemError.ATTACHMENT_TOO_LARGE, self._status)
+        if self._size is not None and self._received > self._size:
+            raise SourceFailure(ItemError.SIZE_MISMATCH, self._status)
+        if self._digest is not None:
+            self._digest.update(chunk)
+
+    def end(self) -> None:
+        """Say that this was all.
+
+        Raises
+        ------
+        SourceFailure
+            `SIZE_MISMATCH` or `HASH_MISMATCH`.
+        """
+        if self._size is not None and self._received != self._size:
+            raise SourceFailure(ItemError.SIZE_MISMATCH, self._status)
+        if self._digest is not None and self._digest.digest() != self._wanted:
+            raise SourceFailure(ItemError.HASH_MISMATCH, self._status)
+
+    async def passing(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+        """Pass a content through, and fail at its end, or as soon as it is clear, if it is not as stated."""
+        async for chunk in chunks:
+            self.add(chunk)
+            yield chunk
+        self.end()
 
 
 def digest_of(stated: str) -> bytes | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sluice_attacher.binary import JSON_TYPES, Unwrapping
-from sluice_attacher.checks import checked
+from sluice_attacher.checks import Check
 from sluice_attacher.documents import Chosen, Content, media_type
 from sluice_attacher.inline import inline_pieces
 from sluice_contracts.errors import ItemError
@@ -27,6 +27,9 @@ class Answer(Protocol):
     content_type: str
     content_length: int | None
 
+    def whole(self) -> bytes | None:
+        """Give all its bytes if they are here already, or raise `SourceFailure`; None: see `chunks`."""
+
     def chunks(self) -> AsyncIterator[bytes]:
         """Give its bytes as they arrive, or raise `SourceFailure`."""
 
@@ -42,6 +45,9 @@ class Opener(Protocol):
 
 class Store(Protocol):
     """Where contents go; `sluice_storage.objects.ObjectStore` is it."""
+
+    async def put(self, data: bytes) -> Stored:
+        """Store a content that is in memory."""
 
     async def write(
         self, chunks: AsyncGenerator[bytes, None], *, large: asyncio.Semaphore | None = None
@@ -107,6 +113,9 @@ class Transfer:
             if None not in (answer.content_length, content.size) and answer.content_length != content.size:
                 raise SourceFailure(ItemError.SIZE_MISMATCH, answer.status)
             kind = _permitted(source, content.content_type, came_as, answer.status)
+            body = answer.whole()
+            if body is not None:
+                return Brought(await self._put(body, content, answer.status), kind)
             return Brought(await self._keep(answer.chunks(), content, answer.status), kind)
         unwrapping = Unwrapping(answer.status, fhir_wanted=content.content_type in JSON_TYPES)
 
@@ -120,11 +129,19 @@ class Transfer:
         inner = media_type(unwrapping.content_type or "")
         return Brought(stored, content.content_type or inner or came_as)
 
+    async def _put(self, body: bytes, content: Content, status: int) -> Stored:
+        # What is here already needs no stream.
+        check = self._check(content, status)
+        check.add(body)
+        check.end()
+        return await self._store.put(body)
+
     async def _keep(self, chunks: AsyncIterator[bytes], content: Content, status: int | None) -> Stored:
-        passed = checked(
-            chunks, size=content.size, stated_hash=content.hash, limit=self._limit, status=status
-        )
+        passed = self._check(content, status).passing(chunks)
         return await self._store.write(passed, large=self._large)
+
+    def _check(self, content: Content, status: int | None) -> Check:
+        return Check(size=content.size, stated_hash=content.hash, limit=self._limit, status=status)
 
 
 def _permitted(source: Source, stated: str | None, came_as: str | None, status: int) -> str | None:

@@ -29,12 +29,19 @@ def safe_name(raw: str) -> str | None:
     is kept where the rest is cut), no white space at either end, and is not empty, `.` or `..`. A safe name
     comes back as it is.
     """
+    if raw.isascii() and raw.isprintable() and "/" not in raw and "\\" not in raw:
+        # Nothing of what follows would change it; nearly all names are such.
+        return _named(raw)
     kept = (
         " " if unicodedata.category(character) == "Zs" else character
         for character in unicodedata.normalize("NFC", raw.translate(_SEPARATORS))
         if character not in _UNSEEN and unicodedata.category(character) not in _DROPPED
     )
-    name = shortened(unicodedata.normalize("NFC", "".join(kept)).strip())
+    return _named(unicodedata.normalize("NFC", "".join(kept)))
+
+
+def _named(kept: str) -> str | None:
+    name = shortened(kept.strip())
     return None if name in {"", ".", ".."} else name
 
 
