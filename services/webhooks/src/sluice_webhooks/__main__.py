@@ -23,6 +23,8 @@ from sluice_webhooks.settings import Settings
 GROUP = "webhooks"
 _LOOK_SECONDS = 1.0
 _FORGET_SECONDS = 600.0
+# Under load, from one span of events to the next: each is a transaction, and nobody waits for it. Seconds.
+_PACE = 0.25
 # Events of a job come for as long as the topic keeps them.
 _JOBS_KEPT = timedelta(days=90)
 
@@ -69,7 +71,9 @@ async def _work(
 ) -> None:
     wake = asyncio.Event()
     folding = Folding(store, settings.patience, now, wake.set)
-    fold = Fold(backend, GROUP, JOBS_EVENTS, folding.positions, folding.apply, stuck=settings.stuck)
+    fold = Fold(
+        backend, GROUP, JOBS_EVENTS, folding.positions, folding.apply, pace=_PACE, stuck=settings.stuck
+    )
     context.watch(fold.ready)
     limits = HttpLimits(answer=settings.webhook_timeout, read_idle=settings.webhook_timeout)
     async with GuardedClient(
