@@ -22,12 +22,12 @@ from uuid import uuid4
 
 import asyncpg
 import msgspec
+import psutil
 import typer
 import uvloop
 
 from bench.measure import console, percentile
 from bench.polling_load import Answers, steadily
-from bench.stack_watch import processor_seconds
 from sluice_client import SluiceClient
 from sluice_client.export_requests import ExportRequest as ExportFor
 from sluice_contracts.exports import ExportAccess, ExportLevel, ExportRequest
@@ -107,15 +107,15 @@ async def exporting(client: SluiceClient) -> AsyncIterator[Exports]:
 
 
 @asynccontextmanager
-async def bare_server() -> AsyncIterator[str]:
-    """Run the server that only answers; gives its origin."""
+async def bare_server() -> AsyncIterator[tuple[str, int]]:
+    """Run the server that only answers; gives its origin and its process."""
     port = free_port()
     with scratch_folder() as folder:
         process = Process("bare", [sys.executable, "-c", _BARE, str(port)], folder / "log")
         process.start()
         try:
             wait_until(lambda: answers("127.0.0.1", port), process, 30)
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://127.0.0.1:{port}", process.pid
         finally:
             process.stop(5)
 
@@ -131,29 +131,44 @@ async def measure(stack: Stack, folder: Path, rate: float, seconds: float, repea
     loaded = await load_folder(stack.dsn("sluice_loader"), files_in(folder))
     console.print(f"{sum(outcome.read for _, outcome, _ in loaded):,} resources are in the store")
     addresses = stack.addresses
-    async with SluiceClient(addresses.gateway, auth_url=addresses.auth) as client, bare_server() as bare:
+    async with (
+        SluiceClient(addresses.gateway, auth_url=addresses.auth) as client,
+        bare_server() as (bare, process),
+    ):
         signed = await client.sign_up("poller", scopes=["system/*.rs"])
         await grant(stack, signed.client_id)
         paths = await half_done(stack, signed.client_id)
-        found: dict[str, list[Answers]] = {bare: [], addresses.gateway: []}
-        spent: list[float] = []
+        servers = {bare: process, addresses.gateway: stack.services["gateway"].process.pid}
+        found: dict[str, list[Answers]] = {origin: [] for origin in servers}
+        spent: dict[str, list[float]] = {origin: [] for origin in servers}
         async with exporting(client) as exports:
             for _ in range(repeats):
-                for origin, readings in found.items():
+                for origin, server in servers.items():
                     headers = f"Authorization: Bearer {await client.token()}\r\n"
                     urls = [origin + path for path in paths]
-                    before = processor_seconds(stack)["gateway"]
-                    readings.append(await steadily(urls, headers, rate=rate, seconds=seconds))
-                    spent.append(processor_seconds(stack)["gateway"] - before)
+                    before = busy(server)
+                    found[origin].append(await steadily(urls, headers, rate=rate, seconds=seconds))
+                    spent[origin].append(busy(server) - before)
         console.print(f"Polling at {rate:.0f}/s for {seconds:.0f} s ({os.cpu_count()} cores)")
-        for name, readings in zip(("bare aiohttp", "gateway"), found.values(), strict=True):
-            for reading in readings:
+        for name, origin in (("bare aiohttp", bare), ("gateway", addresses.gateway)):
+            for reading in found[origin]:
                 console.print(f"  {name}: {shown(reading)}", highlight=False)
-            late = [percentile(reading.delays, 0.99) * 1000 for reading in readings]
+            late = [percentile(reading.delays, 0.99) * 1000 for reading in found[origin]]
             console.print(f"  {name}: p99 {statistics.median(late):.1f} ms (median of {repeats})")
-        each = statistics.median(spent[1::2]) / (rate * seconds) * 1e6
-        console.print(f"  processor time of the gateway for a poll: {each:.0f} us")
+            each = statistics.median(spent[origin]) / (rate * seconds) * 1e6
+            asking = statistics.median(reading.processor for reading in found[origin])
+            console.print(
+                f"  {name}: {each:.0f} us of processor time a poll,"
+                f" asking {asking / (rate * seconds) * 1e6:.0f} us"
+            )
         console.print(f"  exports that ended meanwhile: {exports.ended}; asked for: p99 under 50 ms")
+
+
+def busy(process: int) -> float:
+    """Give the processor time that a process and those below it have used so far, in seconds."""
+    root = psutil.Process(process)
+    times = [each.cpu_times() for each in (root, *root.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
 
 
 def main(patients: int = 70, rate: float = 1000.0, seconds: float = 20.0, repeats: int = 3) -> None:

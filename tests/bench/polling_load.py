@@ -25,10 +25,14 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Seconds from when each request was due to its answer, and how many had which status."""
+    """Seconds from when each request was due to its answer, and how many had which status.
+
+    `processor` is what asking took itself, in seconds of processor time.
+    """
 
     delays: list[float]
     statuses: dict[int, int]
+    processor: float
 
 
 async def steadily(urls: Sequence[str], headers: str, *, rate: float, seconds: float) -> Answers:
@@ -113,7 +117,7 @@ async def _load(urls: list[str], headers: str, rate: float, seconds: float) -> A
     connections = [
         (await loop.create_connection(lambda: _Connection(note), host, port))[1] for _ in range(_CONNECTIONS)
     ]
-    began = time.perf_counter() + 0.5
+    began, busy = time.perf_counter() + 0.5, time.process_time()
     for number in range(count):
         due = began + number / rate
         if (pause := due - time.perf_counter()) > 0:
@@ -123,4 +127,4 @@ async def _load(urls: list[str], headers: str, rate: float, seconds: float) -> A
         await all_answered
     for connection in connections:
         connection.close()
-    return Answers(delays, dict(statuses))
+    return Answers(delays, dict(statuses), time.process_time() - busy)

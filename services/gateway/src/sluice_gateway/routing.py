@@ -265,6 +265,7 @@ def endpoint(route: Route, gateway: Gateway) -> Callable[[web.Request], Awaitabl
     parse = parser(route.body) if route.body is not None and not route.reads_body else None
     limit = gateway.settings.bundle_limit if route.large else gateway.settings.body_limit
     in_time = TimeLimit(_WORK_SECONDS)
+    fhir = route.fhir
 
     async def serve(request: web.Request) -> web.StreamResponse:
         who = None
@@ -272,7 +273,7 @@ def endpoint(route: Route, gateway: Gateway) -> Callable[[web.Request], Awaitabl
             who = await authenticate(
                 gateway.verifier,
                 request.headers.getall(hdrs.AUTHORIZATION, ()),
-                () if route.fhir else request.headers.getall(FAMILY_HEADER, ()),
+                () if fhir else request.headers.getall(FAMILY_HEADER, ()),
             )
             request[PRINCIPAL] = who
             gateway.auditing.asked_by(request, who)
@@ -284,7 +285,7 @@ def endpoint(route: Route, gateway: Gateway) -> Callable[[web.Request], Awaitabl
         query = _parsed_query(route.query, request) if route.query is not None else None
         raw = b""
         # An operation of FHIR's that takes no parameters is invoked without a body (R4, 3.2.0.1.2).
-        if route.body is not None and (request.can_read_body or not route.fhir):
+        if route.body is not None and (request.can_read_body or not fhir):
             raw = await _read(request, limit, route)
         body = parse(raw) if parse is not None else None
         call = Call(gateway, request, request.match_info, query, body, raw, who)
