@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg
+from aiokafka import AIOKafkaConsumer
+from msgspec import Struct
 from psycopg.rows import dict_row
 
+from sluice_contracts.topics import JOBS_EVENTS, TOPICS
 from sluice_stack.stack import Stack
 
 Rows = list[dict[str, Any]]
+_END = "JobFinished"
 _LOOKS = 120
 
 
@@ -81,6 +87,53 @@ def check_contents_are_stored(stack: Stack, jobs: Sequence[str]) -> None:
         assert stored.get(row["digest"]) == row["size"], row["digest"]
 
 
+def check_no_content_is_left_over(stack: Stack) -> None:
+    """Nothing is in the object store that no row knows: every upload came to its end, or was never kept."""
+    known = {row["digest"] for row in rows(stack, "SELECT encode(sha256, 'hex') AS digest FROM files.blobs")}
+    folder = stack.layout.home.objects
+    there = {str(path.relative_to(folder)) for path in _objects(folder)}
+    assert there <= {f"sha256/{digest[:2]}/{digest[2:]}" for digest in known}
+
+
+class _Event(Struct):
+    type: str
+    job: str
+
+
+def check_log(stack: Stack, jobs: Sequence[str]) -> None:
+    """On the log each job has one end, perhaps repeated as it was, and no message was given up."""
+    ends, dead = asyncio.run(_read(stack.addresses.kafka))
+    assert {job: len(ends.get(job, ())) for job in jobs} == dict.fromkeys(jobs, 1)
+    assert dead == []
+
+
+async def _read(kafka: str) -> tuple[dict[str, set[bytes]], list[tuple[str, bytes | None]]]:
+    """Give what was told of jobs' ends, by job, and the topics and keys of dead letters."""
+    consumer = AIOKafkaConsumer(
+        JOBS_EVENTS.name,
+        *(topic.dead for topic in TOPICS if topic.retries),
+        bootstrap_servers=kafka,
+        auto_offset_reset="earliest",
+    )
+    await consumer.start()
+    ends: dict[str, set[bytes]] = {}
+    dead: list[tuple[str, bytes | None]] = []
+    try:
+        left = await consumer.end_offsets(list(consumer.assignment()))
+        while any([await consumer.position(place) < end for place, end in left.items()]):
+            for place, records in (await consumer.getmany(timeout_ms=200)).items():
+                if place.topic != JOBS_EVENTS.name:
+                    dead += [(place.topic, record.key) for record in records]
+                    continue
+                for record in records:
+                    event = msgspec.json.decode(record.value, type=_Event)
+                    if event.type == _END:
+                        ends.setdefault(event.job, set()).add(record.value)
+    finally:
+        await consumer.stop()
+    return ends, dead
+
+
 def _objects(folder: Path) -> Sequence[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
@@ -90,3 +143,5 @@ def check_all(stack: Stack, jobs: Sequence[str], items: int) -> None:
     check_jobs_ended_once(stack, jobs, items)
     check_each_item_took_effect_once(stack, jobs)
     check_contents_are_stored(stack, jobs)
+    check_no_content_is_left_over(stack)
+    check_log(stack, jobs)

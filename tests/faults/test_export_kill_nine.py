@@ -1,0 +1,157 @@
+"""`kill -9` while an export's parts are written: its client gets what an undisturbed export gives.
+
+Each case kills one process when a share of the parts, drawn from a fixed seed, is sealed. The client is the
+SDK's own; it goes on where it was, as it does after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import msgspec
+import pytest
+import pytest_asyncio
+
+from sluice_client import ApiError, ExportRequest, SluiceClient, UnreachableError
+from sluice_stack.stack import Stack
+from sluice_storage.resources.load import load_folder
+from support.invariants import check_log
+from support.stack_export import grant
+from support.stack_whole import running_stack
+
+RESOURCES = 4000
+SERVICES = ("exporter", "expirer", "status", "gateway", "auth")
+# Many small parts, so that some are sealed, some being written and some waiting when something is killed.
+SETTINGS = {"SLUICE_EXPORT_PART_BYTES": "4096", "SLUICE_EXPIRE_EVERY": "0.2"}
+
+File = tuple[str, int, int, str]
+"""Type, count, size and SHA-256 of a file, as its manifest lists it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """An export as its client has it."""
+
+    job: str
+    files: list[File]
+    names: list[str]
+
+
+@dataclass(slots=True)
+class Exporting:
+    """A stack whose store has something to export, and a client that may."""
+
+    stack: Stack
+    client: SluiceClient
+    folder: Path
+
+    async def export(self, name: str, share: float = 1.0, kill: Callable[[], None] | None = None) -> Result:
+        """Export into a folder of its own, and kill when so large a share of the parts is sealed."""
+        to = self.folder / name
+        async with asyncio.TaskGroup() as group:
+            exporting = group.create_task(self._export(to))
+            job = await self._reached(share, kill)
+        lines = [line for path in sorted(to.glob("*.ndjson")) for line in path.read_bytes().splitlines()]
+        found = [msgspec.json.decode(line) for line in lines]
+        names = sorted(f"{each['resourceType']}/{each['id']}" for each in found)
+        return Result(job, sorted(exporting.result()), names)
+
+    async def _export(self, to: Path) -> list[File]:
+        async with asyncio.timeout(120):
+            while True:
+                try:
+                    done = await self.client.export(to, ExportRequest())
+                except UnreachableError:
+                    pass
+                except ApiError as error:
+                    if error.status < 500:
+                        raise
+                else:
+                    return [
+                        (file.type or "", file.count or 0, file.size or 0, file.sha256 or "")
+                        for file in done.files.values()
+                    ]
+                await asyncio.sleep(0.5)
+
+    async def _reached(self, share: float, kill: Callable[[], None] | None) -> str:
+        query = "SELECT job::text, sealed, parts FROM exports.jobs WHERE deleted_at IS NULL"
+        rows = await asyncpg.connect(self.stack.dsn())
+        async with asyncio.timeout(60):
+            while (row := await rows.fetchrow(f"{query} AND sealed >= parts * $1::float8", share)) is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        if kill is not None:
+            row = await rows.fetchrow(query)
+            assert row is not None
+            assert 0 < row["sealed"] < row["parts"], "it would be killed after the fact"
+            await asyncio.to_thread(kill)
+        rows.terminate()
+        return str(row["job"])
+
+    async def left(self, job: str) -> list[Path]:
+        """Wait until all of a deleted job is said to be gone; give its objects that are not."""
+        rows = await asyncpg.connect(self.stack.dsn())
+        purged = "SELECT purged_at FROM exports.jobs WHERE job = $1"
+        async with asyncio.timeout(60):
+            while await rows.fetchval(purged, job) is None:  # noqa: ASYNC110 - the expirer is another process
+                await asyncio.sleep(0.05)
+        await rows.close()
+        objects = self.stack.layout.home.objects
+        return [path for path in objects.rglob("*") if path.is_file() and job in path.parts]
+
+
+@pytest.fixture(scope="module")
+def exporting_stack() -> Iterator[Stack]:
+    with running_stack(services=SERVICES, source=False, scale={"exporter": 2}, settings=SETTINGS) as stack:
+        yield stack
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def exporting(
+    exporting_stack: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Exporting]:
+    folder = tmp_path_factory.mktemp("exports")
+    about = {"status": "final", "code": {"text": "x" * 100}}
+    lines = [
+        msgspec.json.encode({"resourceType": "Observation", "id": f"o{number}", **about})
+        for number in range(RESOURCES)
+    ]
+    (folder / "Observation.ndjson").write_bytes(b"\n".join(lines))
+    await load_folder(exporting_stack.dsn("sluice_loader"), [folder / "Observation.ndjson"])
+    addresses = exporting_stack.addresses
+    async with SluiceClient(addresses.gateway, auth_url=addresses.auth) as client:
+        credentials = await client.sign_up("exporting", scopes=["system/*.rs"])
+        await grant(exporting_stack, credentials.client_id)
+        yield Exporting(exporting_stack, client, folder)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def undisturbed(exporting: Exporting) -> Result:
+    """Give what an export gives that nobody disturbs."""
+    found = await exporting.export("undisturbed")
+    assert found.names == sorted(f"Observation/o{number}" for number in range(RESOURCES))
+    assert len(found.files) > 100
+    assert await exporting.left(found.job) == []
+    return found
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("victim", ["exporter-1", "kafka", "postgres"])
+async def test_whatever_is_killed_the_export_is_that_of_an_undisturbed_run(
+    exporting: Exporting, undisturbed: Result, victim: str
+) -> None:
+    stack = exporting.stack
+    kills = {name: service.process.kill for name, service in stack.services.items()}
+    kill = {**kills, "kafka": stack.kafka.kill, "postgres": stack.postgres.kill}[victim]
+    share = random.Random(f"export {victim}").uniform(0.05, 0.7)
+    found = await exporting.export(victim, share, kill)
+    assert found.job != undisturbed.job
+    assert found.files == undisturbed.files
+    assert found.names == undisturbed.names
+    assert await exporting.left(found.job) == []
+    await asyncio.to_thread(check_log, stack, [undisturbed.job, found.job])
