@@ -114,6 +114,7 @@ async def test_to_anyone_but_its_client_a_webhook_does_not_exist(site: RealSite)
         ("GET", "", None),
         ("PATCH", "", {"enabled": False}),
         ("DELETE", "", None),
+        ("POST", "/actions/rotate-secret", {"overlap_hours": 1}),
         ("POST", "/actions/ping", None),
         ("GET", "/deliveries", None),
         ("GET", f"/deliveries/{delivery}", None),

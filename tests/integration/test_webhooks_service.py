@@ -182,6 +182,43 @@ async def test_places_in_the_log_of_another_kafka_are_not_taken_for_this_ones(
         await pool.close()
 
 
+async def rotated(bed: Bed, webhook: str, overlap: float) -> str:
+    answer = await bed.site.post(
+        f"/v2/webhooks/{webhook}/actions/rotate-secret",
+        json={"overlap_hours": overlap},
+        headers=bed.site.bearer(**OWN),
+    )
+    shown = await answer.json()
+    assert answer.status == 200, shown
+    assert (await bed.get(webhook))["previous_secret_until"] == shown["previous_secret_until"]
+    assert (shown["previous_secret_until"] is not None) is (overlap > 0)
+    return str(shown["secret"])
+
+
+async def verified(bed: Bed, to: Receiver, webhook: str, secret: str) -> bool:
+    """Say whether a receiver that knows this secret takes what it is sent."""
+    to.secret = secret
+    path = f"/v2/webhooks/{webhook}/actions/ping"
+    delivery = (await (await bed.site.post(path, headers=bed.site.bearer(**OWN))).json())["id"]
+    await bed.send()
+    return bool((await bed.get(f"{webhook}/deliveries/{delivery}"))["state"] == "delivered")
+
+
+async def test_a_rotated_secret_counts_beside_the_new_one_until_its_time_is_over(bed: Bed) -> None:
+    async with receiver() as to:
+        webhook = await bed.register(to)
+        first = to.secret
+        second = await rotated(bed, webhook, overlap=2)
+        assert await verified(bed, to, webhook, first)
+        assert await verified(bed, to, webhook, second)
+        third = await rotated(bed, webhook, overlap=2)
+        assert not await verified(bed, to, webhook, first), "two count at most"
+        assert await verified(bed, to, webhook, second)
+        fourth = await rotated(bed, webhook, overlap=0)
+        assert not await verified(bed, to, webhook, third)
+        assert await verified(bed, to, webhook, fourth)
+
+
 async def test_an_event_that_is_read_twice_is_delivered_once(bed: Bed) -> None:
     job = job_number(1)
     async with receiver() as to:

@@ -20,6 +20,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from sluice_contracts import wire
 from sluice_contracts.commands import DocumentImportCommand
+from sluice_contracts.ids import Keys
 from sluice_contracts.topics import JOBS_DOCUMENT_IMPORT, JOBS_EVENTS
 from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.sources import Source, best_match
@@ -268,8 +269,8 @@ class Site:
         return [decoder.decode(record.value or b"") for record in records]
 
     @property
-    def job_key(self) -> bytes:
-        return job_key(self.gateway.settings.secret_bytes)
+    def job_key(self) -> Keys:
+        return job_key(self.gateway.settings.secrets)
 
 
 def one_item(**fields: Any) -> dict[str, Any]:

@@ -178,7 +178,7 @@ async def real_gateway(
         holds = Downloads(pool)
         renewing = asyncio.create_task(holds.renew())
         stack.push_async_callback(_ended, renewing)
-        sources = SourceStore(pool, chosen.secret_bytes, loopback=True)
+        sources = SourceStore(pool, chosen.secrets, loopback=True)
         ports = Ports(
             verifier=authority.verifier(),
             quotas=PostgresQuotas(pool),
@@ -190,7 +190,7 @@ async def real_gateway(
             webhooks=PostgresWebhooks(pool),
             brought=Brought(pool),
             submissions=PostgresSubmissions(pool),
-            registry=SourceRegistry(pool, chosen.secret_bytes, loopback=True),
+            registry=SourceRegistry(pool, chosen.secrets, loopback=True),
             sources=sources,
             conditions=ConditionStore(pool),
             schemas=SCHEMAS,

@@ -94,6 +94,7 @@ ELSEWHERE = {
     "get_webhook": _WEBHOOKS,
     "change_webhook": _WEBHOOKS,
     "remove_webhook": _WEBHOOKS,
+    "rotate_webhook_secret": _WEBHOOKS,
     "ping_webhook": _WEBHOOKS,
     "list_webhook_deliveries": _WEBHOOKS,
     "get_webhook_delivery": _WEBHOOKS,

@@ -46,3 +46,15 @@ def test_an_id_with_any_digit_changed_is_not_accepted(at: float, nonce: int, pos
 def test_an_id_in_capitals_is_another_text_and_not_accepted() -> None:
     job = job_id(KEY, "owner", 1.7e9, 0xABCDEF12)
     assert accepted_at(KEY, "owner", job.upper()) is None
+
+
+@given(times, nonces, owners)
+def test_an_id_made_with_an_older_key_is_accepted_until_that_is_removed(
+    at: float, nonce: int, owner: str
+) -> None:
+    new = b"n" * 32
+    before, after = job_id(KEY, owner, at, nonce), job_id((new, KEY), owner, at, nonce)
+    assert accepted_at((new, KEY), owner, before) is not None
+    assert accepted_at((new,), owner, before) is None
+    assert accepted_at(new, owner, after) is not None
+    assert accepted_at(KEY, owner, after) is None

@@ -42,7 +42,7 @@ def test_a_secret_that_cannot_be_used_is_refused(text: str) -> None:
 
 def test_a_secret_is_read_and_not_shown() -> None:
     settings = SourceSettings(secret=SECRET)
-    assert settings.secret_bytes == bytes.fromhex(SECRET)
+    assert settings.secrets == (bytes.fromhex(SECRET),)
     assert SECRET not in repr(settings)
 
 

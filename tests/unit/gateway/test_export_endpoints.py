@@ -59,7 +59,7 @@ async def issue(answer: Any) -> dict[str, Any]:
 
 
 def new_job(site: Site, owner: str = "portal/ann", nonce: int = 77) -> str:
-    return job_id(export_key(site.gateway.settings.secret_bytes), owner, site.now.at, nonce)
+    return job_id(export_key(site.gateway.settings.secrets), owner, site.now.at, nonce)
 
 
 async def kick_off(site: Site, path: str = "/fhir/$export", **more: str) -> str:

@@ -50,7 +50,7 @@ async def sealed_site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIt
 
 def listed(site: Site, data: bytes = DATA) -> tuple[str, str]:
     """End an export of one file; give the export's id and the file's path."""
-    job = job_id(export_key(site.gateway.settings.secret_bytes), "portal/ann", site.now.at, 7)
+    job = job_id(export_key(site.gateway.settings.secrets), "portal/ann", site.now.at, 7)
     site.bulk.exports.add(job)
     row = site.bulk.seal(job, data)
     site.bulk.exports.end(job, datetime.fromtimestamp(site.now.at, UTC))

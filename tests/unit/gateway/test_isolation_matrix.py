@@ -121,7 +121,7 @@ STRANGERS = [
 
 def owned_job(site: Site, route: Route) -> str:
     """Make a job of ann's through the portal that the route would tell of, and give its id."""
-    secret = site.gateway.settings.secret_bytes
+    secret = site.gateway.settings.secrets
     key = (
         site.job_key
         if route.name in IMPORTS

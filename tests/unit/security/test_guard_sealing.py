@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from sluice_security.sealing import Seal, SealBrokenError, read_secret
+from sluice_security.sealing import Seal, SealBrokenError, fingerprint, read_secret, read_secrets
 
 SECRET = bytes(range(32))
 
@@ -59,3 +59,25 @@ def test_a_secret_is_read_from_hex_or_base64(text: str) -> None:
 def test_a_short_or_unreadable_secret_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="secret"):
         read_secret(text)
+
+
+def test_the_newest_secret_seals_and_all_open_until_they_are_removed() -> None:
+    old, new = SECRET, SECRET[::-1]
+    before = Seal(old, "sources").close(b"token", "s1")
+    both = Seal((new, old), "sources")
+    assert both.open(before, "s1") == b"token"
+    assert Seal(new, "sources").open(both.close(b"token", "s1"), "s1") == b"token"
+    with pytest.raises(SealBrokenError):
+        Seal(new, "sources").open(before, "s1")
+
+
+def test_several_secrets_are_read_in_their_order() -> None:
+    assert read_secrets(f"{SECRET[::-1].hex()}\n {SECRET.hex()}\n") == (SECRET[::-1], SECRET)
+    for text in ("", " \n", f"{SECRET.hex()} abcd"):
+        with pytest.raises(ValueError, match="secret"):
+            read_secrets(text)
+
+
+def test_a_fingerprint_tells_secrets_apart_and_is_none_of_their_bytes() -> None:
+    assert fingerprint(SECRET) == fingerprint(SECRET) != fingerprint(SECRET[::-1])
+    assert fingerprint(SECRET) not in SECRET.hex()

@@ -21,7 +21,7 @@ SECRET = bytes(range(32))
 
 def signed(body: bytes, at: datetime | None = None) -> dict[str, str]:
     moment = int((at or datetime.now(UTC)).timestamp())
-    return signed_headers(SECRET, "job/JobFinished", moment, body)
+    return signed_headers([SECRET], "job/JobFinished", moment, body)
 
 
 @pytest.mark.parametrize("kind", TYPES.values(), ids=lambda kind: kind.__name__)
@@ -52,6 +52,15 @@ def test_the_published_library_verifies_what_is_signed_and_nothing_else() -> Non
             receiver.verify(altered, headers)
     with pytest.raises(WebhookVerificationError):
         Webhook(secret_text(SECRET[::-1])).verify(body, signed(body))
+
+
+def test_of_two_signatures_a_receiver_takes_the_one_that_it_knows() -> None:
+    old, new, body = SECRET, SECRET[::-1], ping_payload(1.5)
+    headers = signed_headers([new, old], "ping/1", int(datetime.now(UTC).timestamp()), body)
+    for secret in (old, new):
+        assert Webhook(secret_text(secret)).verify(body, headers) == json.loads(body)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret_text(b"x" * 32)).verify(body, headers)
 
 
 def test_pauses_grow_and_a_day_holds_a_dozen_tries() -> None:

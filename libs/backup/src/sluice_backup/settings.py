@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr
 
-from sluice_security.sealing import fingerprint, read_secret
+from sluice_security.sealing import fingerprint, read_secrets
 from sluice_settings import Settings as Base
 
 
@@ -34,5 +34,7 @@ class Settings(Base):
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
-        """Fingerprints of the secret; none if it is not known."""
-        return () if self.secret is None else (fingerprint(read_secret(self.secret.get_secret_value())),)
+        """Fingerprints of the secrets; none if they are not known."""
+        if self.secret is None:
+            return ()
+        return tuple([fingerprint(each) for each in read_secrets(self.secret.get_secret_value())])

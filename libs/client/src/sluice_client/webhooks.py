@@ -16,7 +16,8 @@ _WEBHOOKS = "/v2/webhooks"
 class Webhook(Struct, frozen=True, kw_only=True):
     """An address that is told of the client's jobs; `note` says why the service has disabled it, if it has.
 
-    `secret`, which messages are signed with, is there only when it was just registered.
+    `secret`, which messages are signed with, is there only when it has just got it. Until
+    `previous_secret_until` messages are signed with the one before, too.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Webhook(Struct, frozen=True, kw_only=True):
     note: str | None = None
     created_on: datetime
     delivered_on: datetime | None = None
+    previous_secret_until: datetime | None = None
     secret: str | None = None
 
 
@@ -83,6 +85,11 @@ class WebhookCalls(Api):
         given = {"url": url, "types": None if types is None else list(types), "enabled": enabled}
         body = {name: value for name, value in given.items() if value is not None}
         return await self.call("PATCH", f"{_WEBHOOKS}/{step(webhook)}", Webhook, body=body)
+
+    async def rotate_webhook_secret(self, webhook: str, *, overlap_hours: float = 24.0) -> Webhook:
+        """Give a webhook another secret; for so long messages are signed with the old one, too."""
+        path = f"{_WEBHOOKS}/{step(webhook)}/actions/rotate-secret"
+        return await self.call("POST", path, Webhook, body={"overlap_hours": overlap_hours})
 
     async def remove_webhook(self, webhook: str) -> None:
         """Remove a webhook and what is known of its deliveries."""

@@ -29,13 +29,27 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
+Keys = bytes | tuple[bytes, ...]
+"""A key, or several: the first is used, and what was made with the others stays good."""
+
+
+def each_of(keys: Keys) -> tuple[bytes, ...]:
+    """Give the keys, newest first."""
+    return (keys,) if isinstance(keys, bytes) else keys
+
+
+def derived(secrets: Keys, purpose: bytes) -> tuple[bytes, ...]:
+    """Give each secret's key for one purpose."""
+    return tuple([hmac.digest(secret, purpose, hashlib.sha256) for secret in each_of(secrets)])
+
+
 def _mac(key: bytes, millis: int, nonce: int, owner: str) -> int:
     text = f"{millis}.{nonce}.{owner}".encode()
     digest = hmac.digest(key, text, hashlib.sha256)
     return int.from_bytes(digest[:8]) >> (64 - _MAC_BITS)
 
 
-def job_id(key: bytes, owner: str, at: float, nonce: int) -> str:
+def job_id(keys: Keys, owner: str, at: float, nonce: int) -> str:
     """Make the id of a job that `owner` is given at `at` (Unix seconds); `nonce` is 32 random bits."""
     millis = int(at * 1000)
     nonce &= (1 << _NONCE_BITS) - 1
@@ -44,11 +58,11 @@ def job_id(key: bytes, owner: str, at: float, nonce: int) -> str:
     value |= (nonce >> 20) << 64
     value |= 0b10 << 62
     value |= (nonce & 0xFFFFF) << _MAC_BITS
-    value |= _mac(key, millis, nonce, owner)
+    value |= _mac(each_of(keys)[0], millis, nonce, owner)
     return str(UUID(int=value))
 
 
-def accepted_at(key: bytes, owner: str, job: str) -> float | None:
+def accepted_at(keys: Keys, owner: str, job: str) -> float | None:
     """Give the time (Unix seconds) at which `owner` was given this id, or None if it never was."""
     if not _CANONICAL.fullmatch(job):
         return None
@@ -56,8 +70,8 @@ def accepted_at(key: bytes, owner: str, job: str) -> float | None:
     millis = value >> 80
     nonce = ((value >> 64) & 0xFFF) << 20 | (value >> _MAC_BITS) & 0xFFFFF
     given = value & ((1 << _MAC_BITS) - 1)
-    expected = _mac(key, millis, nonce, owner)
-    if not hmac.compare_digest(given.to_bytes(6), expected.to_bytes(6)):
+    macs = [_mac(key, millis, nonce, owner) for key in each_of(keys)]
+    if not any(hmac.compare_digest(given.to_bytes(6), mac.to_bytes(6)) for mac in macs):
         return None
     return millis / 1000
 

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 from msgspec import UNSET
 
+from sluice_contracts.ids import Keys
 from sluice_fhir.source_auth import SourceAuth
 from sluice_fhir.sources import (
     Source,
@@ -59,7 +60,7 @@ class SourceStore:
     def __init__(
         self,
         pool: asyncpg.Pool,
-        secret: bytes,
+        secret: Keys,
         *,
         loopback: bool = False,
         new_id: Callable[[], str] = lambda: secrets.token_hex(8),
@@ -189,7 +190,7 @@ class SourceRegistry:
     def __init__(
         self,
         pool: asyncpg.Pool,
-        secret: bytes,
+        secret: Keys,
         *,
         loopback: bool = False,
         max_age: float = 2.0,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import secrets
+from contextlib import suppress
+from secrets import token_bytes
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from sluice_contracts.ids import Keys, each_of
 
 _NONCE = 12
 _VERSION = b"\x01"
@@ -44,10 +47,23 @@ def read_secret(text: str) -> bytes:
     return secret
 
 
+def read_secrets(text: str) -> tuple[bytes, ...]:
+    """Give the bytes of one or several secrets, separated by white space: the newest first.
+
+    Raises
+    ------
+    ValueError
+        There is none, or one is none that `read_secret` takes.
+    """
+    secrets = tuple([read_secret(word) for word in text.split()])
+    if not secrets:
+        raise ValueError("there is no secret")
+    return secrets
+
+
 def fingerprint(secret: bytes) -> str:
     """Give a name of a secret that says nothing about it, to know it again by."""
-    derived = HKDF(algorithm=SHA256(), length=8, salt=None, info=b"sluice fingerprint").derive(secret)
-    return derived.hex()
+    return _derived(secret, b"sluice fingerprint", 8).hex()
 
 
 class Seal:
@@ -55,22 +71,20 @@ class Seal:
 
     Parameters
     ----------
-    secret
-        The deployment's secret, at least 32 bytes.
+    secrets
+        The deployment's secret, at least 32 bytes; or several, of which the first seals and all open.
     purpose
         What the derived key is for; seals of different purposes do not open each other.
     """
 
-    def __init__(self, secret: bytes, purpose: str) -> None:
-        key = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"sluice " + purpose.encode()).derive(
-            secret
-        )
-        self._cipher = AESGCM(key)
+    def __init__(self, secrets: Keys, purpose: str) -> None:
+        info = b"sluice " + purpose.encode()
+        self._ciphers = [AESGCM(_derived(secret, info)) for secret in each_of(secrets)]
 
     def close(self, plain: bytes, name: str) -> bytes:
         """Seal `plain` for the row `name`, to which it stays bound."""
-        nonce = secrets.token_bytes(_NONCE)
-        return _VERSION + nonce + self._cipher.encrypt(nonce, plain, name.encode())
+        nonce = token_bytes(_NONCE)
+        return _VERSION + nonce + self._ciphers[0].encrypt(nonce, plain, name.encode())
 
     def open(self, sealed: bytes, name: str) -> bytes:
         """Give back what was sealed for the row `name`.
@@ -82,7 +96,12 @@ class Seal:
         """
         if sealed[:1] != _VERSION:
             raise SealBrokenError("not a seal of this version")
-        try:
-            return self._cipher.decrypt(sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :], name.encode())
-        except (InvalidTag, ValueError):
-            raise SealBrokenError("the seal does not open") from None
+        nonce, closed = sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :]
+        for cipher in self._ciphers:
+            with suppress(InvalidTag, ValueError):
+                return cipher.decrypt(nonce, closed, name.encode())
+        raise SealBrokenError("the seal does not open")
+
+
+def _derived(secret: bytes, info: bytes, length: int = 32) -> bytes:
+    return HKDF(algorithm=SHA256(), length=length, salt=None, info=info).derive(secret)

@@ -8,7 +8,7 @@ from typing import Self
 
 from pydantic import SecretStr, field_validator, model_validator
 
-from sluice_security.sealing import read_secret
+from sluice_security.sealing import read_secrets
 from sluice_security.serving import tls_context
 from sluice_settings import Settings
 
@@ -19,7 +19,8 @@ class SecretSettings(Settings):
     Parameters
     ----------
     secret
-        Hex or base64 of at least 32 bytes, the same for all services.
+        Hex or base64 of at least 32 bytes, the same for all services. Several, separated by white space: the
+        first is used, and what was made with the others stays good.
     """
 
     secret: SecretStr
@@ -27,13 +28,13 @@ class SecretSettings(Settings):
     @field_validator("secret")
     @classmethod
     def _readable(cls, value: SecretStr) -> SecretStr:
-        read_secret(value.get_secret_value())
+        read_secrets(value.get_secret_value())
         return value
 
     @property
-    def secret_bytes(self) -> bytes:
-        """The secret, decoded."""
-        return read_secret(self.secret.get_secret_value())
+    def secrets(self) -> tuple[bytes, ...]:
+        """The secrets, decoded, newest first."""
+        return read_secrets(self.secret.get_secret_value())
 
 
 class TlsSettings(Settings):

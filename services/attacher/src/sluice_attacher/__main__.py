@@ -77,9 +77,7 @@ async def serve(context: Context, settings: Settings, backend: Backend, limits: 
 def _step(
     settings: Settings, pool: asyncpg.Pool, catalogue: Catalogue, objects: ObjectStore, client: FhirClient
 ) -> Step[AttachDocuments]:
-    sources = SourceRegistry(
-        pool, settings.secret_bytes, loopback=settings.loopback_sources, reading=available
-    )
+    sources = SourceRegistry(pool, settings.secrets, loopback=settings.loopback_sources, reading=available)
     attaching = AttachingItems(
         PostgresItems(pool, catalogue.attach, large=settings.large_document),
         sources,

@@ -54,7 +54,7 @@ class Service:
 def make_keyring(settings: KeySettings, keys: KeyStore, *, now: Clock) -> Keyring:
     """Make the keyring, without reading it yet."""
     schedule = Schedule(period=settings.key_days * 86_400.0, lead=settings.key_lead, keep=300.0 + _MARGIN)
-    return Keyring(keys, Seal(settings.secret_bytes, PURPOSE), schedule=schedule, now=now)
+    return Keyring(keys, Seal(settings.secrets, PURPOSE), schedule=schedule, now=now)
 
 
 def assemble(
@@ -152,7 +152,7 @@ def _for_people(
     browsing = Browsing(
         Pages(base),
         Cookies(settings.issuer),
-        FormProof(settings.secret_bytes, settings.issuer),
+        FormProof(settings.secrets, settings.issuer),
         base,
         settings.refresh_days,
     )

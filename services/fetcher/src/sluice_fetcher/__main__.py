@@ -79,9 +79,7 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
 def _steps(
     settings: Settings, pool: asyncpg.Pool, client: FhirClient, budget: MemoryBudget, searching: Searching
 ) -> tuple[Step[Any], ...]:
-    sources = SourceRegistry(
-        pool, settings.secret_bytes, loopback=settings.loopback_sources, reading=available
-    )
+    sources = SourceRegistry(pool, settings.secrets, loopback=settings.loopback_sources, reading=available)
     planner = Planner(PostgresJobs(pool), time.time)
     fetching = Fetching(
         PostgresDocuments(pool),

@@ -112,7 +112,7 @@ class _Connected:
 
 def _ports(settings: Settings, connected: _Connected) -> Ports:
     pool, authority, commands = connected.pool, connected.authority, connected.commands
-    secret, loopback = settings.secret_bytes, settings.loopback_sources
+    secret, loopback = settings.secrets, settings.loopback_sources
     health = _health(settings, pool, authority, commands)
     objects = ObjectStore.from_url(settings.objects)
     sources = SourceStore(pool, secret, loopback=loopback)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from sluice_contracts.events import JobKind, JobOutcome, Stage
-from sluice_contracts.ids import accepted_at, is_job_id
+from sluice_contracts.ids import Keys, accepted_at, is_job_id
 from sluice_contracts.progress import ItemRank
 from sluice_gateway.etas import Etas
 from sluice_gateway.hrefs import Hrefs
@@ -108,7 +108,7 @@ class AllJobs:
     def __init__(
         self,
         store: AnyJobStore,
-        keys: Mapping[JobKind, bytes],
+        keys: Mapping[JobKind, Keys],
         *,
         hrefs: Hrefs,
         etas: Etas,

@@ -14,7 +14,7 @@ from typing import Protocol
 from sluice_contracts.commands import CancelDocumentImport, ConflictResolution, ImportItem
 from sluice_contracts.errors import ERROR_TEXTS, ItemError
 from sluice_contracts.events import JobOutcome
-from sluice_contracts.ids import accepted_at, is_job_id
+from sluice_contracts.ids import Keys, accepted_at, is_job_id
 from sluice_contracts.progress import ItemRank
 from sluice_gateway.etas import Etas
 from sluice_gateway.hrefs import Hrefs
@@ -111,7 +111,7 @@ def owner_of(principal: Principal) -> str:
     return f"{principal.client}/{principal.subject}"
 
 
-def unseen(key: bytes, who: Principal, job: str, now: float) -> float | None:
+def unseen(key: Keys, who: Principal, job: str, now: float) -> float | None:
     """Give when a job of theirs was accepted (Unix seconds) of which nothing but its id may be known yet.
 
     None: it is not theirs, or was accepted so long ago that it would be known.
@@ -175,7 +175,7 @@ class Jobs:
         files: FileReader,
         commands: CommandPublisher,
         *,
-        key: bytes,
+        key: Keys,
         hrefs: Hrefs,
         etas: Etas,
         now: Callable[[], float],

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sluice_contracts.commands import ConflictResolution, ImportItem, StartDocumentImport
-from sluice_contracts.ids import job_id
+from sluice_contracts.ids import Keys, job_id
 from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.idempotency import Kept, KeyStore, claim, conflict, digest
 from sluice_gateway.import_requests import parse_import, registered
@@ -118,7 +118,7 @@ class Submissions:
         keys: KeyStore,
         commands: Commands,
         *,
-        key: bytes,
+        key: Keys,
         hrefs: Hrefs,
         now: Callable[[], float],
         nonce: Callable[[], int],

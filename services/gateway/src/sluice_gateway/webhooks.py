@@ -58,13 +58,19 @@ class Webhooks:
         """Register a webhook; Problem 400 if the address is no good, 409 if there are too many."""
         client = _client(who)
         self._check(url)
-        endpoint, secret = secrets.token_hex(12), secrets.token_bytes(_SECRET_BYTES)
-        sealed = self.seal.close(secret, endpoint)
+        endpoint = secrets.token_hex(12)
+        secret, sealed = self._new_secret(endpoint)
         row = await self.store.add(endpoint, client, url, types, sealed, self._at(), MOST)
         if row is None:
             text = f"A client can have {MOST} webhooks."
             raise Problem(409, "too_many_webhooks", text, "Remove one first.")
-        return NewWebhook(**dict(self._shown(row)), secret=secret_text(secret))
+        return NewWebhook(**dict(self._shown(row)), secret=secret)
+
+    async def rotate_secret(self, who: Principal, webhook: str, overlap: timedelta) -> NewWebhook:
+        """Give a webhook another secret; the one of now counts for so long beside it. Problem 404."""
+        secret, sealed = self._new_secret(webhook)
+        row = await self.store.rotate(_client(who), webhook, sealed, self._at() + overlap)
+        return NewWebhook(**dict(self._shown(_there(row))), secret=secret)
 
     async def page(self, who: Principal, window: Window) -> tuple[list[Webhook], int]:
         """Give a page of the client's webhooks, and how many there are."""
@@ -128,6 +134,11 @@ class Webhooks:
         row = await self.store.delivery(client, webhook, int(delivery)) if sound else None
         return _there(row, "delivery")
 
+    def _new_secret(self, endpoint: str) -> tuple[str, bytes]:
+        """Give a new secret as its receiver is told it, and sealed."""
+        secret = secrets.token_bytes(_SECRET_BYTES)
+        return secret_text(secret), self.seal.close(secret, endpoint)
+
     def _check(self, url: str) -> None:
         try:
             place_of(url, loopback=self.loopback)
@@ -147,7 +158,11 @@ class Webhooks:
             note=row["note"],
             created_on=row["created_at"],
             delivered_on=row["delivered_at"],
+            previous_secret_until=self._still(row["previous_until"]),
         )
+
+    def _still(self, until: datetime | None) -> datetime | None:
+        return until if until is not None and until > self._at() else None
 
     def _delivery(self, webhook: str, row: asyncpg.Record) -> Delivery:
         state = DeliveryState(row["state"])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from sluice_contracts.events import JobKind
+from sluice_contracts.ids import Keys, derived
 from sluice_fhir.client import FhirClient
 from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.source_store import SourceStore
@@ -133,13 +132,13 @@ class Gateway:
     document: bytes
 
 
-def job_key(secret: bytes) -> bytes:
-    """Give the key that job ids are signed with: the deployment's secret for this one purpose."""
-    return hmac.digest(secret, b"sluice job ids", hashlib.sha256)
+def job_key(secrets: Keys) -> Keys:
+    """Give the keys that job ids are signed with: the deployment's secrets for this one purpose."""
+    return derived(secrets, b"sluice job ids")
 
 
-def _job_keys(settings: Settings) -> dict[JobKind, bytes]:
-    secret = settings.secret_bytes
+def _job_keys(settings: Settings) -> dict[JobKind, Keys]:
+    secret = settings.secrets
     return {
         JobKind.DOCUMENT_IMPORT: job_key(secret),
         JobKind.BULK_EXPORT: export_key(secret),
@@ -167,7 +166,7 @@ def assemble(
     hrefs = Hrefs(settings.public_url)
     quotas = Quotas(ports.quotas, Policy(most=settings.bulk_limit), now=now)
     files = Files(ports.catalogue, hrefs)
-    key = job_key(settings.secret_bytes)
+    key = job_key(settings.secrets)
     pulls = _pulls(settings, ports, quotas, hrefs, now=now, nonce=nonce)
     all_jobs = AllJobs(ports.all_jobs, _job_keys(settings), hrefs=hrefs, etas=ports.etas, now=now)
     return Gateway(
@@ -184,7 +183,7 @@ def assemble(
         pulls=pulls,
         webhooks=Webhooks(
             ports.webhooks,
-            Seal(settings.secret_bytes, "webhooks"),
+            Seal(settings.secrets, "webhooks"),
             settings.loopback_sources,
             hrefs,
             now,
@@ -192,7 +191,7 @@ def assemble(
         bulk_submit=_bulk_submit(settings, ports, quotas, hrefs, now=now, nonce=nonce),
         projects=Projects(ports.catalogue, hrefs),
         files=files,
-        tickets=Tickets(Seal(settings.secret_bytes, "downloads"), hrefs, now),
+        tickets=Tickets(Seal(settings.secrets, "downloads"), hrefs, now),
         catalogue=ports.catalogue,
         sources=Sources(ports.sources, ports.conditions, hrefs),
         trials=ScrapeTrials(ports.schemas, ports.registry, ports.fhir, quotas),
@@ -226,7 +225,7 @@ def _submissions(
         quotas,
         ports.keys,
         ports.commands,
-        key=job_key(settings.secret_bytes),
+        key=job_key(settings.secrets),
         hrefs=hrefs,
         now=now,
         nonce=nonce,
@@ -274,7 +273,7 @@ def _pulls(
         ports.commands,
         Pacing(settings.import_retry_after, settings.export_early_polls, monotonic=time.monotonic),
         Bundles(ports.pulls, ports.brought, hrefs(BASE)),
-        key=pull_key(settings.secret_bytes),
+        key=pull_key(settings.secrets),
         hrefs=hrefs,
         etas=ports.etas,
         relative=settings.import_relative_location,
@@ -299,7 +298,7 @@ def _bulk_submit(
         quotas,
         ports.commands,
         Pacing(settings.import_retry_after, settings.export_early_polls, monotonic=time.monotonic),
-        key=pull_key(settings.secret_bytes),
+        key=pull_key(settings.secrets),
         hrefs=hrefs,
         now=now,
         nonce=nonce,

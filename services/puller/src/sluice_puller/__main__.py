@@ -100,9 +100,7 @@ async def _work(
     now: Callable[[], datetime],
 ) -> None:
     jobs = PostgresJobs(rows)
-    sources = SourceRegistry(
-        rows, settings.secret_bytes, loopback=settings.loopback_sources, reading=available
-    )
+    sources = SourceRegistry(rows, settings.secrets, loopback=settings.loopback_sources, reading=available)
     tokens = SourceTokens(http)
     calls = SourceCalls(http, tokens, clock=time.time, throttle=shared.throttle)
     remote = ExportCalls(http, tokens, calls, clock=time.time)

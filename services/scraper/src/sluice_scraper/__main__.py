@@ -88,9 +88,7 @@ def _schemas(settings: Settings) -> SchemaSet:
 def _step(
     settings: Settings, pool: asyncpg.Pool, client: FhirClient, chooser: SourceSchemas, scraper: Scraper
 ) -> Step[ScrapeDocuments]:
-    sources = SourceRegistry(
-        pool, settings.secret_bytes, loopback=settings.loopback_sources, reading=available
-    )
+    sources = SourceRegistry(pool, settings.secrets, loopback=settings.loopback_sources, reading=available)
     scraping = Scraping(
         PostgresItems(pool, large=settings.large_document),
         sources,

@@ -79,7 +79,7 @@ async def _work(
     async with GuardedClient(
         limits=limits, loopback=settings.loopback_sources, networks=settings.networks
     ) as client:
-        sending = Sending(store, client, Seal(settings.secret_bytes, "webhooks"), now)
+        sending = Sending(store, client, Seal(settings.secrets, "webhooks"), now)
 
         async def send() -> None:
             await sending.turn(context.stop)

@@ -58,7 +58,8 @@ WITH first AS (
 )
 UPDATE webhooks.deliveries d SET due = $2, attempts = d.attempts + 1
 FROM mine, webhooks.endpoints e WHERE d.id = mine.id AND e.id = d.endpoint
-RETURNING d.id, d.endpoint, e.url, e.secret, d.message, d.body, d.attempts, d.created_at, d.until
+RETURNING d.id, d.endpoint, e.url, e.secret, CASE WHEN e.previous_until > $1 THEN e.previous END AS previous,
+    d.message, d.body, d.attempts, d.created_at, d.until
 """
 # What is written of a try stands only if nobody asked for the delivery anew meanwhile.
 _DELIVERED = """

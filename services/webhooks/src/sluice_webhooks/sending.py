@@ -111,13 +111,14 @@ class Sending:
 
     async def _sent(self, due: Due) -> Attempt:
         try:
-            secret = self._seal.open(due.secret, due.endpoint)
+            sealed = [due.secret, *([] if due.previous is None else [due.previous])]
+            secrets = [self._seal.open(each, due.endpoint) for each in sealed]
             allowed = Allowlist([place_of(due.url, loopback=self._client.loopback)])
         except SealBrokenError:
             return Attempt(error=ItemError.INTERNAL)
         except UrlRefusedError:
             return Attempt(error=ItemError.SOURCE_ADDRESS_REFUSED)
-        signed = signed_headers(secret, due.message, int(self._now().timestamp()), due.body)
+        signed = signed_headers(secrets, due.message, int(self._now().timestamp()), due.body)
         headers = {"Content-Type": "application/json", **signed}
         try:
             # A redirect is an answer like any other: the client does not follow it with a body.

@@ -29,12 +29,16 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A delivery to be tried now; `attempts` counts this one too, `secret` is sealed."""
+    """A delivery to be tried now; `attempts` counts this one too.
+
+    `secret`, and `previous` if the one before still counts, are sealed.
+    """
 
     id: int
     endpoint: str
     url: str
     secret: bytes
+    previous: bytes | None
     message: str
     body: bytes
     attempts: int

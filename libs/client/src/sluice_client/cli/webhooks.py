@@ -61,6 +61,20 @@ def disable_webhook(context: typer.Context, id_: Id) -> None:
     session.show(session.call(lambda client: client.change_webhook(id_, enabled=False)), lambda: "disabled")
 
 
+@webhooks.command("rotate-secret")
+def rotate_secret(
+    context: typer.Context,
+    id_: Id,
+    overlap: Annotated[
+        float, typer.Option(help="hours during which messages are signed with the old secret, too")
+    ] = 24.0,
+) -> None:
+    """Give a webhook another secret, and print it, this once."""
+    session = session_of(context)
+    made = session.call(lambda client: client.rotate_webhook_secret(id_, overlap_hours=overlap))
+    session.show(made, lambda: f"secret: {made.secret}")
+
+
 @webhooks.command("remove")
 def remove_webhook(context: typer.Context, id_: Id) -> None:
     """Remove a webhook and what is known of its deliveries."""

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from sluice_auth.client_secrets import draw
 from sluice_auth.errors import OAuthError
+from sluice_contracts.ids import Keys, derived
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -109,27 +110,31 @@ class Cookies:
         )
 
 
+def _proof(key: bytes, cookie: str, purpose: str, then: str) -> str:
+    said = f"{purpose}\0{cookie}\0{then}".encode("utf-8", "surrogatepass")
+    return hmac.digest(key, said, "sha256").hex()
+
+
 class FormProof:
     """Proves that a form was made by this server for this browser, to do this.
 
     Parameters
     ----------
-    secret
-        The deployment's secret, which the key is derived from.
+    secrets
+        The deployment's secrets, newest first, which keys are derived from.
     issuer
         Forms come from its origin.
     """
 
-    def __init__(self, secret: bytes, issuer: str, *, new_mark: Callable[[], str] = draw) -> None:
-        self._key = hmac.digest(secret, b"sluice forms", "sha256")
+    def __init__(self, secrets: Keys, issuer: str, *, new_mark: Callable[[], str] = draw) -> None:
+        self._keys = derived(secrets, b"sluice forms")
         parts = urlsplit(issuer)
         self._origin = f"{parts.scheme}://{parts.netloc}".lower()
         self.new_mark = new_mark
 
     def make(self, cookie: str, purpose: str, then: str = "") -> str:
         """Give the proof for a form that a browser with that cookie is shown."""
-        said = f"{purpose}\0{cookie}\0{then}".encode("utf-8", "surrogatepass")
-        return hmac.digest(self._key, said, "sha256").hex()
+        return _proof(self._keys[0], cookie, purpose, then)
 
     def check(
         self, request: web.Request, proof: str | None, cookie: str | None, purpose: str, then: str = ""
@@ -144,8 +149,9 @@ class FormProof:
         origin = request.headers.get("Origin")
         elsewhere = origin is not None and origin.lower() != self._origin
         site = request.headers.get("Sec-Fetch-Site", "same-origin")
-        made = cookie is not None and compare_digest(
-            self.make(cookie, purpose, then), (proof or "").encode("ascii", "replace").decode()
+        given = (proof or "").encode("ascii", "replace").decode()
+        made = cookie is not None and any(
+            compare_digest(_proof(key, cookie, purpose, then), given) for key in self._keys
         )
         if elsewhere or site not in ("same-origin", "none") or not made:
             raise OAuthError("access_denied", "The form was not sent from this server's page.", 403)

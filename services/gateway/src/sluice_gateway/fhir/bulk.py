@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sluice_contracts.ids import Keys, derived
 from sluice_gateway.etas import Etas
 from sluice_gateway.fhir.export_store import ExportStore
 from sluice_gateway.fhir.files import Files, Holds
@@ -40,9 +39,9 @@ class Bulk:
     files: Files
 
 
-def export_key(secret: bytes) -> bytes:
-    """Give the key that exports' ids are signed with; an import's id is no export's."""
-    return hmac.digest(secret, b"sluice export ids", hashlib.sha256)
+def export_key(secrets: Keys) -> Keys:
+    """Give the keys that exports' ids are signed with; an import's id is no export's."""
+    return derived(secrets, b"sluice export ids")
 
 
 def assemble_bulk(
@@ -60,7 +59,7 @@ def assemble_bulk(
     nonce: Callable[[], int],
 ) -> Bulk:
     """Put it together; `now` is the wall clock (Unix seconds), `monotonic` one that never goes back."""
-    key = export_key(settings.secret_bytes)
+    key = export_key(settings.secrets)
     dialect = Version3()
     owners = Owners(ports.store, key=key, now=now)
     return Bulk(

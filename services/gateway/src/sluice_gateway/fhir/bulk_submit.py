@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from sluice_contracts.commands import StartBulkImport
-from sluice_contracts.ids import is_job_id, job_id
+from sluice_contracts.ids import Keys, is_job_id, job_id
 from sluice_contracts.imports import ExportType, ImportRequest
 from sluice_gateway.fhir.outcomes import Issue, Refusal, operation_outcome, refused
 from sluice_gateway.fhir.pacing import Pacing
@@ -78,7 +78,7 @@ class BulkSubmit:
         commands: Commands,
         pacing: Pacing,
         *,
-        key: bytes,
+        key: Keys,
         hrefs: Hrefs,
         now: Callable[[], float],
         nonce: Callable[[], int],

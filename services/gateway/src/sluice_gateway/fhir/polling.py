@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from sluice_contracts.commands import CancelBulkExport, ExpireJob
 from sluice_contracts.events import JobOutcome
 from sluice_contracts.exports import ExpiryReason
+from sluice_contracts.ids import Keys
 from sluice_gateway.etas import Etas, left
 from sluice_gateway.fhir.export_store import ExportRow, ExportStore, FileRow
 from sluice_gateway.fhir.kickoff import Dialect, ListedFile, Page
@@ -59,7 +60,7 @@ class Owners:
         The wall clock, Unix seconds.
     """
 
-    def __init__(self, store: ExportStore, *, key: bytes, now: Callable[[], float]) -> None:
+    def __init__(self, store: ExportStore, *, key: Keys, now: Callable[[], float]) -> None:
         self._store = store
         self._key = key
         self._now = now

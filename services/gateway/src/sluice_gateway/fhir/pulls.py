@@ -6,8 +6,6 @@ and after the same work, as about an import that never was.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +14,7 @@ import msgspec
 
 from sluice_contracts.commands import CancelBulkImport, StartBulkImport
 from sluice_contracts.events import JobOutcome
-from sluice_contracts.ids import job_id
+from sluice_contracts.ids import Keys, derived, job_id
 from sluice_contracts.imports import ImportRequest
 from sluice_gateway.etas import Etas, left
 from sluice_gateway.fhir.outcomes import Issue, Refusal, refused
@@ -43,9 +41,9 @@ ERRORS = "errors_file_1.ndjson"
 _OUTCOME = "OperationOutcome"
 
 
-def pull_key(secret: bytes) -> bytes:
-    """Give the key that bulk imports' ids are signed with; no other job's id is one of theirs."""
-    return hmac.digest(secret, b"sluice bulk import ids", hashlib.sha256)
+def pull_key(secrets: Keys) -> Keys:
+    """Give the keys that bulk imports' ids are signed with; no other job's id is one of theirs."""
+    return derived(secrets, b"sluice bulk import ids")
 
 
 class Pulls:
@@ -83,7 +81,7 @@ class Pulls:
         pacing: Pacing,
         bundles: Bundles,
         *,
-        key: bytes,
+        key: Keys,
         hrefs: Hrefs,
         etas: Etas,
         relative: bool,

@@ -14,7 +14,7 @@ import msgspec
 
 from sluice_contracts.commands import StartBulkExport
 from sluice_contracts.exports import ExportAccess, ExportLevel, ExportRequest
-from sluice_contracts.ids import job_id
+from sluice_contracts.ids import Keys, job_id
 from sluice_gateway.fhir.access import resolve
 from sluice_gateway.fhir.export_store import Admission, ExportStore
 from sluice_gateway.fhir.kickoff import Dialect, KickOff
@@ -101,7 +101,7 @@ class Starting:
         commands: Commands,
         rules: Rules,
         *,
-        key: bytes,
+        key: Keys,
         hrefs: Hrefs,
         now: Callable[[], float],
         nonce: Callable[[], int],

@@ -51,10 +51,21 @@ class Webhook(AnswerModel):
     note: str | None = Field(description="Why the service has disabled it, if it has.")
     created_on: Time
     delivered_on: Time | None = Field(description="When it last took something.")
+    previous_secret_until: Time | None = Field(
+        description="Until then messages are signed with the secret before the present one, too."
+    )
+
+
+class SecretRotation(RequestModel):
+    """How a webhook gets another secret."""
+
+    overlap_hours: float = Field(
+        24.0, ge=0, le=168, description="How long messages are signed with the old secret, too."
+    )
 
 
 class NewWebhook(Webhook):
-    """A webhook that was just registered."""
+    """A webhook that has just got its secret."""
 
     secret: str = Field(description="What signatures are made with; it is shown this once.")
 

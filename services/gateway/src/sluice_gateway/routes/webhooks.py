@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from sluice_gateway.models.base import Page, PageQuery
 from sluice_gateway.models.webhooks import (
     DeliveriesQuery,
     Delivery,
     NewWebhook,
+    SecretRotation,
     Webhook,
     WebhookChanges,
     WebhookRequest,
@@ -64,6 +67,17 @@ async def remove_webhook(call: Call) -> Answer:
     """Remove a webhook and what is known of its deliveries."""
     await call.gateway.webhooks.remove(call.principal, call.path["id"])
     return Answer(status=204)
+
+
+async def rotate_webhook_secret(call: Call) -> Answer:
+    """Give the webhook another secret, which this answers, once.
+
+    For some hours messages carry two signatures, with the new secret and with the old one: a receiver that
+    verifies by the Standard Webhooks specification takes either. A second rotation ends the first one's old
+    secret at once.
+    """
+    overlap = timedelta(hours=call.body.overlap_hours)
+    return Answer(await call.gateway.webhooks.rotate_secret(call.principal, call.path["id"], overlap))
 
 
 async def ping_webhook(call: Call) -> Answer:
@@ -133,6 +147,17 @@ ROUTES = (
         errors=(403, 404),
     ),
     Route("DELETE", ITEM, remove_webhook, "Remove a webhook", TAG, {204: None}, "", errors=(403, 404)),
+    Route(
+        "POST",
+        ITEM + "/actions/rotate-secret",
+        rotate_webhook_secret,
+        "Rotate a webhook's secret",
+        TAG,
+        {200: NewWebhook},
+        "",
+        body=SecretRotation,
+        errors=(403, 404),
+    ),
     Route(
         "POST",
         ITEM + "/actions/ping",

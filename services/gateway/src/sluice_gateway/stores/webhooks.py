@@ -10,7 +10,7 @@ import asyncpg
 from sluice_gateway.paging import Window
 
 Row = asyncpg.Record
-_ENDPOINT = "id, url, types, enabled, note, created_at, delivered_at"
+_ENDPOINT = "id, url, types, enabled, note, created_at, delivered_at, previous_until"
 _DELIVERY = "id, message, type, job::text, state, attempts, status, error, created_at, due, ended_at"
 
 
@@ -94,6 +94,19 @@ class PostgresWebhooks:
                     at,
                 )
             return row
+
+    async def rotate(self, client: str, endpoint: str, secret: bytes, until: datetime) -> Row | None:
+        """Give the client's endpoint another secret; the one of now counts until then, any before no more."""
+        return await self._pool.fetchrow(
+            f"""
+            UPDATE webhooks.endpoints SET previous = secret, previous_until = $4, secret = $3
+            WHERE client = $1 AND id = $2 RETURNING {_ENDPOINT}
+            """,  # noqa: S608
+            client,
+            endpoint,
+            secret,
+            until,
+        )
 
     async def remove(self, client: str, endpoint: str) -> bool:
         """Remove the client's endpoint with its deliveries; say whether it was there."""
