@@ -49,7 +49,7 @@ def exported(site: Site, data: bytes = DATA) -> tuple[str, str]:
     from sluice_contracts.ids import job_id
     from sluice_gateway.fhir.bulk import export_key
 
-    job = job_id(export_key(site.gateway.settings.secret_bytes), "portal/ann", site.now.at, 7)
+    job = job_id(export_key(site.gateway.settings.secrets), "portal/ann", site.now.at, 7)
     site.bulk.exports.add(job)
     row = site.bulk.seal(job, data)
     site.bulk.exports.end(job, datetime.fromtimestamp(site.now.at, UTC))

@@ -174,6 +174,7 @@ UNRECORDED = frozenset(
         "get_webhook",
         "change_webhook",
         "remove_webhook",
+        "rotate_webhook_secret",
         "ping_webhook",
         "list_webhook_deliveries",
         "get_webhook_delivery",
