@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from sluice_storage.access.grants import Grants
+from sluice_storage.access.model import Grant, GranteeKind
+from sluice_storage.audit import Record, record
 from support.gateway_real import RealSite, real_gateway
 from support.pulling import PullSite, pull_site
 from support.resource_store import Json
@@ -125,6 +129,99 @@ async def test_what_is_stored_is_recorded_by_ids_and_once(site: RealSite) -> Non
     ]
     whole = await site.admin.fetchval("SELECT string_agg(r::text, ' ') FROM audit.records r")
     assert "Kanarie" not in whole
+
+
+AUDITOR = {"client": "auditor", "subject": "auditor", "scopes": "ops/audit"}
+
+
+async def searched(site: RealSite, query: str, **who: Any) -> list[Json]:
+    """Go through all pages of a search, and give the resources."""
+    path, found = f"/fhir/AuditEvent?{query}", []
+    while path:
+        answer = await site.get(path, headers=site.bearer(**(who or AUDITOR)))
+        page = await answer.json(content_type=None)
+        assert answer.status == 200, page
+        found += [each["resource"] for each in page.get("entry", [])]
+        following = [link["url"] for link in page["link"] if link["relation"] == "next"]
+        path = following[0].removeprefix(AUDIENCE) if following else ""
+    return found
+
+
+async def test_operators_read_the_trail_page_by_page_the_newest_first(site: RealSite) -> None:
+    at = datetime(2026, 5, 1, tzinfo=UTC)
+    job = "00000000-0000-4000-8000-00000000000a"
+    kept = [
+        Record(act="read", at=at, client="a", subject="u", kind="Patient", entity="p", patients=("p",)),
+        Record(act="search", at=at, client="a", subject="a", kind="Observation", patients=("p", "q")),
+        Record(act="disclose", at=at, client="b", subject="b", kind="job-file", entity=f"{job}/f", job=job),
+        Record(act="token", at=at, outcome=8, reason="invalid_client", address="192.0.2.9"),
+        Record(act="grant.give", at=at + timedelta(days=1), subject="ops", kind="grant", entity="g"),
+    ]
+    await record(site.admin, kept)
+
+    async def acts(query: str) -> list[str]:
+        return [
+            each["subtype"][-1]["code"] for each in await searched(site, f"{query}&date=lt2026-06&_count=2")
+        ]
+
+    everything = await acts("date=ge2026-05-01")
+    assert everything[0] == "grant.give"
+    assert sorted(everything) == sorted(each.act for each in kept)
+    for query, expected in {
+        "date=2026-05-02": {"grant.give"},
+        "date=gt2026-05-01": {"grant.give"},
+        "date=le2026-05-01": {"read", "search", "disclose", "token"},
+        "agent=a": {"read", "search"},
+        "agent=u": {"read"},
+        "agent=a&agent=u": set(),
+        "patient=p": {"read", "search"},
+        "patient=Patient/q": {"search"},
+        "entity=Patient/p": {"read"},
+        "entity=Observation/p": set(),
+        f"entity={job}": {"disclose"},
+        "entity=g,p": {"grant.give", "read"},
+        "outcome=8": {"token"},
+        "type=rest": {"read", "search"},
+        "type=http://dicom.nema.org/resources/ontology/DCM|110106": {"disclose"},
+        "subtype=grant.give,ITI-71": {"grant.give", "token"},
+        "action=C": {"grant.give"},
+        "address=192.0.2.9": {"token"},
+        "type=none": set(),
+    }.items():
+        assert set(await acts(query)) == expected, query
+    for wrong in ("outcome=x", "outcome=3", "date=then", "agent-name=x", "_count=x", "_cursor=x"):
+        answer = await site.get(f"/fhir/AuditEvent?{wrong}", headers=site.bearer(**AUDITOR))
+        assert answer.status == 400, wrong
+
+
+async def test_a_record_is_read_by_its_id_and_by_operators_alone(site: RealSite) -> None:
+    await record(site.admin, [Record(act="read", client="a", subject="a", kind="Patient", entity="p")])
+    (event,) = await searched(site, "subtype=read")
+    path = f"/fhir/AuditEvent/{event['id']}"
+    answer = await site.get(path, headers=site.bearer(**AUDITOR))
+    assert (answer.status, answer.headers["ETag"]) == (200, 'W/"1"')
+    assert await answer.json(content_type=None) == event
+    assert (await site.get(f"{path}/_history/1", headers=site.bearer(**AUDITOR))).status == 200
+    for other in (f"{path}0", "/fhir/AuditEvent/1-1", "/fhir/AuditEvent/x", f"{path}/_history/2"):
+        assert (await site.get(other, headers=site.bearer(**AUDITOR))).status == 404
+    await Grants(site.admin).give(
+        Grant(
+            id="00000000-0000-4000-9000-000000000001",
+            grantee_kind=GranteeKind.CLIENT,
+            grantee="all",
+            all_patients=True,
+            group=None,
+            types=None,
+            granted_by="ops",
+            granted_at=datetime.now(UTC),
+        )
+    )
+    others = {"client": "all", "subject": "all", "scopes": "system/*.rs ops/jobs ops/access"}
+    assert (await site.get(path, headers=site.bearer(**others))).status == 404
+    assert await searched(site, "_count=9", **others) == []
+    # Who looked is on record as well.
+    looked = [row for row in await records(site, "act", "client", "kind") if row[1] == "auditor"]
+    assert looked[:2] == [("search", "auditor", "AuditEvent"), ("read", "auditor", "AuditEvent")]
 
 
 @pytest.fixture

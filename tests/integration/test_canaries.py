@@ -1,8 +1,8 @@
 """Health information goes where it is asked for, and nowhere else: canaries through the whole stack.
 
 What a source holds (names, numbers, contents, also in what is broken or refused) must be in no record of any
-topic, in no log, metric or error, and in nothing that is said of progress. What a client asks for by name is
-in the one record that is the acceptance of its job, and in none after that.
+topic, in no log, metric or error, in no audit record, and in nothing that is said of progress. What a client
+asks for by name is in the one record that is the acceptance of its job, and in none after that.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import asyncpg
 import pytest
 
 from sluice_client import Credentials, SluiceClient
@@ -202,6 +203,33 @@ async def records(stack: Stack) -> dict[str, bytes]:
     return found
 
 
+# What this test has done, as the audit trail knows it.
+ACTS = {
+    "token",
+    "register",
+    "grant.give",
+    "document-import.begin",
+    "document-import.attach",
+    "bulk-import.begin",
+    "bulk-import.load",
+    "export.begin",
+    "disclose",
+    "read",
+    "search",
+}
+
+
+async def audited(stack: Stack) -> bytes:
+    """Give all audit records."""
+    connection = await asyncpg.connect(stack.dsn())
+    try:
+        rows = await connection.fetch("SELECT act, r::text AS record FROM audit.records r")
+    finally:
+        await connection.close()
+    assert {row["act"] for row in rows} >= ACTS
+    return "\n".join(row["record"] for row in rows).encode()
+
+
 async def metrics(stack: Stack) -> dict[str, str]:
     """Give what each service tells Prometheus."""
     found: dict[str, str] = {}
@@ -241,6 +269,7 @@ async def test_what_sources_hold_is_in_no_record_log_metric_or_error(stack: Stac
     places: dict[str, bytes] = {f"topic {name}": data for name, data in kafka.items()}
     places |= {f"log {name}": data for name, data in logs.items()}
     places |= {f"metrics of {name}": text.encode() for name, text in measured.items()}
+    places["audit"] = await audited(stack)
     places |= {f"what is told, {n}": text.encode() for n, text in enumerate(told.texts)}
     found = {
         (where, canary)
@@ -249,6 +278,8 @@ async def test_what_sources_hold_is_in_no_record_log_metric_or_error(stack: Stac
         if canary.encode().lower() in data.lower()
     }
     allowed = {(f"topic {name}", canaries.asked) for name in CHOSEN}
+    # The id of a resource that was asked for in vain is what there is to record.
+    allowed.add(("audit", canaries.asked))
     assert found <= allowed
     # That the acceptance is found shows that looking finds what is there.
     assert (f"topic {JOBS_DOCUMENT_IMPORT.name}", canaries.asked) in found

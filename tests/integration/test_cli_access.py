@@ -30,7 +30,7 @@ def authorization(site: RealSite) -> web.Application:
         return web.json_response({"issuer": base, "token_endpoint": f"{base}/oauth/token"})
 
     async def token(_request: web.Request) -> web.Response:
-        minted = site.authority.mint(client="ops", subject="ops", scopes="ops/access ops/groups")
+        minted = site.authority.mint(client="ops", subject="ops", scopes="ops/access ops/groups ops/audit")
         return web.json_response({"access_token": minted, "token_type": "Bearer", "expires_in": 300})
 
     app = web.Application()
@@ -134,3 +134,20 @@ async def test_the_client_sends_any_number_of_patients(addresses: tuple[str, str
         assert (await sluice.add_members(made.id, ["p00000"])).added == 0
         assert (await sluice.remove_members(made.id, many)).removed == len(many)
         assert (await sluice.remove_members(made.id, [])).members == 0
+
+
+async def test_what_operators_did_is_listed_newest_first_and_narrowed(cli: Cli) -> None:
+    for command in (("groups", "create", "trial"), ("grants", "add", "--client", "c", "--group", "trial")):
+        code, _, err = await cli(*command)
+        assert code == 0, err
+    code, out, err = await cli("--json", "audit", "--since", "2020-01-01", "--entity", "Group/trial")
+    assert code == 0, err
+    (group,) = json.loads(out)
+    assert (group["subtype"][-1]["code"], group["outcome"]) == ("group.change", "0")
+    code, out, _ = await cli("audit", "--act", "grant.give")
+    assert code == 0
+    assert "grant.give" in out
+    assert "group.change" not in out
+    assert (await cli("audit", "--until", "2020-01-01"))[1].strip() == "No records."
+    assert (await cli("audit", "--since", "then"))[0] == 2
+    assert (await cli("audit", "--outcome", "x"))[0] != 0

@@ -335,6 +335,7 @@ async def memory_gateway(
         bulk=bulk.ports,
         dead_letters=DeadLetters(*dead_letters or no_dead_letters()),
         audit=audit,
+        audit_reader=cast("Any", None),
         measures=MeasurePorts(cast("Any", None), cast("Any", None)),
         etas=Etas(known_ends),
     )

@@ -45,6 +45,7 @@ from sluice_gateway.stores.submissions import PostgresSubmissions
 from sluice_gateway.stores.webhooks import PostgresWebhooks
 from sluice_gateway.wiring import Gateway, Ports, assemble
 from sluice_storage.access.grants import Grants
+from sluice_storage.audit.reading import Reader
 from sluice_storage.catalogue import Catalogue
 from sluice_storage.exports.downloads import Downloads
 from sluice_storage.exports.objects import ExportObjects
@@ -206,6 +207,7 @@ async def real_gateway(
             bulk=BulkPorts(PostgresExports(pool), exports or ExportObjects.from_url("memory:"), holds),
             dead_letters=DeadLetters(*no_dead_letters()),
             audit=PostgresAudit(pool),
+            audit_reader=Reader(pool),
             measures=MeasurePorts(Artifacts(pool, version_order), Applier(pool)),
         )
         gateway = assemble(chosen, ports, DOCUMENT, now=now, nonce=_nonces())

@@ -22,6 +22,7 @@
 
 from sluice_client.access import Grant, Group, GroupMember, MembersChanged
 from sluice_client.assertions import ClientKey
+from sluice_client.audit import AuditEvent
 from sluice_client.client import SluiceClient
 from sluice_client.data_submissions import DataFileError
 from sluice_client.errors import (
@@ -69,6 +70,7 @@ __all__ = [
     "IMPORT_SCOPES",
     "AccessToken",
     "ApiError",
+    "AuditEvent",
     "AuthenticationError",
     "ClientKey",
     "ConflictResolution",

@@ -9,6 +9,7 @@ import msgspec
 
 from sluice_client.access import AccessCalls
 from sluice_client.api import step
+from sluice_client.audit import AuditCalls
 from sluice_client.data_submissions import DataSubmissionCalls
 from sluice_client.exporting import ExportingCalls
 from sluice_client.files import FileCalls
@@ -24,7 +25,14 @@ class _Rate(msgspec.Struct):
 
 
 class SluiceClient(
-    ImportCalls, FileCalls, ExportingCalls, AccessCalls, MeasureCalls, DataSubmissionCalls, WebhookCalls
+    ImportCalls,
+    FileCalls,
+    ExportingCalls,
+    AccessCalls,
+    AuditCalls,
+    MeasureCalls,
+    DataSubmissionCalls,
+    WebhookCalls,
 ):
     """Talks to one Sluice service; an asynchronous context manager.
 

@@ -49,6 +49,7 @@ from sluice_security.authority import HttpAuthority
 from sluice_security.http import GuardedClient
 from sluice_security.tokens import TokenVerifier
 from sluice_storage.access.grants import Grants
+from sluice_storage.audit.reading import Reader
 from sluice_storage.catalogue import Catalogue
 from sluice_storage.exports.downloads import Downloads
 from sluice_storage.exports.objects import ExportObjects
@@ -160,6 +161,7 @@ def _ports(settings: Settings, connected: _Connected) -> Ports:
             lambda topic, limit: redrive(KafkaBackend(settings.kafka), topic, limit),
         ),
         audit=PostgresAudit(pool),
+        audit_reader=Reader(pool),
         measures=MeasurePorts(Artifacts(pool, version_order), Applier(pool)),
         etas=Etas(asking(connected.session, settings.insight) if settings.insight else None),
     )

@@ -19,6 +19,7 @@ from sluice_gateway.checkup import Checkup
 from sluice_gateway.dead_letters import DeadLetters
 from sluice_gateway.downloads import Tickets
 from sluice_gateway.etas import Etas
+from sluice_gateway.fhir.audit_trail import AuditReader, AuditTrail
 from sluice_gateway.fhir.bulk import Bulk, BulkPorts, assemble_bulk, export_key
 from sluice_gateway.fhir.bulk_submit import BulkSubmit
 from sluice_gateway.fhir.discovery import Discovery, SmartSource
@@ -92,6 +93,7 @@ class Ports:
     dead_letters: DeadLetters
     checkup: Checkup
     audit: Records
+    audit_reader: AuditReader
     etas: Etas = field(default_factory=Etas)
 
 
@@ -123,6 +125,7 @@ class Gateway:
     groups: GroupsApi
     reading: Reading
     searching: Searching
+    audit_trail: AuditTrail
     discovery: Discovery
     bulk: Bulk
     measures: Measures
@@ -200,6 +203,7 @@ def assemble(
         groups=GroupsApi(ports.groups, ports.grants, hrefs),
         reading=Reading(ports.grants, ports.groups, ports.lookup, hrefs(BASE)),
         searching=Searching(ports.grants, ports.groups, ports.lookup, hrefs(BASE)),
+        audit_trail=AuditTrail(ports.audit_reader, hrefs(BASE)),
         discovery=Discovery(ports.smart, settings, now=now),
         bulk=_bulk(settings, ports, quotas, hrefs, now=now, nonce=nonce),
         measures=Measures(ports.measures, ports.grants, quotas, pulls, ports.registry, hrefs(BASE)),

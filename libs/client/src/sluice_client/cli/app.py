@@ -12,6 +12,7 @@ from typing import Annotated, TextIO
 import typer
 from rich.console import Console
 
+from sluice_client.cli.audit import audit
 from sluice_client.cli.config import DEFAULT, Config
 from sluice_client.cli.doctor import doctor
 from sluice_client.cli.exporting import export
@@ -83,6 +84,7 @@ app.add_typer(projects, name="projects")
 app.add_typer(sources, name="sources")
 app.add_typer(keys, name="keys")
 app.add_typer(grants, name="grants")
+app.command("audit")(audit)
 app.add_typer(groups, name="groups")
 app.add_typer(measures, name="measures")
 app.add_typer(webhooks, name="webhooks")

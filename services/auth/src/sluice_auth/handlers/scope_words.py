@@ -12,6 +12,7 @@ _PLAIN = {
     "ops/jobs": "See everybody's jobs, as an operator",
     "ops/sources": "Register, change and remove FHIR servers, as an operator",
     "ops/health": "See how the service does, as an operator",
+    "ops/audit": "See the records of who did what, as an operator",
     "ops/dead-letters": "See what could not be processed and have it tried again, as an operator",
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sluice_fhir.fhirpath_model import RESOURCE_TYPES
 from sluice_fhir.search_table import Kind, parameters
+from sluice_gateway.fhir.audit_events import PARAMETERS, TYPE
 from sluice_gateway.fhir.outcomes import FHIR_JSON
 
 BULK_DATA = "http://hl7.org/fhir/uv/bulkdata"
@@ -110,6 +111,11 @@ def _resource(type_: str) -> dict[str, Any]:
         "conditionalRead": "full-support",
         "searchParam": [_parameter(type_, name, kind) for name, kind in sorted(search.items())],
     }
+    if type_ == TYPE:
+        shown["documentation"] = (
+            "With the scope ops/audit the audit trail of this server is read and searched, by"
+            f" {', '.join(PARAMETERS)}; otherwise AuditEvents that were stored."
+        )
     if type_ in _OPERATIONS:
         shown["operation"] = _operations(type_)
     return shown

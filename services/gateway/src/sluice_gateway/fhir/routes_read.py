@@ -37,6 +37,8 @@ class _Content(Struct):
 async def read_resource(call: Call) -> Answer | web.Response:
     """Read a resource as it is now (R4 section 3.1.0.1), with its version as ETag.
 
+    Operators (scope `ops/audit`) read the audit trail as AuditEvents.
+
     A Binary is given as what it holds, unless FHIR JSON is accepted (R4 section 2.37.4). What the token's
     scopes and grants do not let see does not exist: the answer is 404, as for what never was.
     """
@@ -66,7 +68,9 @@ async def _shown(call: Call, version: str | None = None) -> Answer | web.Respons
     if not as_content:
         check_accept(accepted, formats)
     reading = call.gateway.reading
-    if version is None:
+    if call.gateway.audit_trail.answers(call.principal, type_):
+        stored = await call.gateway.audit_trail.read(id_, version)
+    elif version is None:
         stored = await reading.read(call.principal, type_, id_)
     else:
         stored = await reading.read_version(call.principal, type_, id_, version)
@@ -86,6 +90,9 @@ async def _shown(call: Call, version: str | None = None) -> Answer | web.Respons
 
 async def search_resources(call: Call) -> Answer:
     """Search a type: by `_id`, by any search parameter of R4's for the type, page by page (`_count`).
+
+    With the scope `ops/audit` a search of AuditEvent is one of the audit trail, the newest first, by `date`,
+    `type`, `subtype`, `action`, `outcome`, `agent`, `address`, `entity` and `patient`.
 
     A page may have fewer than were asked for, and still a link to the next one: looking goes on there. How
     many there are (`_summary=count`) is told for searches by `_id` and for those without parameters.
@@ -111,6 +118,12 @@ async def _found(call: Call, pairs: Iterable[tuple[str, str]]) -> Answer:
     given = list(pairs)
     formats = [text for name, text in given if name == "_format"]
     check_accept(call.headers.getall(hdrs.ACCEPT, ()), formats)
+    if call.gateway.audit_trail.answers(call.principal, call.path["type"]):
+        told, bundle, count = await call.gateway.audit_trail.search(
+            given, lenient=lenient(call.headers.getall("Prefer", ()))
+        )
+        note(call.request, parameters=told.names, items=count)
+        return Answer(bundle)
     view = await call.gateway.searching.permit(call.principal, call.path["type"])
     query = parse_search(call.path["type"], given, lenient=lenient(call.headers.getall("Prefer", ())))
     found = await call.gateway.searching.search(view, query)
