@@ -96,6 +96,29 @@ async def test_a_job_from_acceptance_to_its_results_and_its_failed_items_again(s
     assert (await (await site.get(URL, headers=site.bearer(client="other"))).json())["items"] == []
 
 
+async def test_what_an_item_is_warned_of_and_what_was_not_imported_reach_its_owner(site: RealSite) -> None:
+    project = await site.bench.project("ann")
+    accepted = await site.post(URL, json=items(project.id, 2), headers=site.bearer())
+    job = (await accepted.json())["id"]
+    await site.plan(last_start(site))
+    await site.admin.execute(
+        "INSERT INTO documents.scraped (job, item, metadata, warnings, schema)"
+        " VALUES ($1, 0, '{}', '{study,patient}', 'x')",
+        job,
+    )
+    file = await site.bench.file(project, "0", b"x")
+    await site.admin.execute(
+        "INSERT INTO files.imports (job, item, outcome, entry, size, others, at)"
+        " VALUES ($1, 0, 'created', $2, 1, 2, now())",
+        job,
+        file,
+    )
+    await site.settle(job, [(0, int(ItemRank.ATTACHED), None, None, file)])
+    body = await (await site.get(f"{URL}/{job}", headers=site.bearer())).json()
+    told = [(each["warnings"], each["other_contents"]) for each in body["result"]]
+    assert told == [(["study", "patient"], 2), ([], 0)]
+
+
 async def test_a_project_of_somebody_else_is_like_none(site: RealSite) -> None:
     theirs = await site.bench.project("bob")
     answers = []

@@ -42,7 +42,7 @@ async def submitted(site: Site) -> str:
 
 
 def item(number: int, rank: ItemRank | None, **fields: Any) -> ItemRow:
-    row = ItemRow(number, f"{BASE}/DocumentReference/{number}", rank, None, None, None)
+    row = ItemRow(number, f"{BASE}/DocumentReference/{number}", rank, None, None, None, (), 0)
     return replace(row, **fields)
 
 

@@ -116,13 +116,19 @@ class ItemProblem(Struct, frozen=True, kw_only=True):
 
 
 class ImportResult(Struct, frozen=True, kw_only=True):
-    """What became of one item, by its position in the request."""
+    """What became of one item, by its position in the request.
+
+    `warnings` are metadata keys that are required and that the source had no value of; `other_contents` says
+    how many further contents the document has, which were not imported.
+    """
 
     item: int
     fhir_document_reference: str
     state: str
     resource: File | None = None
     error: ItemProblem | None = None
+    warnings: tuple[str, ...] = ()
+    other_contents: int = 0
 
 
 class JobSummary(Struct, frozen=True, kw_only=True):

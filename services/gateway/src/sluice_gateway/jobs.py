@@ -56,7 +56,11 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class ItemRow:
-    """What was planned for an item and what is known of it; `rank` is None before its first event."""
+    """What was planned for an item and what is known of it; `rank` is None before its first event.
+
+    `warnings` are the required keys that its source did not have, `others` counts the document's further
+    contents.
+    """
 
     item: int
     reference: str
@@ -64,6 +68,8 @@ class ItemRow:
     code: str | None
     source_status: int | None
     file: str | None
+    warnings: Sequence[str]
+    others: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,4 +306,6 @@ class Jobs:
             state=state,
             resource=files.get(row.file) if row.file is not None else None,
             error=error,
+            warnings=list(row.warnings),
+            other_contents=row.others,
         )

@@ -110,6 +110,13 @@ class ImportResult(AnswerModel):
     state: ItemStateName
     resource: File | None
     error: ErrorBody | None
+    warnings: list[str] = Field(
+        description="Metadata keys that the scrape schema requires and the source had no value of; told for"
+        " seven days after the job's end, or as long as operators say."
+    )
+    other_contents: int = Field(
+        description="How many further contents the document has; one of them is imported."
+    )
 
 
 class JobSummary(AnswerModel):

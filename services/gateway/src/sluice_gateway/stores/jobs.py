@@ -19,7 +19,7 @@ def _row(row: asyncpg.Record) -> JobRow:
 
 
 class PostgresJobs:
-    """Reads `status.jobs`, `status.job_items` and `documents.*`; writes nothing."""
+    """Reads `status.jobs`, `status.job_items`, `documents.*` and `files.imports`; writes nothing."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
@@ -60,8 +60,10 @@ class PostgresJobs:
         """Give a page of a job's items in the order of the request, with what is known of each."""
         rows = await self._pool.fetch(
             """
-            SELECT i.item, i.reference, s.rank, s.code, s.source_status, s.file
+            SELECT i.item, i.reference, s.rank, s.code, s.source_status, s.file,
+                coalesce(made.warnings, '{}') AS warnings, coalesce(done.others, 0) AS others
             FROM documents.items i LEFT JOIN status.job_items s USING (job, item)
+            LEFT JOIN documents.scraped made USING (job, item) LEFT JOIN files.imports done USING (job, item)
             WHERE i.job = $1 ORDER BY i.item LIMIT $2 OFFSET $3
             """,
             job,
