@@ -202,6 +202,11 @@ async def test_each_file_ends_by_itself_and_sound_lines_are_kept(site: PullSite)
     stored = await site.stored()
     assert {f"Patient/{name}" for name in kept} < set(stored)
     assert len(stored) == len(kept) + 1
+    nameless = await site.rows.fetch("SELECT item, nameless, created, read FROM pulls.files")
+    named = {names[row["item"]]: tuple(row)[1:] for row in nameless}
+    assert {name for name, counts in named.items() if counts[0]} == {"nameless"}
+    assert named["nameless"] == (1, 1, 1)
+    assert named["empty"] == (0, 0, 0)
     rows = await site.rows.fetch("SELECT item, line, code FROM pulls.issues")
     assert {(names[item], line, code) for item, line, code in rows} == {
         ("longer", 1, "too_long"),

@@ -28,6 +28,7 @@ FILE = PulledFile(
     invalid=1,
     deleted=0,
     size=99,
+    nameless=0,
     listed=1,
 )
 

@@ -176,6 +176,14 @@ async def test_an_import_that_ended_says_what_became_of_it(site: Site) -> None:
     assert second.endswith("The source answered 404.")
 
 
+async def test_resources_that_came_without_an_id_are_told_of(site: Site) -> None:
+    job = await begun(site)
+    file = replace(FILE, invalid=0, listed=0, nameless=2)
+    site.pulls.add(job, file, files=1, outcome="completed", finished_at=ENDED, source_time=ENDED)
+    told, *_ = await lines(site, f"/4_0_1/{job}/info_file_1.ndjson")
+    assert told["details"]["text"].endswith(", 0 not sound. 2 without an id were given one.")
+
+
 async def lines(site: Site, path: str) -> list[dict[str, Any]]:
     answer = await site.get(path, headers=token(site))
     assert answer.status == 200

@@ -58,7 +58,7 @@ class Resource(Struct, frozen=True, gc=False):
     `head` and `tail` are the line around its meta, `rest` is what its meta has beside version and time (each
     member with a comma in front), `digest` stands for all three. `source_updated` is the meta.lastUpdated it
     came with. `patients` are those whose compartments it is in, in order. `members` are a Group's patients,
-    None for other resources.
+    None for other resources. `nameless` ones came without an id and have one that is made of their content.
     """
 
     type: str
@@ -71,6 +71,7 @@ class Resource(Struct, frozen=True, gc=False):
     patients: tuple[str, ...]
     members: tuple[str, ...] | None = None
     name: str = ""
+    nameless: bool = False
 
     def body(self, version: int, updated: bytes) -> bytes:
         """Give the line with this version; `updated` is its instant as text."""
@@ -134,6 +135,7 @@ def parse(text: bytes, *, base: str | None = None, expect: str | None = None) ->
         patients,
         members,
         name,
+        read.id is None,
     )
 
 

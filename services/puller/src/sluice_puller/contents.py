@@ -143,6 +143,7 @@ class Contents:
             stale=found.stale,
             invalid=found.invalid,
             size=found.bytes,
+            nameless=found.nameless,
         )
         return Taken(counts, {issue.line: issue.problem.value for issue in found.issues})
 

@@ -194,6 +194,7 @@ class Loaded:
     invalid: int = 0
     deleted: int = 0
     size: int = 0
+    nameless: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,8 @@ class Outcome(Struct):
     """What became of the lines that were read: each of them is counted once more below.
 
     `stale` lines were older than what is there, or than another of the same resource; of `invalid` ones the
-    first 10,000 are in `issues`. `types` counts those that are in the store now by their type.
+    first 10,000 are in `issues`. `types` counts those that are in the store now by their type. Of all of them
+    `nameless` had no id, and got one that is made of their content.
     """
 
     read: int = 0
@@ -53,6 +54,7 @@ class Outcome(Struct):
     unchanged: int = 0
     stale: int = 0
     invalid: int = 0
+    nameless: int = 0
     bytes: int = 0
     issues: list[LineIssue] = []
     types: dict[str, int] = {}
@@ -182,6 +184,7 @@ class Loader:
             except LineError as error:
                 outcome.report(LineIssue(name, line.number, error.problem))
         outcome.read += len(lines)
+        outcome.nameless += sum([resource.nameless for resource in found])
         outcome.bytes += sum([len(line.text) for line in lines if line.text is not None])
         for type_, count in Counter([resource.type for resource in found]).items():
             outcome.types[type_] = outcome.types.get(type_, 0) + count

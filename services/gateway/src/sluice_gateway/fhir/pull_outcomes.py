@@ -109,7 +109,8 @@ def _told(file: PulledFile) -> tuple[Severity, str, str]:
             f" {file.unchanged} unchanged, {file.stale} older than what is there"
         )
     severity: Severity = "warning" if file.invalid else "information"
-    return severity, "informational", f"{_name(file)}: {text}, {file.invalid} not sound."
+    made = f" {file.nameless} without an id were given one." if file.nameless else ""
+    return severity, "informational", f"{_name(file)}: {text}, {file.invalid} not sound.{made}"
 
 
 def _wrong(file: PulledFile) -> list[tuple[Severity, str, str]]:

@@ -81,7 +81,10 @@ class PullRow:
 
 @dataclass(frozen=True, slots=True)
 class PulledFile:
-    """What became of a file; counts are of lines, `deleted` of resources, `listed` of bad lines by number."""
+    """What became of a file; counts are of lines, `deleted` of resources, `listed` of bad lines by number.
+
+    `nameless` lines had no id and got one.
+    """
 
     item: int
     kind: str
@@ -97,6 +100,7 @@ class PulledFile:
     invalid: int
     deleted: int
     size: int
+    nameless: int
     listed: int
 
 

@@ -66,7 +66,7 @@ class PostgresPulls:
         rows = await self._pool.fetch(
             """
             SELECT f.item, f.kind, f.type, f.expected, f.failed, f.failed_status, f.read, f.created,
-                f.updated, f.unchanged, f.stale, f.invalid, f.deleted, f.size,
+                f.updated, f.unchanged, f.stale, f.invalid, f.deleted, f.size, f.nameless,
                 CASE WHEN f.invalid > 0 THEN
                     (SELECT count(*) FROM pulls.issues n WHERE n.job = f.job AND n.item = f.item) ELSE 0
                 END AS listed
