@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from aiokafka import TopicPartition
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    KafkaError,
+    NotCoordinatorForGroupError,
+)
 from msgspec import Struct
 
 from sluice_backup.manifest import ACCEPTED, BackupError, Stretch
 from sluice_contracts.topics import JOBS_BULK_EXPORT, JOBS_BULK_IMPORT, JOBS_DOCUMENT_IMPORT
 from sluice_streaming.kafka import KafkaBackend
 from sluice_streaming.messages import Message, Outgoing, outgoing
+from sluice_streaming.outcomes import Unavailable
 from sluice_streaming.tail import KafkaTail
 from sluice_streaming.topics_admin import connected, create, plan, remove
 from sluice_streaming.topics_lag import bounds
@@ -29,6 +37,12 @@ STARTS = {
 """The topics on which jobs are accepted, and the group that plans them."""
 _AT_ONCE = 500
 _GONE_SECONDS = 60.0
+_LOOKS = 150
+_NOT_YET = (
+    GroupLoadInProgressError.errno,
+    GroupCoordinatorNotAvailableError.errno,
+    NotCoordinatorForGroupError.errno,
+)
 
 
 class Accepted(Struct, frozen=True, kw_only=True):
@@ -45,7 +59,7 @@ async def planned(bootstrap: str) -> dict[TopicPartition, int]:
         places = await _partitions(admin, STARTS)
         offsets: dict[TopicPartition, Any] = {}
         for name, group in STARTS.items():
-            told = await admin.list_consumer_group_offsets(group)
+            told = await _offsets(admin, group)
             offsets |= {place: kept for place, kept in told.items() if place.topic == name}
     return {place: max(0, offsets[place].offset) if place in offsets else 0 for place in places}
 
@@ -111,7 +125,7 @@ async def _remembered(bootstrap: str) -> bool:
     names = {each.name for each in plan()}
     async with connected(bootstrap, wait=30.0) as admin:
         for group in {str(each[0]) for each in await admin.list_consumer_groups()}:
-            places = await admin.list_consumer_group_offsets(group)
+            places = await _offsets(admin, group)
             if any(place.topic in names and kept.offset > 0 for place, kept in places.items()):
                 return True
     return False
@@ -134,6 +148,25 @@ async def publish(bootstrap: str, accepted: Iterable[Accepted], messages: Iterab
 
 def _outgoing(each: Accepted) -> Outgoing:
     return Outgoing(each.topic, each.key.encode(), base64.b64decode(each.value))
+
+
+async def _offsets(admin: Any, group: str) -> Mapping[TopicPartition, Any]:
+    """Give a group's places, once the broker that keeps them has them at hand.
+
+    Raises
+    ------
+    Unavailable
+        It did not in a while.
+    """
+    for _ in range(_LOOKS):
+        # Where a broker still loads a group it gives no places, and no error.
+        with suppress(KafkaError):
+            (answer,) = await admin.describe_consumer_groups([group])
+            if all(described[0] not in _NOT_YET for described in answer.groups):
+                found: Mapping[TopicPartition, Any] = await admin.list_consumer_group_offsets(group)
+                return found
+        await asyncio.sleep(0.2)
+    raise Unavailable("kafka")
 
 
 async def _partitions(admin: Any, names: Iterable[str]) -> list[TopicPartition]:
