@@ -17,7 +17,7 @@ REFERENCE = "https://fhir.example/r4/DocumentReference/"
 
 @pytest.fixture
 async def service() -> AsyncIterator[FakeSluice]:
-    async with FakeSluice() as service:
+    async with FakeSluice(polls=3) as service:
         yield service
 
 
@@ -115,9 +115,47 @@ async def test_jobs_are_listed_shown_followed_and_cancelled(cli: Cli) -> None:
 async def test_a_jobs_failed_items_are_listed(cli: Cli) -> None:
     lines = f"{REFERENCE}1\nhttps://fhir.example/bad/DocumentReference/2"
     started = await cli("import", "-", "--project", "ann/p", "--json", stdin=lines.encode())
-    done = await cli("job", started.json["jobs"][0]["id"], "--failed")
+    job = started.json["jobs"][0]["id"]
+    done = await cli("job", job, "--failed")
     assert "document_not_found" in done.out
+    assert "bad/DocumentReference/2" in done.out
     assert f"{REFERENCE}1" not in done.out
+    again = await cli("job", job, "--rerun", "--watch", "--json")
+    assert again.json["job"]["id"] != job
+    assert again.json["job"]["counts"]["items"] == 1
+
+
+async def test_jobs_of_every_kind_are_chosen_followed_by_their_events_and_cancelled(
+    cli: Cli, service: FakeSluice
+) -> None:
+    service.every_job.other("pull", "bulk-import", service.url)
+    service.every_job.other("export", "bulk-export", service.url)
+    error = {"status": 502, "code": "source_error", "message": "The source answered badly."}
+    service.every_job.items = [{"item": 2, "state": "FAILED", "error": error}]
+    chosen = await cli(
+        "jobs", "--kind", "bulk-import", "--state", "running", "--since", "2026-01-31", "--json"
+    )
+    assert [each["id"] for each in chosen.json] == ["pull"]
+    asked = service.every_job.asked[-1]
+    assert (asked["state"], asked["since"]) == ("RUNNING", "2026-01-31T00:00:00+00:00")
+
+    assert "1 of 3 files ended 1 loaded" in (await cli("job", "pull")).out
+    failed = await cli("job", "pull", "--failed")
+    assert "The source answered badly." in failed.out
+    service.every_job.events = [("FileLoaded", {}), ("JobFinished", {})]
+    service.every_job.break_events = 1
+    followed = await cli("job", "pull", "--watch")
+    assert "completed: 3 files: 3 loaded" in followed.out
+    # What broke off went on behind the last event that came.
+    assert service.every_job.resumed == ["", "0-0"]
+    late = await cli("job", "pull", "--cancel")
+    assert (late.code, "has finished already" in late.err) == (1, True)
+
+    assert (await cli("job", "export", "--delete")).code == 1
+    assert (await cli("job", "export", "--cancel")).out == "cancelled\n"
+    assert (await cli("job", "pull", "--delete")).out == "deleted\n"
+    assert service.every_job.others == {}
+    assert (await cli("job", "export", "--cancel", "--rerun")).code == 2
 
 
 @pytest.mark.parametrize(
@@ -149,7 +187,7 @@ async def test_a_service_that_is_away_is_one_clear_line(cli: Cli) -> None:
 
 
 async def test_an_answer_that_is_not_the_services_is_one_clear_line(cli: Cli, service: FakeSluice) -> None:
-    service.faults.append(("GET", "/v2/bulk/fhir", json_answer(200, {"items": "<html>"})))
+    service.faults.append(("GET", "/v2/jobs", json_answer(200, {"items": "<html>"})))
     done = await cli("jobs")
     assert (done.code, done.err.count("\n")) == (1, 1)
 
@@ -180,6 +218,10 @@ async def test_projects_and_sources_are_made_and_listed(cli: Cli) -> None:
     assert "4.5 (registered: 32)" in health
     assert "left alone until 2026-01-02 03:05:06 UTC" in health
     assert (await cli("sources", "health", source, "--json")).json["recent"][0]["refused"] == 2
+    changed = await cli("sources", "change", source, "--rate", "2.5", "--disable", "--json")
+    assert (changed.json["max_requests_per_second"], changed.json["enabled"]) == (2.5, False)
+    assert changed.json["name"] == "Ward"
+    assert (await cli("sources", "change", source)).code == 2
     assert (await cli("sources", "remove", source)).code == 0
     assert (await cli("sources", "list")).out == "No sources yet.\n"
 

@@ -92,3 +92,30 @@ async def test_the_doctor_finds_the_whole_stack_sound(stack: Stack, cli: Cli) ->
     assert "dead letters" in found
     told = (await cli("--profile", "operator", "doctor")).out
     assert "migrations: the database has the newest schema" in told
+
+
+async def test_a_submission_is_given_followed_and_its_data_are_had_patient_by_patient(
+    stack: Stack, cli: Cli
+) -> None:
+    source = f"{stack.addresses.source}/synthea/fhir"
+    known = json.loads(await done(cli, "--profile", "operator", "sources", "list", "--json"))
+    if source not in {each["base_url"] for each in known}:
+        await done(cli, "--profile", "operator", "sources", "add", "Synthea", source)
+    await done(cli, "login", stack.addresses.gateway, "--auth-url", stack.addresses.auth)
+    which = ("--submitter", "ward-3", "--submission", "2026-01", "--system", "urn:wards")
+    await done(cli, "bulk-submit", *which, f"{source}/exports/all", "--base", source)
+    opened = json.loads(await done(cli, "bulk-submit-status", *which, "--json"))
+    assert not opened["finished"]
+    await done(cli, "bulk-submit", *which, "--complete")
+    ended = await cli("bulk-submit-status", *which, "--wait")
+    assert ended.code == 0, ended.err
+    assert "Manifest 1: imported." in ended.out
+    (job,) = json.loads(await done(cli, "jobs", "--kind", "bulk-import", "--json"))
+    await done(cli, "pull", "--job", job["id"], "--bundles", "brought.ndjson")
+    lines = (cli.folder / "brought.ndjson").read_bytes().splitlines()
+    first = json.loads(lines[0])
+    assert first["entry"][0]["resource"]["resourceType"] == "Patient"
+    again = await cli("bulk-submit", *which, f"{source}/exports/other", "--base", source)
+    assert (again.code, again.err.count("\n")) == (1, 1)
+    strict = await done(cli, "pull", f"{source}/exports/all", "--static", "--strict", "--wait")
+    assert "created, 0 updated" in strict or "unchanged" in strict

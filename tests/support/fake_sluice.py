@@ -20,6 +20,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from support.fake_exports import FakeExports
+from support.fake_jobs import FakeJobs
 from support.fake_pulls import FakePulls
 
 Fault = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -89,6 +90,7 @@ class FakeSluice:
         self.issued = 0
         self.expires_in = 300
         self.jobs: dict[str, dict[str, Any]] = {}
+        self.every_job = FakeJobs(self.jobs, self._job)
         self.keys: dict[str, str] = {}
         self.files: dict[str, FakeFile] = {}
         self.projects: list[dict[str, Any]] = []
@@ -123,6 +125,8 @@ class FakeSluice:
         route.add_post("/v2/fhir/sources", self._add_source)
         route.add_delete("/v2/fhir/sources/{id}", self._remove_source)
         route.add_get("/v2/fhir/sources/{id}/health", self._source_health)
+        route.add_patch("/v2/fhir/sources/{id}", self._change_source)
+        app.add_routes(self.every_job.routes())
         app.add_routes(self.exports.routes())
         app.add_routes(self.pulls.routes())
         self._runner = web.AppRunner(app)
@@ -334,6 +338,11 @@ class FakeSluice:
         made = {"id": f"source-{len(self.sources) + 1}", **(await request.json())}
         self.sources.append(made)
         return web.json_response(made, status=201)
+
+    async def _change_source(self, request: web.Request) -> web.Response:
+        (found,) = [it for it in self.sources if it["id"] == request.match_info["id"]]
+        found |= {**(await request.json()), "revision": 2}
+        return web.json_response(found)
 
     async def _source_health(self, request: web.Request) -> web.Response:
         minute = {"at": "2026-01-02T03:04:00Z", "good": 7, "refused": 2, "failed": 0, "mean_seconds": 0.25}

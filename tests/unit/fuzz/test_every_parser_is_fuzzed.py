@@ -65,6 +65,8 @@ PARSERS = {
     "sluice_fhir.scrape_schema:read_schema": _HERE + "test_no_scrape_schema_does_more_than_be_refused",
     "sluice_security.guard_urls:parse_url": "unit/security/test_guard_urls.py::test_no_text_leads_outside",
     # what the command line reads
+    "sluice_client.server_events:server_events": "unit/client/test_client_server_events.py::"
+    "test_whatever_comes_is_read_or_left_out",
     "sluice_client.importing:parse": _HERE + "test_no_list_of_what_to_import_does_more_than_be_refused",
     "sluice_client.manifests:read_manifest": _HERE + "test_no_manifest_does_more_to_a_client_than_be_refused",
 }

@@ -21,6 +21,7 @@
 """
 
 from sluice_client.access import Grant, Group, GroupMember, MembersChanged
+from sluice_client.any_jobs import AnyJob, JobCounts, JobEvent, JobItem, JobStage
 from sluice_client.assertions import ClientKey
 from sluice_client.audit import AuditEvent
 from sluice_client.client import SluiceClient
@@ -61,7 +62,9 @@ from sluice_client.models import (
     SourceMinute,
 )
 from sluice_client.oauth import EXPORT_SCOPES, IMPORT_SCOPES, AccessToken, KeyCredentials
+from sluice_client.operating import DeadLetter, DeadTopic, Redriven
 from sluice_client.pull_requests import Pulled, PullOutcome, PullRequest, PullStatus
+from sluice_client.submissions import Submission, SubmissionState, SubmissionStatus
 from sluice_client.transport import Patience
 from sluice_client.webhooks import Webhook, WebhookDelivery
 
@@ -69,6 +72,7 @@ __all__ = [
     "EXPORT_SCOPES",
     "IMPORT_SCOPES",
     "AccessToken",
+    "AnyJob",
     "ApiError",
     "AuditEvent",
     "AuthenticationError",
@@ -76,6 +80,8 @@ __all__ = [
     "ConflictResolution",
     "Credentials",
     "DataFileError",
+    "DeadLetter",
+    "DeadTopic",
     "DownloadError",
     "Downloaded",
     "ExportFile",
@@ -95,6 +101,10 @@ __all__ = [
     "ItemCounts",
     "Job",
     "JobAccepted",
+    "JobCounts",
+    "JobEvent",
+    "JobItem",
+    "JobStage",
     "JobState",
     "JobSummary",
     "KeyCredentials",
@@ -110,6 +120,7 @@ __all__ = [
     "PullStatus",
     "Pulled",
     "RateLimit",
+    "Redriven",
     "Registration",
     "SluiceClient",
     "SluiceError",
@@ -117,6 +128,9 @@ __all__ = [
     "SourceHealth",
     "SourceMinute",
     "StoredArtifact",
+    "Submission",
+    "SubmissionState",
+    "SubmissionStatus",
     "ThrottledError",
     "UnreachableError",
     "WaitTimeoutError",

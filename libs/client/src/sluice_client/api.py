@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -15,7 +16,7 @@ import msgspec
 from sluice_client.errors import AuthenticationError, SluiceError
 from sluice_client.models import Page
 from sluice_client.oauth import AnyCredentials, Authority, TokenKeeper
-from sluice_client.transport import Answer, Patience, Transport
+from sluice_client.transport import Answer, Patience, Transport, refusal
 
 T = TypeVar("T")
 
@@ -158,6 +159,38 @@ class Api:
                     raise
                 self.tokens.drop(token)
         raise AssertionError  # pragma: no cover - the loop ends by returning or raising
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, headers: Mapping[str, str] | None = None, *, idle: float = 60.0
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Ask with a token for what is read as it comes; get a new one if that is refused.
+
+        Parameters
+        ----------
+        idle
+            The most seconds in which nothing comes.
+
+        Raises
+        ------
+        ApiError
+            The service refused it. What breaks off meanwhile raises as aiohttp does.
+        """
+        address = self.own(path)
+        timeout = aiohttp.ClientTimeout(sock_connect=10, sock_read=idle)
+        for last in (False, True):
+            token = await self.tokens.get()
+            fields = {**(headers or {}), "Authorization": f"Bearer {token}"}
+            async with self.transport.session.get(
+                address, headers=fields, timeout=timeout, allow_redirects=False
+            ) as response:
+                if response.status == 401 and not last:
+                    self.tokens.drop(token)
+                    continue
+                if response.status not in (200, 204):
+                    raise refusal(response.status, response.headers, await response.read())
+                yield response
+                return
 
     def own(self, address: str) -> str:
         """Give the address of a path, or one that the service gave, if it is the service's own.

@@ -8,15 +8,16 @@ from typing import Any
 import msgspec
 
 from sluice_client.access import AccessCalls
-from sluice_client.api import step
 from sluice_client.audit import AuditCalls
 from sluice_client.data_submissions import DataSubmissionCalls
 from sluice_client.exporting import ExportingCalls
 from sluice_client.files import FileCalls
 from sluice_client.imports import ImportCalls
 from sluice_client.measures import MeasureCalls
-from sluice_client.models import Checkup, Credentials, Page, RateLimit, Registration, Source, SourceHealth
+from sluice_client.models import Credentials, RateLimit, Registration
 from sluice_client.oauth import EXPORT_SCOPES, IMPORT_SCOPES
+from sluice_client.operating import OperatingCalls
+from sluice_client.submissions import SubmissionCalls
 from sluice_client.webhooks import WebhookCalls
 
 
@@ -32,7 +33,9 @@ class SluiceClient(
     AuditCalls,
     MeasureCalls,
     DataSubmissionCalls,
+    SubmissionCalls,
     WebhookCalls,
+    OperatingCalls,
 ):
     """Talks to one Sluice service; an asynchronous context manager.
 
@@ -120,32 +123,3 @@ class SluiceClient(
     async def rate_limit(self) -> RateLimit:
         """Give what is left of the quota of bulk requests."""
         return (await self.get("/v2/rate_limit", _Rate)).rate
-
-    async def check_deployment(self) -> Checkup:
-        """Have the gateway look the deployment over; needs the scope `ops/health`."""
-        return await self.get("/v2/ops/health", Checkup)
-
-    # -- sources (operators)
-
-    async def sources(self) -> list[Source]:
-        """List the FHIR servers that documents may be imported from; needs the scope `ops/sources`."""
-        return (await self.get("/v2/fhir/sources", Page[Source])).items
-
-    async def add_source(self, name: str, base_url: str, **settings: Any) -> Source:
-        """Register a FHIR server; `settings` are further fields of the API's request, such as `auth`.
-
-        Examples
-        --------
-        >>> auth = {"type": "bearer", "token": token}
-        >>> await sluice.add_source("Ward 3", "https://fhir.example/r4", auth=auth)
-        """
-        body = {"name": name, "base_url": base_url, **settings}
-        return await self.call("POST", "/v2/fhir/sources", Source, body=body)
-
-    async def source_health(self, source: str) -> SourceHealth:
-        """Tell how a source does; needs the scope `ops/sources`."""
-        return await self.get(f"/v2/fhir/sources/{step(source)}/health", SourceHealth)
-
-    async def remove_source(self, source: str) -> None:
-        """Remove a source; items that are still to be read from it fail."""
-        await self.send("DELETE", f"/v2/fhir/sources/{step(source)}")

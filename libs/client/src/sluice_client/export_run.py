@@ -83,10 +83,12 @@ class ExportRun:
             raise ExportFolderError(f"There is no export in {self._kept.path}.", "Say what to export.")
         return self._kept.state
 
-    async def start(self, request: ExportRequest | None) -> None:
-        """Start the export, unless it was."""
+    async def start(self, request: ExportRequest | None, location: str | None = None) -> None:
+        """Start the export, unless it was; `location` is that of one that was begun elsewhere."""
         state = self._kept.state
-        if state is None:
+        if location is not None:
+            state = self._adopted(state, location)
+        elif state is None:
             if request is None:
                 raise ExportFolderError(f"There is no export in {self._kept.path}.", "Say what to export.")
             request.check()
@@ -98,6 +100,16 @@ class ExportRun:
         if state.location is None:
             await self._kick_off(state)
         self._progress.started(state.location or "")
+
+    def _adopted(self, state: ExportState | None, location: str) -> ExportState:
+        if state is None:
+            # What it was asked for is the service's to know; here nothing depends on it any more.
+            state = self._kept.begin(self._calls.url, ExportRequest())
+            state.location = location
+            self._kept.save()
+        elif state.location != location:
+            raise ExportFolderError(f"{self._kept.path} holds another export.", "Choose another folder.")
+        return state
 
     def _same(self, state: ExportState, request: ExportRequest | None) -> None:
         where = self._kept.path

@@ -6,11 +6,12 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sluice_client.api import step
 from sluice_client.errors import ExportFolderError
 from sluice_client.export_folder import ExportFolder
 from sluice_client.export_requests import ExportRequest
 from sluice_client.export_run import Exported, ExportProgress, ExportRun, abandon
-from sluice_client.exports import ExportCalls
+from sluice_client.exports import FHIR, ExportCalls
 
 
 class ExportingCalls(ExportCalls):
@@ -21,6 +22,7 @@ class ExportingCalls(ExportCalls):
         folder: Path,
         request: ExportRequest | None = None,
         *,
+        job: str | None = None,
         wait: bool = True,
         keep: bool = False,
         restart: bool = False,
@@ -38,6 +40,8 @@ class ExportingCalls(ExportCalls):
         ----------
         request
             What to export; None: what was begun in the folder.
+        job
+            The id of an export that was begun elsewhere, which is downloaded to the folder.
         wait
             Whether to wait for its end and download it; else it is only started.
         keep
@@ -68,7 +72,7 @@ class ExportingCalls(ExportCalls):
                 await abandon(self, kept.state)
                 kept.forget()
             run = ExportRun(self, kept, progress or ExportProgress())
-            await run.start(request)
+            await run.start(request, None if job is None else self.own(f"{FHIR}/exports/{step(job)}"))
             if wait:
                 await run.fetch(at_once, _compressed(self.url) if gzip is None else gzip)
                 if not keep:

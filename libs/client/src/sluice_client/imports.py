@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from uuid import uuid4
 
-from sluice_client.api import PAGE, Api, step
+from sluice_client.api import PAGE, step
 from sluice_client.errors import WaitTimeoutError
 from sluice_client.importing import MOST_ITEMS, chunks
+from sluice_client.jobs import ADVANCE, JobCalls
 from sluice_client.models import (
     ConflictResolution,
     ImportItem,
@@ -20,11 +21,9 @@ from sluice_client.models import (
 )
 
 _IMPORTS = "/v2/bulk/fhir"
-# The import API asks for it; see the API's description of advance access.
-_ADVANCE = {"X-SBG-Advance-Access": "Advance"}
 
 
-class ImportCalls(Api):
+class ImportCalls(JobCalls):
     """What is about imports."""
 
     async def import_documents(
@@ -69,7 +68,7 @@ class ImportCalls(Api):
         jobs: list[JobAccepted] = []
         for number, part in enumerate(chunks(made, MOST_ITEMS)):
             request = ImportRequest(items=part, conflict_resolution=conflict_resolution, tags=tags)
-            headers = {**_ADVANCE, "Idempotency-Key": f"{base}-{number}"}
+            headers = {**ADVANCE, "Idempotency-Key": f"{base}-{number}"}
             job = await self.call(
                 "POST", _IMPORTS, JobAccepted, body=request, headers=headers, repeatable=True
             )
@@ -98,14 +97,8 @@ class ImportCalls(Api):
                 return
 
     async def cancel(self, job: str) -> JobSummary:
-        """Cancel a job: items that have not ended will not; files that are there stay."""
+        """Cancel a document import: items that have not ended will not; files that are there stay."""
         return await self.call("DELETE", f"{_IMPORTS}/{step(job)}", JobSummary)
-
-    async def rerun(self, job: str, *, key: str | None = None) -> JobAccepted:
-        """Import a finished job's failed and cancelled items again, as a new job."""
-        headers = {**_ADVANCE, "Idempotency-Key": key or str(uuid4())}
-        path = f"{_IMPORTS}/{step(job)}/actions/rerun"
-        return await self.call("POST", path, JobAccepted, headers=headers, repeatable=True)
 
     async def watch(
         self, jobs: Sequence[str], *, interval: float = 0.5, longest: float = 5.0

@@ -27,6 +27,9 @@ class PullRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
         `static`: a manifest is what it is.
     static
         The address is a manifest that is there.
+    strict
+        Store everything in one step, or nothing if a file or a line cannot be had or a reference resolves
+        nowhere.
     """
 
     export_url: str
@@ -35,6 +38,7 @@ class PullRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     type_filters: tuple[str, ...] = ()
     elements: tuple[str, ...] = ()
     static: bool = False
+    strict: bool = False
 
     def check(self) -> None:
         """Refuse what the service could not make sense of, before it is asked.
@@ -54,6 +58,8 @@ class PullRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
         given: list[dict[str, Any]] = [{"name": "exportUrl", "valueUrl": self.export_url}]
         if self.static:
             given.append({"name": "exportType", "valueCode": "static"})
+        if self.strict:
+            given.append({"name": "_strict", "valueBoolean": True})
         if self.since is not None:
             given.append({"name": "_since", "valueInstant": instant(self.since)})
         given += strings("_type", self.types)

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,14 +14,13 @@ import aiohttp
 from msgspec import Struct, field
 
 from sluice_client.api import Api, decoded, step
-from sluice_client.errors import SluiceError, WaitTimeoutError
+from sluice_client.errors import DownloadError, SluiceError, WaitTimeoutError
 from sluice_client.exports import FHIR, Pause
 from sluice_client.pull_requests import Pulled, PullManifest, PullOutcome, PullRequest, PullStatus
-from sluice_client.transport import Answer, refusal, retry_after, unreachable
+from sluice_client.transport import Answer, retry_after, unreachable
 
 _JSON = "application/fhir+json"
 _MOST_PROBLEMS = 100
-_IDLE_SECONDS = 60.0
 
 
 class _Details(Struct):
@@ -150,6 +150,49 @@ class PullCalls(Api):
                 async for each in outcomes:
                     yield each
 
+    async def pull_bundles(self, job: str) -> AsyncGenerator[bytes]:
+        """Give what an ended import brought, as NDJSON of transaction Bundles, in pieces as they come.
+
+        One Bundle for each patient comes first, then what is about nobody.
+
+        Raises
+        ------
+        ApiError
+            The import is not there (404), has not ended, or too many are read at once (429).
+        UnreachableError
+            It broke off: begin anew.
+        """
+        url = f"{_place(job)}/bundles"
+        try:
+            async with self.stream(url) as response:
+                async for piece in response.content.iter_any():
+                    yield piece
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise unreachable(url, error) from error
+
+    async def save_pull_bundles(self, job: str, target: Path) -> int:
+        """Write what an ended import brought to a file; gives its bytes.
+
+        The file is there whole or not at all; otherwise as `pull_bundles`.
+
+        Raises
+        ------
+        DownloadError
+            It cannot be written.
+        """
+        part, size = target.with_name(f"{target.name}.part"), 0
+        try:
+            with part.open("wb") as out:
+                async with aclosing(self.pull_bundles(job)) as pieces:
+                    async for piece in pieces:
+                        size += out.write(piece)
+            part.replace(target)
+        except OSError as error:
+            raise DownloadError(f"{target} cannot be written: {error.strerror}.") from error
+        finally:
+            part.unlink(missing_ok=True)
+        return size
+
     async def cancel_pull(self, job: str) -> None:
         """Cancel an import, or forget one that has ended; what was loaded stays."""
         await self.send("DELETE", _place(job))
@@ -209,27 +252,14 @@ class PullCalls(Api):
             await self.transport.pause(attempt)
 
     async def _lines(self, url: str) -> AsyncGenerator[bytes]:
-        address = self.own(url)
-        timeout = aiohttp.ClientTimeout(sock_connect=10, sock_read=_IDLE_SECONDS)
-        for last in (False, True):
-            token = await self.tokens.get()
-            headers = {"Authorization": f"Bearer {token}"}
-            async with self.transport.session.get(
-                address, headers=headers, timeout=timeout, allow_redirects=False
-            ) as response:
-                if response.status == 401 and not last:
-                    self.tokens.drop(token)
-                    continue
-                if response.status != 200:
-                    raise refusal(response.status, response.headers, await response.read())
-                held = b""
-                async for piece in response.content.iter_any():
-                    *whole, held = (held + piece).split(b"\n")
-                    for line in filter(None, whole):
-                        yield line
-                if held:
-                    yield held
-                return
+        async with self.stream(url) as response:
+            held = b""
+            async for piece in response.content.iter_any():
+                *whole, held = (held + piece).split(b"\n")
+                for line in filter(None, whole):
+                    yield line
+            if held:
+                yield held
 
 
 def job_of(answer: Answer) -> str:

@@ -15,9 +15,11 @@ client, and none that runs an event loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from sluice_client.any_jobs import AnyJob, JobItem
 from sluice_client.downloads import Progress
 from sluice_client.models import (
     ConflictResolution,
@@ -112,8 +114,46 @@ class SluiceClient(BulkCalls):
         return self.gathered(lambda it: it.results(job))
 
     def cancel(self, job: str) -> JobSummary:
-        """Cancel a job."""
+        """Cancel a document import."""
         return self.run(lambda it: it.cancel(job))
+
+    def rerun(self, job: str, *, key: str | None = None) -> JobAccepted:
+        """Import a document import's failed items again."""
+        return self.run(lambda it: it.rerun(job, key=key))
+
+    # -- jobs of every kind
+
+    def all_jobs(
+        self,
+        *,
+        kind: str | None = None,
+        state: str | None = None,
+        outcome: str | None = None,
+        since: datetime | None = None,
+        begins: str | None = None,
+    ) -> list[AnyJob]:
+        """List jobs of every kind, newest first."""
+        return self.gathered(
+            lambda it: it.all_jobs(kind=kind, state=state, outcome=outcome, since=since, begins=begins)
+        )
+
+    def any_job(self, job: str) -> AnyJob:
+        """Give a job of any kind."""
+        return self.run(lambda it: it.any_job(job))
+
+    def job_items(self, job: str, *, state: str | None = None) -> list[JobItem]:
+        """List a job's items."""
+        return self.gathered(lambda it: it.job_items(job, state=state))
+
+    def wait_for_job(
+        self, job: str, *, timeout: float | None = None, on_change: Callable[[AnyJob], None] | None = None
+    ) -> AnyJob:
+        """Wait until a job of any kind has finished."""
+        return self.run(lambda it: it.wait_for_job(job, timeout=timeout, on_change=on_change))
+
+    def cancel_job(self, job: str) -> None:
+        """Cancel a job of any kind."""
+        self.run(lambda it: it.cancel_job(job))
 
     # -- projects and files
 

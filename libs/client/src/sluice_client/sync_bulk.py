@@ -11,6 +11,7 @@ from sluice_client.export_run import Exported, ExportProgress
 from sluice_client.manifests import ExportStatus, Manifest
 from sluice_client.measures import StoredArtifact
 from sluice_client.pull_requests import Pulled, PullOutcome, PullRequest, PullStatus
+from sluice_client.submissions import Submission, SubmissionState, SubmissionStatus
 from sluice_client.sync_runner import Runner
 
 
@@ -24,6 +25,7 @@ class BulkCalls(Runner):
         folder: Path,
         request: ExportRequest | None = None,
         *,
+        job: str | None = None,
         wait: bool = True,
         keep: bool = False,
         restart: bool = False,
@@ -36,6 +38,7 @@ class BulkCalls(Runner):
             lambda it: it.export(
                 folder,
                 request,
+                job=job,
                 wait=wait,
                 keep=keep,
                 restart=restart,
@@ -109,6 +112,34 @@ class BulkCalls(Runner):
     def cancel_pull(self, job: str) -> None:
         """Cancel an import, or forget one that has ended."""
         self.run(lambda it: it.cancel_pull(job))
+
+    def save_pull_bundles(self, job: str, target: Path) -> int:
+        """Write what an import brought to a file, as Bundles."""
+        return self.run(lambda it: it.save_pull_bundles(job, target))
+
+    # -- submissions
+
+    def bulk_submit(
+        self,
+        submission: Submission,
+        *,
+        manifest: str | None = None,
+        base: str | None = None,
+        replaces: str | None = None,
+        state: SubmissionState | None = None,
+    ) -> None:
+        """Submit a manifest, or end a submission."""
+        self.run(
+            lambda it: it.bulk_submit(
+                submission, manifest=manifest, base=base, replaces=replaces, state=state
+            )
+        )
+
+    def wait_for_submission(
+        self, submission: Submission, *, timeout: float | None = None
+    ) -> SubmissionStatus:
+        """Wait until a submission is completed or stopped."""
+        return self.run(lambda it: it.wait_for_submission(submission, timeout=timeout))
 
     # -- data for measures
 

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from sluice_client.cli.audit import audit
+from sluice_client.cli.bulk_submitting import bulk_submit, bulk_submit_status
 from sluice_client.cli.config import DEFAULT, Config
 from sluice_client.cli.doctor import doctor
 from sluice_client.cli.exporting import export
@@ -20,8 +21,10 @@ from sluice_client.cli.exports import exports
 from sluice_client.cli.files import download, files
 from sluice_client.cli.grants import grants
 from sluice_client.cli.groups import groups
-from sluice_client.cli.importing import import_, job, jobs
+from sluice_client.cli.importing import import_
+from sluice_client.cli.jobs import job, jobs
 from sluice_client.cli.keys import keys
+from sluice_client.cli.letters import letters
 from sluice_client.cli.login import login, register
 from sluice_client.cli.measures import measures
 from sluice_client.cli.places import projects, sources
@@ -79,6 +82,8 @@ app.command()(download)
 app.command()(export)
 app.command()(pull)
 app.command("submit-data")(submit_data)
+app.command("bulk-submit")(bulk_submit)
+app.command("bulk-submit-status")(bulk_submit_status)
 app.add_typer(exports, name="exports")
 app.add_typer(projects, name="projects")
 app.add_typer(sources, name="sources")
@@ -88,6 +93,7 @@ app.command("audit")(audit)
 app.add_typer(groups, name="groups")
 app.add_typer(measures, name="measures")
 app.add_typer(webhooks, name="webhooks")
+app.add_typer(letters, name="dead-letters")
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ def export(
     context: typer.Context,
     to: Annotated[Path, typer.Option("--to", "-o", help="the folder to export to, or to go on in")],
     group: Annotated[str | None, typer.Option(help="a group's id: the data of its patients")] = None,
+    job: Annotated[str | None, typer.Option("--job", help="an export that was begun elsewhere")] = None,
     patients: Annotated[bool, typer.Option("--patients", help="the data of all patients")] = False,
     system: Annotated[bool, typer.Option("--system", help="everything")] = False,
     type_: Annotated[list[str] | None, typer.Option("--type", help=f"only this type; {_MANY}")] = None,
@@ -70,12 +71,15 @@ def export(
         "lenient": lenient,
     }
     request = _request(wish, group, patients=patients, system=system)
+    if job is not None and (request is not None or restart):
+        raise typer.BadParameter("an export that was begun cannot be asked for anything else")
 
     async def work(client: SluiceClient) -> Exported:
         with showing_export(session.err, quiet=session.as_json or not wait) as progress:
             return await client.export(
                 to,
                 request,
+                job=job,
                 wait=wait,
                 keep=keep,
                 restart=restart,

@@ -1,4 +1,4 @@
-"""`sluice import`, `sluice jobs` and `sluice job`."""
+"""`sluice import`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from sluice_client.cli.progress import JobsProgress, described, showing, total_of
-from sluice_client.cli.session import INCOMPLETE, Session, session_of, table
+from sluice_client.cli.session import INCOMPLETE, Session, session_of
 from sluice_client.client import SluiceClient
 from sluice_client.importing import ImportFileError, parse
 from sluice_client.models import ConflictResolution, ImportRequest, ImportResult, Job, JobSummary
@@ -99,60 +99,3 @@ def summary(jobs: Sequence[Job], failed: Sequence[ImportResult]) -> Any:
         which = with_failures[0] if len(with_failures) == 1 else "ID"
         lines.append(f"  each by itself: sluice job {which} --failed")
     return "\n".join([text, *lines])
-
-
-def jobs(context: typer.Context, limit: Annotated[int, typer.Option(help="the most to list")] = 20) -> None:
-    """List your import jobs, newest first."""
-    session = session_of(context)
-
-    async def work(client: SluiceClient) -> list[JobSummary]:
-        found: list[JobSummary] = []
-        async for job in client.jobs():
-            if len(found) >= limit:
-                break
-            found.append(job)
-        return found
-
-    found = session.call(work)
-    rows = [(job.id, job.outcome or job.state, *_counted(job), job.submitted_on) for job in found]
-    headings = ("job", "state", "items", "attached", "skipped", "failed", "submitted")
-    session.show(found, lambda: table(headings, rows, "No jobs yet."))
-
-
-def _counted(job: JobSummary) -> tuple[int, int, int, int]:
-    counts = job.counts
-    return counts.total, counts.attached, counts.skipped, counts.failed + counts.cancelled
-
-
-def job(
-    context: typer.Context,
-    id_: Annotated[str, typer.Argument(metavar="ID")],
-    watch: Annotated[bool, typer.Option("--watch", help="until it has finished, with progress")] = False,
-    failed: Annotated[bool, typer.Option("--failed", help="list the items without a file")] = False,
-    cancel: Annotated[bool, typer.Option("--cancel", help="stop what has not ended yet")] = False,
-) -> None:
-    """Show one job; follow it, list what failed, or cancel it."""
-    session = session_of(context)
-
-    async def work(client: SluiceClient) -> tuple[Job, list[ImportResult]]:
-        if cancel:
-            await client.cancel(id_)
-        if watch:
-            (finished,), bad = await follow(session, client, [id_])
-            return finished, bad
-        bad = [result async for result in client.results(id_) if result.error] if failed else []
-        return await client.job(id_, results=0), bad
-
-    found, bad = session.call(work)
-    if session.as_json or not failed:
-        session.show({"job": found, "failed": bad}, lambda: _shown(found, bad))
-        return
-    rows = [(it.item, it.error.code, it.error.message, it.fhir_document_reference) for it in bad if it.error]
-    session.out.print(table(("item", "code", "reason", "document"), rows, "Every item has its file so far."))
-
-
-def _shown(found: Job, bad: Sequence[ImportResult]) -> Any:
-    if found.finished:
-        return f"{found.outcome}: {summary([found], bad)}"
-    counts = found.counts
-    return f"{found.state}: {counts.ended} of {counts.total} items ended {described(counts)}".rstrip()

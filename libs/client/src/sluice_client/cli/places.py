@@ -94,6 +94,45 @@ def add_source(
     session.show(made, lambda: made.id)
 
 
+@sources.command("change")
+def change_source(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="ID", help="the source")],
+    name: Annotated[str | None, typer.Option(help="what people call it")] = None,
+    scrape_schema: Annotated[str | None, typer.Option(help="what makes metadata")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="most requests at once")] = None,
+    rate: Annotated[float | None, typer.Option(help="most requests a second")] = None,
+    attachment_prefix: Annotated[
+        list[str] | None, typer.Option(help="place attachments may be read from, for all so far; repeatable")
+    ] = None,
+    enabled: Annotated[
+        bool | None, typer.Option("--enable/--disable", help="whether it is read from at all")
+    ] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="JSON with further fields of the request, such as auth")
+    ] = None,
+) -> None:
+    """Change a server, such as its credentials; what is not given stays, and so does the base URL."""
+    session = session_of(context)
+    given = {
+        "name": name,
+        "scrape_schema": scrape_schema,
+        "max_concurrency": concurrency,
+        "max_requests_per_second": rate,
+        "attachment_prefixes": attachment_prefix,
+        "enabled": enabled,
+    }
+
+    async def work(client: SluiceClient) -> Source:
+        changes = _settings(settings) | {key: value for key, value in given.items() if value is not None}
+        if not changes:
+            raise typer.BadParameter("say what to change")
+        return await client.change_source(source, **changes)
+
+    changed = session.call(work)
+    session.show(changed, lambda: f"changed; revision {changed.revision}")
+
+
 def _settings(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}

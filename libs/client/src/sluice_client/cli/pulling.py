@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,12 +34,17 @@ def pull(
     ] = None,
     elements: Annotated[list[str] | None, typer.Option(help=f"only these elements; {MANY}")] = None,
     static: Annotated[bool, typer.Option("--static", help="the address is a manifest that is there")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="load all of it, or nothing")] = False,
     key: Annotated[str | None, typer.Option(help="run again with the same key: the same import")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="until all is loaded, with progress")] = False,
     problems: Annotated[int, typer.Option(min=0, help="the most problems to list; all are counted")] = 20,
     cancel: Annotated[
         bool, typer.Option("--cancel", help="stop it (with --job); what is loaded stays")
     ] = False,
+    bundles: Annotated[
+        Path | None,
+        typer.Option("--bundles", help="write what it brought here, a Bundle a patient (with --job)"),
+    ] = None,
 ) -> None:
     """Import what a FHIR server exports in bulk: the service asks for the export and loads its files.
 
@@ -55,13 +61,19 @@ def pull(
             type_filters=tuple(type_filter or ()),
             elements=members_of(elements),
             static=static,
+            strict=strict,
         )
     if (request is None) is (job is None):
         raise typer.BadParameter("give the address of an export, or the --job of an import that was begun")
-    if job is not None and (type_ or since or type_filter or elements or static or key):
+    if job is not None and (type_ or since or type_filter or elements or static or strict or key):
         raise typer.BadParameter("an import that was begun cannot be asked for anything else")
-    if cancel and job is None:
-        raise typer.BadParameter("--cancel needs the --job of an import")
+    if (cancel or bundles) and job is None:
+        raise typer.BadParameter("--cancel and --bundles need the --job of an import")
+    if bundles is not None and job is not None:
+        path, which = bundles, job
+        size = session.call(lambda client: client.save_pull_bundles(which, path), "run it again")
+        session.show({"file": str(path), "bytes": size}, lambda: f"{size} bytes in {path}")
+        return
     following = Following(session, problems)
 
     async def work(client: SluiceClient) -> Pulled | PullStatus | None:
@@ -143,11 +155,11 @@ def _standing(status: PullStatus) -> str:
 
 
 def _summary(done: Pulled) -> Group:
-    lines = [_line(each) for each in done.outcomes]
+    lines = [line(each) for each in done.outcomes]
     if done.source_time is not None:
         lines.append(Text(f"as of {done.source_time.isoformat()}, which is --since of the next"))
     if done.problems:
-        lines += [Text(""), *(_line(each) for each in done.problems)]
+        lines += [Text(""), *(line(each) for each in done.problems)]
     total = done.errors + done.warnings
     unlisted = total - len(done.problems)
     if unlisted > 0:
@@ -155,7 +167,8 @@ def _summary(done: Pulled) -> Group:
     return Group(*lines)
 
 
-def _line(each: PullOutcome) -> Text:
+def line(each: PullOutcome) -> Text:
+    """Give an outcome as a line, with its severity if it is a bad one."""
     style = _STYLES.get(each.severity)
     text = printable(each.text)
     return Text(text) if style is None else Text.assemble((f"{each.severity}: ", style), text)
