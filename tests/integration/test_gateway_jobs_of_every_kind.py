@@ -103,6 +103,8 @@ async def test_what_was_deleted_or_has_expired_is_not_there(
     await admin.execute("SELECT pulls.withdraw($1, $2)", pulled, now)
     assert await ids(store) == [kept]
     assert [row.job for row in await store.some(None, [kept, expired, deleted, pulled])] == [kept]
+    gone = [await store.withdrawn(job) for job in (kept, expired, deleted, pulled, str(uuid4()))]
+    assert gone == [False, True, True, True, False]
 
 
 async def test_items_are_given_in_their_order_and_by_their_state(

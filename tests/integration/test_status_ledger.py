@@ -32,7 +32,10 @@ Rows = tuple[dict[str, Job], dict[tuple[str, int], ItemRow]]
 _JOBS = """
 SELECT job::text, kind, client, subject, state, outcome, items, attached, skipped, failed, cancelled,
     extract(epoch FROM submitted_at)::float8, extract(epoch FROM started_at)::float8,
-    extract(epoch FROM cancelled_at)::float8, extract(epoch FROM finished_at)::float8
+    extract(epoch FROM cancelled_at)::float8, extract(epoch FROM finished_at)::float8,
+    extract(epoch FROM first_fetched_at)::float8, extract(epoch FROM last_fetched_at)::float8,
+    extract(epoch FROM first_scraped_at)::float8, extract(epoch FROM last_scraped_at)::float8,
+    extract(epoch FROM first_attached_at)::float8, extract(epoch FROM last_attached_at)::float8
 FROM status.jobs
 """
 _ITEMS = """
@@ -98,6 +101,12 @@ async def test_a_job_runs_its_course(ledger: Any) -> None:
         submitted_at=BEGAN - 1,
         started_at=BEGAN,
         finished_at=BEGAN + 5,
+        first_fetched_at=BEGAN + 1,
+        last_fetched_at=BEGAN + 1,
+        first_scraped_at=BEGAN + 2,
+        last_scraped_at=BEGAN + 2,
+        first_attached_at=BEGAN + 3,
+        last_attached_at=BEGAN + 5,
     )
     assert (jobs[OTHER].state, jobs[OTHER].failed) == ("RUNNING", 1)
     assert items[JOB, 2] == ItemRow(70, BEGAN + 5, file=f"{2:024x}", file_outcome="created", size=20_480)

@@ -148,6 +148,10 @@ class MemoryJobs:
 class MemoryAllJobs:
     rows: dict[str, AnyJobRow] = field(default_factory=dict)
     items_of: dict[str, list[AnyItemRow]] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+
+    async def withdrawn(self, job: str) -> bool:
+        return job in self.gone
 
     async def some(self, owner: Owner | None, jobs: Collection[str]) -> list[AnyJobRow]:
         return [self.rows[job] for job in jobs if job in self.rows and owner in (None, self.rows[job].owner)]

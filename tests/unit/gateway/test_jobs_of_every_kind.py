@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -138,6 +139,23 @@ async def test_a_job_is_there_for_its_owner_as_soon_as_it_is_accepted(site: Site
     body = await answer.json()
     assert (body["state"], body["kind"]) == ("SUBMITTED", "document-import")
     assert (await site.get(f"/v2/jobs/{submitted['id']}", headers=site.bearer(subject="bob"))).status == 404
+
+
+async def test_a_job_that_was_withdrawn_is_not_taken_for_one_that_was_just_accepted(site: Site) -> None:
+    submitted = await (await site.post("/v2/bulk/fhir", json=one_item(), headers=site.bearer())).json()
+    site.all_jobs.gone.add(submitted["id"])
+    assert (await site.get(f"/v2/jobs/{submitted['id']}", headers=site.bearer())).status == 404
+
+
+async def test_a_job_says_when_its_items_passed_each_stage(site: Site) -> None:
+    row = added(site)
+    later = AT + timedelta(seconds=3)
+    site.all_jobs.rows[row.job] = replace(
+        row, first_fetched_at=AT, last_fetched_at=later, first_attached_at=later, last_attached_at=later
+    )
+    shown = await (await site.get(f"/v2/jobs/{row.job}", headers=site.bearer())).json()
+    assert [each["stage"] for each in shown["stages"]] == ["fetch", "attach"]
+    assert shown["stages"][0]["first_on"] < shown["stages"][0]["last_on"]
 
 
 @pytest.mark.parametrize("job", ["x", "%00", "0" * 36, "A" * 36])

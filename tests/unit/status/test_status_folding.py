@@ -165,6 +165,12 @@ async def test_a_job_that_goes_well_is_completed_when_its_last_item_lands() -> N
         submitted_at=BEGAN - 1,
         started_at=BEGAN,
         finished_at=BEGAN + 5,
+        first_fetched_at=BEGAN + 1,
+        last_fetched_at=BEGAN + 1,
+        first_scraped_at=BEGAN + 2,
+        last_scraped_at=BEGAN + 2,
+        first_attached_at=BEGAN + 3,
+        last_attached_at=BEGAN + 5,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from sluice_contracts.events import JobKind, JobOutcome, Stage
 from sluice_contracts.ids import Keys, accepted_at, is_job_id
@@ -18,7 +18,7 @@ from sluice_gateway.etas import Etas
 from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.jobs import error_of, owner_of
 from sluice_gateway.models.imports import ItemStateName, JobStateName
-from sluice_gateway.models.jobs import AnyJob, AnyJobQuery, JobCounts, JobItem
+from sluice_gateway.models.jobs import AnyJob, AnyJobQuery, JobCounts, JobItem, JobStage
 from sluice_gateway.paging import Window
 from sluice_gateway.problems import not_found
 from sluice_security.tokens import Principal
@@ -49,6 +49,12 @@ class AnyJobRow:
     submitted_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    first_fetched_at: datetime | None = None
+    last_fetched_at: datetime | None = None
+    first_scraped_at: datetime | None = None
+    last_scraped_at: datetime | None = None
+    first_attached_at: datetime | None = None
+    last_attached_at: datetime | None = None
 
     @property
     def owner(self) -> Owner:
@@ -78,6 +84,9 @@ class AnyJobStore(Protocol):
 
     async def some(self, owner: Owner | None, jobs: Collection[str]) -> list[AnyJobRow]:
         """Give those of the jobs that are there; ids are UUIDs in their one spelling."""
+
+    async def withdrawn(self, job: str) -> bool:
+        """Say whether a job is known to have been deleted, or to have expired."""
 
     async def page(
         self, owner: Owner | None, query: AnyJobQuery, window: Window
@@ -141,8 +150,13 @@ class AllJobs:
         Problem
             404: the token sees no such job.
         """
-        rows = await self._store.some(self.sees(who), [job]) if is_job_id(job) else []
-        return (await self.shown(rows))[0] if rows else self._accepted(who, job)
+        if not is_job_id(job):
+            raise not_found("job")
+        if rows := await self._store.some(self.sees(who), [job]):
+            return (await self.shown(rows))[0]
+        if await self._store.withdrawn(job):
+            raise not_found("job")
+        return self._accepted(who, job)
 
     async def items(
         self, who: Principal, job: str, state: ItemStateName | None, window: Window
@@ -194,6 +208,7 @@ class AllJobs:
             started_on=row.started_at,
             finished_on=row.finished_at,
             eta=eta,
+            stages=_stages(kind, row),
             result=self._result(kind, row.job),
         )
 
@@ -203,7 +218,9 @@ class AllJobs:
             at = accepted_at(key, owner_of(who), job)
             if at is not None and self._now() - at < _UNSEEN_SECONDS:
                 submitted = datetime.fromtimestamp(at, UTC)
-                none = dict.fromkeys(("items", "attached", "skipped", "failed", "cancelled"), 0)
+                none: dict[str, Any] = dict.fromkeys(
+                    ("items", "attached", "skipped", "failed", "cancelled"), 0
+                )
                 row = AnyJobRow(
                     job=job,
                     kind=kind.value,
@@ -227,6 +244,26 @@ class AllJobs:
                 return self._hrefs.export(job)
             case JobKind.BULK_IMPORT:
                 return self._hrefs.bulk_import(job)
+
+
+_LAST_STAGE = {
+    JobKind.DOCUMENT_IMPORT: Stage.ATTACH,
+    JobKind.BULK_IMPORT: Stage.LOAD,
+    JobKind.BULK_EXPORT: Stage.EXPORT,
+}
+
+
+def _stages(kind: JobKind, row: AnyJobRow) -> list[JobStage]:
+    passed = (
+        (Stage.FETCH, row.first_fetched_at, row.last_fetched_at),
+        (Stage.SCRAPE, row.first_scraped_at, row.last_scraped_at),
+        (_LAST_STAGE[kind], row.first_attached_at, row.last_attached_at),
+    )
+    return [
+        JobStage(stage=stage, first_on=first, last_on=last)
+        for stage, first, last in passed
+        if first is not None and last is not None
+    ]
 
 
 def _item(row: AnyItemRow) -> JobItem:

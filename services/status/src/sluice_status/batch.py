@@ -72,13 +72,15 @@ class Dead:
 class News:
     """What a batch says about one job.
 
-    `items` maps a position to the rank and the event that stands for it. `last` is the last record of it.
+    `items` maps a position to the rank and the event that stands for it. `times` has, for each type of its
+    items' events, when the first and the last happened. `last` is the last record of it.
     """
 
     last: LogRecord = field(compare=False)
     planned: JobPlanned | None = None
     cancelled_at: float | None = None
     items: dict[int, tuple[int, ItemEvent]] = field(default_factory=dict)
+    times: dict[type[Any], list[float]] = field(default_factory=dict)
 
     def plan(self, event: JobPlanned) -> None:
         """Take note of a plan; of several the earliest stands."""
@@ -184,6 +186,14 @@ def read(batch: Batch, records: Sequence[LogRecord], decoder: Decoder[Any]) -> N
             batch.dead.append(Dead.of(record, _NUL))
             continue
         news.last = record
+        at = event.at
+        span = news.times.get(kind)
+        if span is None:
+            news.times[kind] = [at, at]
+        elif at < span[0]:
+            span[0] = at
+        elif at > span[1]:
+            span[1] = at
         items = news.items
         held = items.get(event.item)
         if held is None or rank > held[0]:

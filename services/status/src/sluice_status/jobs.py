@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
-from sluice_contracts.events import JobFinished, JobKind, JobOutcome, JobPlanned, JobState
+from sluice_contracts.events import (
+    DocumentAttached,
+    DocumentFetched,
+    DocumentScraped,
+    Event,
+    FileLoaded,
+    JobFinished,
+    JobKind,
+    JobOutcome,
+    JobPlanned,
+    JobState,
+    PartSealed,
+)
 from sluice_status.batch import News, plan_order
+from sluice_status.ladder import instant
 
 SUBMITTED = "SUBMITTED"
 RUNNING = "RUNNING"
 FINISHED = "FINISHED"
+_STAGES: dict[type[Event], str] = {
+    DocumentFetched: "fetched",
+    DocumentScraped: "scraped",
+    DocumentAttached: "attached",
+    PartSealed: "attached",
+    FileLoaded: "attached",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +56,10 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One row of `status.jobs`; times are Unix seconds."""
+    """One row of `status.jobs`; times are Unix seconds.
+
+    The last six are when the first and the last of its items passed a stage; attached is what took effect.
+    """
 
     job: str
     kind: str | None = None
@@ -52,6 +76,12 @@ class Job:
     started_at: float | None = None
     cancelled_at: float | None = None
     finished_at: float | None = None
+    first_fetched_at: float | None = None
+    last_fetched_at: float | None = None
+    first_scraped_at: float | None = None
+    last_scraped_at: float | None = None
+    first_attached_at: float | None = None
+    last_attached_at: float | None = None
 
     @property
     def ended_items(self) -> int:
@@ -81,6 +111,22 @@ def learn(job: Job, news: News) -> Job:
     at = news.cancelled_at
     if at is not None and (job.cancelled_at is None or at < job.cancelled_at):
         job = replace(job, cancelled_at=at)
+    return _passed(job, news)
+
+
+def _passed(job: Job, news: News) -> Job:
+    """Join when items passed the stages: the earliest of the first, the latest of the last."""
+    for kind, stage in _STAGES.items():
+        if kind not in news.times:
+            continue
+        first, last = map(instant, news.times[kind])
+        held_first: float | None = getattr(job, f"first_{stage}_at")
+        held_last: float | None = getattr(job, f"last_{stage}_at")
+        times: dict[str, Any] = {
+            f"first_{stage}_at": first if held_first is None else min(first, held_first),
+            f"last_{stage}_at": last if held_last is None else max(last, held_last),
+        }
+        job = replace(job, **times)
     return job
 
 

@@ -19,6 +19,12 @@ _JOB = (
     "started_at",
     "cancelled_at",
     "finished_at",
+    "first_fetched_at",
+    "last_fetched_at",
+    "first_scraped_at",
+    "last_scraped_at",
+    "first_attached_at",
+    "last_attached_at",
 )
 _ITEM = (
     "rank",

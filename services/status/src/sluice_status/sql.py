@@ -44,7 +44,10 @@ WITH known AS (
 )
 SELECT job::text, kind, client, subject, state, outcome, items, attached, skipped, failed, cancelled,
     extract(epoch FROM submitted_at)::float8, extract(epoch FROM started_at)::float8,
-    extract(epoch FROM cancelled_at)::float8, extract(epoch FROM finished_at)::float8
+    extract(epoch FROM cancelled_at)::float8, extract(epoch FROM finished_at)::float8,
+    extract(epoch FROM first_fetched_at)::float8, extract(epoch FROM last_fetched_at)::float8,
+    extract(epoch FROM first_scraped_at)::float8, extract(epoch FROM last_scraped_at)::float8,
+    extract(epoch FROM first_attached_at)::float8, extract(epoch FROM last_attached_at)::float8
 FROM held
 """
 
@@ -115,13 +118,21 @@ UPDATE status.jobs AS held SET
     outcome = told.outcome, items = told.items, attached = told.attached, skipped = told.skipped,
     failed = told.failed, cancelled = told.cancelled, submitted_at = to_timestamp(told.submitted_at),
     started_at = to_timestamp(told.started_at), cancelled_at = to_timestamp(told.cancelled_at),
-    finished_at = to_timestamp(told.finished_at)
+    finished_at = to_timestamp(told.finished_at),
+    first_fetched_at = to_timestamp(told.first_fetched_at),
+    last_fetched_at = to_timestamp(told.last_fetched_at),
+    first_scraped_at = to_timestamp(told.first_scraped_at),
+    last_scraped_at = to_timestamp(told.last_scraped_at),
+    first_attached_at = to_timestamp(told.first_attached_at),
+    last_attached_at = to_timestamp(told.last_attached_at)
 FROM unnest(
     $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::int[],
-    $9::int[], $10::int[], $11::int[], $12::float8[], $13::float8[], $14::float8[], $15::float8[]
+    $9::int[], $10::int[], $11::int[], $12::float8[], $13::float8[], $14::float8[], $15::float8[],
+    $16::float8[], $17::float8[], $18::float8[], $19::float8[], $20::float8[], $21::float8[]
 ) AS told (
     job, kind, client, subject, state, outcome, items, attached, skipped, failed, cancelled, submitted_at,
-    started_at, cancelled_at, finished_at
+    started_at, cancelled_at, finished_at, first_fetched_at, last_fetched_at, first_scraped_at,
+    last_scraped_at, first_attached_at, last_attached_at
 )
 WHERE held.job = told.job
 """

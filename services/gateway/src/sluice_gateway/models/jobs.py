@@ -22,6 +22,14 @@ class JobCounts(AnswerModel):
     cancelled: int
 
 
+class JobStage(AnswerModel):
+    """When a job's items passed one of its stages."""
+
+    stage: Stage = Field(description="`fetch`, `scrape` and `attach`; `load` of an import, `export`.")
+    first_on: Time = Field(description="When the first item had passed it.")
+    last_on: Time = Field(description="When the last one so far had.")
+
+
 class AnyJob(AnswerModel):
     """A job of any kind."""
 
@@ -37,6 +45,7 @@ class AnyJob(AnswerModel):
     started_on: Time | None = Field(description="When it was planned.")
     finished_on: Time | None
     eta: Time | None = Field(description="When it will have ended, while it runs and that can be told.")
+    stages: list[JobStage] = Field(description="Those that items have passed, in their order.")
     result: str = Field(description="Where its kind's own API shows it, for its owner.")
 
 

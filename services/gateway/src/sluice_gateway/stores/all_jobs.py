@@ -12,7 +12,8 @@ from sluice_gateway.paging import Window
 
 _JOB = """
     s.job, s.kind, s.client, s.subject, s.state, s.outcome, s.items, s.attached, s.skipped, s.failed,
-    s.cancelled, s.submitted_at, s.started_at, s.finished_at
+    s.cancelled, s.submitted_at, s.started_at, s.finished_at, s.first_fetched_at, s.last_fetched_at,
+    s.first_scraped_at, s.last_scraped_at, s.first_attached_at, s.last_attached_at
 """
 # A row may be there before its job's plan was read; then nobody's it is. What was deleted, or expired, is not
 # there for anyone.
@@ -21,6 +22,11 @@ _THERE = """
     AND NOT EXISTS (SELECT FROM exports.jobs e WHERE e.job = s.job
         AND (e.deleted_at IS NOT NULL OR s.finished_at + e.keep <= now()))
     AND NOT EXISTS (SELECT FROM pulls.jobs p WHERE p.job = s.job AND p.deleted_at IS NOT NULL)
+"""
+_WITHDRAWN = """
+SELECT EXISTS (SELECT FROM exports.jobs e LEFT JOIN status.jobs s USING (job) WHERE e.job = $1
+        AND (e.deleted_at IS NOT NULL OR s.finished_at + e.keep <= now()))
+    OR EXISTS (SELECT FROM pulls.jobs p WHERE p.job = $1 AND p.deleted_at IS NOT NULL)
 """
 _WANTED = """
     AND ($3::text IS NULL OR s.kind = $3) AND ($4::text IS NULL OR s.state = $4)
@@ -45,6 +51,11 @@ class PostgresAllJobs:
             list(jobs),
         )
         return [_row(row) for row in rows]
+
+    async def withdrawn(self, job: str) -> bool:
+        """See `AnyJobStore.withdrawn`."""
+        found: bool = await self._pool.fetchval(_WITHDRAWN, job)
+        return found
 
     async def page(
         self, owner: Owner | None, query: AnyJobQuery, window: Window
