@@ -11,9 +11,7 @@ from playwright.async_api import Browser, expect
 
 from sluice_auth.first_things import DASHBOARD
 from sluice_stack.stack import Stack
-from sluice_streaming.kafka import KafkaBackend
-from sluice_streaming.messages import Outgoing
-from support.page import DESK, NEEDS_CHROMIUM, PHONE, at_the_page, chromium, submit
+from support.page import DESK, NEEDS_CHROMIUM, PHONE, at_the_page, bury, chromium, submit
 from support.portal import register_source
 
 pytestmark = NEEDS_CHROMIUM
@@ -225,24 +223,6 @@ async def test_every_view_is_accessible_light_and_dark_fits_a_phone_and_stands_s
             assert await person.overflow() <= 0, view
         assert person.complaints == []
         assert await person.stopped() == []
-
-
-async def bury(stack: Stack, name: str) -> None:
-    """Put a dead letter that nobody can read on a topic."""
-    backend = KafkaBackend(stack.kafka.bootstrap)
-    producer = backend.producer()
-    await producer.start()
-    headers = (
-        ("sluice-attempt", b"3"),
-        ("sluice-code", b"malformed"),
-        ("sluice-origin-topic", b"document.scrape"),
-        ("sluice-origin-partition", b"4"),
-        ("sluice-origin-offset", b"17"),
-        ("sluice-sha256", b"ab" * 32),
-        ("sluice-died", b"1790000000.000"),
-    )
-    await producer.send([Outgoing("document.scrape.dead", name.encode(), b"Jane Roe {", headers)])
-    await producer.stop()
 
 
 async def test_an_operator_sees_why_letters_are_dead_and_has_them_tried_again(

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import psutil
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright, expect
 
 from sluice_stack.stack import Stack
+from sluice_streaming.kafka import KafkaBackend
+from sluice_streaming.messages import Outgoing
 
 CHROMIUM = shutil.which("chromium")
 NEEDS_CHROMIUM = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
@@ -148,3 +151,53 @@ async def submit(person: Person, addresses: list[str], project: str) -> str:
     await page.click("button:has-text('Start the import')")
     await page.wait_for_url(re.compile("#/jobs/"))
     return page.url.rpartition("/")[2]
+
+
+async def bury(stack: Stack, name: str, topic: str = "document.scrape") -> None:
+    """Put a dead letter that nobody can read on a topic."""
+    backend = KafkaBackend(stack.kafka.bootstrap)
+    producer = backend.producer()
+    await producer.start()
+    headers = (
+        ("sluice-attempt", b"3"),
+        ("sluice-code", b"malformed"),
+        ("sluice-origin-topic", topic.encode()),
+        ("sluice-origin-partition", b"4"),
+        ("sluice-origin-offset", b"17"),
+        ("sluice-sha256", b"ab" * 32),
+        ("sluice-died", b"1790000000.000"),
+    )
+    await producer.send([Outgoing(f"{topic}.dead", name.encode(), b"Jane Roe {", headers)])
+    await producer.stop()
+
+
+async def token(person: Person) -> str:
+    """Give a token of the page's that is good for a while."""
+    session = "import(document.querySelector('script').src.replace('main.js', 'session.js'))"
+    found: str = await person.page.evaluate(f"{session}.then((it) => it.token())")
+    return found
+
+
+async def username(person: Person) -> str:
+    """Give what the person is known as."""
+    headers = {"Authorization": f"Bearer {await token(person)}"}
+    answer = await person.context.request.get(f"{person.url}/v2/user", headers=headers)
+    return str((await answer.json())["username"])
+
+
+@contextmanager
+def frozen(stack: Stack, *services: str) -> Iterator[None]:
+    """Have services do nothing for a while."""
+    family = [
+        each
+        for name in services
+        for root in [psutil.Process(stack.services[name].process.pid)]
+        for each in [root, *root.children(recursive=True)]
+    ]
+    for each in family:
+        each.suspend()
+    try:
+        yield
+    finally:
+        for each in family:
+            each.resume()

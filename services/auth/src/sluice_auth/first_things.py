@@ -14,7 +14,7 @@ from sluice_security.scopes import Scopes
 
 DASHBOARD = "sluice-dashboard"
 DASHBOARD_SCOPES = Scopes.parse(
-    "bulk/import files/read files/write offline_access ops/jobs ops/sources ops/dead-letters"
+    "bulk/import files/read files/write user/*.rs offline_access ops/jobs ops/sources ops/dead-letters"
 )
 
 

@@ -12,7 +12,7 @@ from sluice_gateway.routing import Answer, Call, Route
 TAG = "Page"
 CLIENT = "sluice-dashboard"
 """The client that the authorization server has for the page."""
-_SCOPE = "bulk/import files/read files/write offline_access ops/jobs ops/sources ops/dead-letters"
+_SCOPE = "bulk/import files/read files/write user/*.rs offline_access ops/jobs ops/sources ops/dead-letters"
 
 
 async def dashboard(call: Call) -> web.Response:

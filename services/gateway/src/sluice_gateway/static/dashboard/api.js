@@ -48,7 +48,39 @@ async function once(path, { method, body, signal, headers }, fresh) {
 export async function call(path, options) {
   const answer = await send(path, options);
   if (!answer.ok) throw await refused(answer);
-  return answer.status === 204 ? null : answer.json();
+  // What is only taken note of (202) need not say anything.
+  const text = answer.status === 204 ? "" : await answer.text();
+  return text ? JSON.parse(text) : null;
+}
+
+// Keeps an answer as a file on the machine of whoever looks.
+export async function save(path, name) {
+  const answer = await send(path, { headers: { Accept: "*/*" } });
+  if (!answer.ok) throw await refused(answer);
+  const url = URL.createObjectURL(await answer.blob());
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+// Gives the first lines of NDJSON, without reading more of it.
+export async function firstLines(path, most, signal) {
+  const answer = await send(path, { signal, headers: { Accept: "*/*" } });
+  if (!answer.ok) throw await refused(answer);
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  const lines = [];
+  let text = "";
+  for (let done = false; !done && lines.length < most;) {
+    const piece = await reader.read();
+    done = piece.done;
+    const whole = (text + (piece.value ?? "")).split("\n");
+    text = done ? "" : whole.pop();
+    lines.push(...whole.filter(Boolean));
+  }
+  await reader.cancel();
+  return lines.slice(0, most).map((line) => JSON.parse(line));
 }
 
 export async function page(path, query, options) {
@@ -72,7 +104,9 @@ async function refused(answer) {
   }
   const words = { 403: "You may not do that.", 404: "There is no such thing here, or not for you.",
     429: "That was too often.", 503: "The service is not quite there at the moment." };
-  return new Problem(answer.status, told.message ?? words[answer.status] ?? "The server could not do that.",
+  // FHIR's paths tell what is wrong as an OperationOutcome.
+  const issue = told.issue?.[0]?.details?.text;
+  return new Problem(answer.status, told.message ?? issue ?? words[answer.status] ?? "The server could not do that.",
     told.more_info ?? "", told.code ?? "");
 }
 

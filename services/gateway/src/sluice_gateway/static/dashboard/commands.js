@@ -1,28 +1,52 @@
-// What does the same from a terminal: for every view and action a curl line and one of the command line.
+// What does the same from a terminal: for every view and action a curl line and one of the command line. Each
+// works as it is shown, with the token of this page.
 
-import { h, icon, tell } from "./dom.js";
+import { fill, h, icon, tell } from "./dom.js";
 import * as session from "./session.js";
 
 const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
 export const sluice = (...words) => ["sluice", ...words].map(quoted).join(" ");
 
-export function curl(path, { method = "GET", body, advance = false } = {}) {
-  const words = ["curl", ...(method === "GET" ? [] : ["-X", method]), quoted(location.origin + path),
-    '-H "Authorization: Bearer $SLUICE_TOKEN"'];
-  if (advance) words.push(quoted("-H"), "'X-SBG-Advance-Access: Advance'");
+// `to` is the file that the answer goes to; with `stream` what comes is shown as it comes.
+export function curl(path, { method = "GET", body, advance = false, stream = false, to = "" } = {}) {
+  const words = ["curl", ...(stream ? ["-N"] : []), ...(method === "GET" ? [] : ["-X", method]),
+    quoted(location.origin + path), '-H "Authorization: Bearer $SLUICE_TOKEN"'];
+  if (advance) words.push("-H 'X-SBG-Advance-Access: Advance'");
   if (body !== undefined) words.push("-H 'Content-Type: application/json'", "-d", quoted(JSON.stringify(body)));
+  if (to) words.push("-o", quoted(to));
   return words.join(" ");
 }
 
-// `lines` are [what it does, curl line, line of the command line] each; either line may be missing.
+// The address of a file's content is in the answer to another call.
+export function downloading(path, name) {
+  return `curl -o ${quoted(name)} "$(${curl(path)} | sed -n 's/.*"url": *"\\([^"]*\\)".*/\\1/p')"`;
+}
+
+// Imports what is given as lines, from standard input.
+export function importing(addresses, ...options) {
+  return `printf '%s\\n' ${addresses.map(quoted).join(" ")} | ${sluice("import", "-", ...options, "--wait")}`;
+}
+
+// `lines` are [what it does, curl line, line of the command line]; either line may be missing.
 export function terminal(...lines) {
-  return h("details", { class: "terminal" },
+  const ways = h("div", { class: "ways" });
+  const node = h("details", { class: "terminal" },
     h("summary", null, "Do this from a terminal"),
     h("p", { class: "soft" }, "Both speak for you with the token of this page, which is good for some minutes:"),
     line("token", `export SLUICE_URL=${location.origin}`, "export SLUICE_TOKEN=…", copyToken),
-    lines.filter(Boolean).map(([what, ...both]) => h("div", { class: "way" },
-      h("p", null, h("strong", null, what)), both.filter(Boolean).map((text) => line(what, text)))));
+    ways);
+  shown.set(node, ways);
+  say(node, ...lines);
+  return node;
+}
+
+const shown = new WeakMap();
+
+// Puts other lines in place of a terminal's.
+export function say(node, ...lines) {
+  fill(shown.get(node), lines.filter(Boolean).map(([what, ...both]) => h("div", { class: "way" },
+    h("p", null, h("strong", null, what)), both.filter(Boolean).map((text) => line(what, text)))));
 }
 
 function line(what, text, more = "", act = null) {

@@ -1,7 +1,7 @@
 // One file: what is known of it, and its content.
 
 import { call } from "./api.js";
-import { copy, curl, sluice, terminal } from "./commands.js";
+import { copy, curl, downloading, say, sluice, terminal } from "./commands.js";
 import { fill, h, icon, problem, skeleton, tell } from "./dom.js";
 import { bytes, moment } from "./words.js";
 
@@ -21,6 +21,8 @@ export function fileView({ params: [id], signal, retitle }) {
   function show(file) {
     retitle(file.name);
     button.disabled = false;
+    say(lines, ["Show the file", curl(`/v2/files/${id}`), sluice("files", id)],
+      ["Download it", downloading(`/v2/files/${id}/download_info`, file.name), sluice("download", id, "--to", "downloads")]);
     const origin = file.origin.job
       ? h("a", { href: `#/jobs/${file.origin.job}` }, `item ${file.origin.item + 1} of an import`) : "made by hand";
     fill(body, h("div", { class: "columns" },
@@ -45,6 +47,7 @@ export function fileView({ params: [id], signal, retitle }) {
     button.disabled = false;
   }
 
+  const lines = terminal();
   load();
   return {
     title: "File",
@@ -53,9 +56,7 @@ export function fileView({ params: [id], signal, retitle }) {
       h("button", { type: "button", class: "small bare", "aria-label": "Copy the file's id", onclick: () => copy(id) },
         icon("copy"))),
     actions: [button],
-    content: [body, terminal(
-      ["Show the file", curl(`/v2/files/${id}`), sluice("files", id)],
-      ["Download it", curl(`/v2/files/${id}/download_info`), sluice("download", id, "--to", "downloads")])],
+    content: [body, lines],
   };
 }
 

@@ -86,10 +86,13 @@ export function filesView({ params: [owner, slug, folder], query, go, signal, re
     below: h("p", { class: "soft id" }, id),
     actions: [h("a", { class: "button", href: `#/import?project=${encodeURIComponent(id)}` }, "Import documents")],
     content: [filters, list, foot, terminal(
-      ["List these files", curl(`/v2/files?${new URLSearchParams(place)}`), sluice("files", ...option)],
+      ["List these files", curl(`/v2/files?${new URLSearchParams(narrowed({ ...place, ...chosen }))}`),
+        sluice("files", ...option, ...narrowed(chosen).flatMap(([name, value]) => [`--${name}`, value]))],
       ["Download all of them", null, sluice("download", folder ?? id, "--to", "downloads")])],
   };
 }
+
+const narrowed = (query) => Object.entries(query).filter(([, value]) => value);
 
 function entry(one, id) {
   const folder = one.type === "folder";

@@ -2,7 +2,7 @@
 
 import { call, page } from "./api.js";
 import { submit } from "./jobs_api.js";
-import { curl, sluice, terminal } from "./commands.js";
+import { curl, importing, say, sluice, terminal } from "./commands.js";
 import { fill, h, problem, tell } from "./dom.js";
 import { number, things } from "./words.js";
 
@@ -25,6 +25,35 @@ export function importView({ query, go, signal }) {
     CONFLICTS.map(([value, text]) => h("option", { value }, text)));
   const button = h("button", { type: "submit", class: "act" }, "Start the import");
 
+  const lines = terminal();
+  const labels = () => tags.value.split(",").map((tag) => tag.trim()).filter(Boolean);
+  const request = (found, place) => ({
+    items: found.map((address) => ({ fhir_document_reference: address, project: place })),
+    conflict_resolution: conflict.value,
+    ...(labels().length ? { tags: labels() } : {}),
+  });
+
+  // The lines that do what the form says now; a project that is not there yet has no id to import to.
+  function told() {
+    const found = addresses(references.value);
+    const title = name.value.trim();
+    if (!project.value) {
+      const body = { name: title || "My project" };
+      say(lines, ["Make the project, then choose it above", curl("/v2/projects", { method: "POST", body }),
+        sluice("projects", "create", body.name)]);
+      return;
+    }
+    if (!found.length) {
+      say(lines, ["List your projects", curl("/v2/projects"), sluice("projects", "list")]);
+      return;
+    }
+    const some = found.slice(0, MOST);
+    say(lines, ["Import these documents",
+      curl("/v2/bulk/fhir", { method: "POST", advance: true, body: request(some, project.value) }),
+      importing(some, "--project", project.value, "--conflict", conflict.value, ...labels().flatMap((tag) => ["--tag", tag]))]);
+  }
+
+  project.addEventListener("change", told);
   project.addEventListener("change", () => named.toggleAttribute("hidden", project.value !== ""));
   page("/v2/projects", { limit: 100 }, { signal }).then(({ items }) => {
     const own = items.filter((one) => one.permissions.write);
@@ -33,6 +62,7 @@ export function importView({ query, go, signal }) {
     project.dispatchEvent(new Event("change"));
   }).catch((error) => error.name !== "AbortError" && fill(wrong, problem(error)));
 
+  told();
   async function start(event) {
     event.preventDefault();
     fill(wrong);
@@ -46,12 +76,7 @@ export function importView({ query, go, signal }) {
     button.disabled = true;
     try {
       const place = project.value || await made(name.value.trim());
-      const labels = tags.value.split(",").map((tag) => tag.trim()).filter(Boolean);
-      const job = await submit({
-        items: found.map((address) => ({ fhir_document_reference: address, project: place })),
-        conflict_resolution: conflict.value,
-        ...(labels.length ? { tags: labels } : {}),
-      });
+      const job = await submit(request(found, place));
       tell(`${things(found.length, "document")} submitted.`, { seen: false });
       go(`/jobs/${job.id}`);
     } catch (error) {
@@ -79,7 +104,7 @@ export function importView({ query, go, signal }) {
     title: "Import documents",
     back: ["#/jobs", "Jobs"],
     content: [
-      h("form", { class: "card form", onsubmit: start, novalidate: true },
+      h("form", { class: "card form", onsubmit: start, oninput: told, novalidate: true },
         wrong,
         h("div", { class: "field" },
           h("label", { for: "references" }, "Addresses of DocumentReferences, one a line"), references, count),
@@ -89,10 +114,7 @@ export function importView({ query, go, signal }) {
           "(optional, commas between)")), tags),
         h("div", { class: "field" }, h("label", { for: "conflict" }, "If a name is taken"), conflict),
         h("div", { class: "actions" }, button)),
-      terminal(["Import documents",
-        curl("/v2/bulk/fhir", { method: "POST", advance: true,
-          body: { items: [{ fhir_document_reference: "ADDRESS", project: "OWNER/PROJECT" }] } }),
-        sluice("import", "references.txt", "--project", "OWNER/PROJECT", "--wait")]),
+      lines,
     ],
   };
 }

@@ -2,18 +2,31 @@
 
 import * as api from "./jobs_api.js";
 import { badge, bar, legend } from "./job_parts.js";
-import { copy, curl, sluice, terminal } from "./commands.js";
+import { copy, say, terminal } from "./commands.js";
 import { fill, h, icon, problem, skeleton, tell } from "./dom.js";
 import { itemsPart } from "./items_part.js";
+import { jobLines } from "./job_lines.js";
+import { resultsPart } from "./results_part.js";
+import { timeline } from "./timeline.js";
 import { kindOf, lasting, moment, number, since, standing } from "./words.js";
+
+const RESULTS = ["bulk-import", "bulk-export"];
+const STOPPING = {
+  "document-import": "Cancel this job? Files that are there already stay.",
+  "bulk-import": "Cancel this import? What was loaded stays.",
+  "bulk-export": "Cancel this export? What was written is deleted.",
+};
 
 export function jobView({ params: [id], go, signal, retitle }) {
   const head = h("section", { class: "card progress" }, skeleton(1, "tall"));
   const line = h("ol", { class: "timeline" });
   const actions = h("div", { class: "actions" });
   const items = itemsPart(signal);
+  const part = h("section", { "aria-labelledby": "items" }, items.node);
+  const lines = terminal();
   const live = new AbortController();
   let known = null;
+  let found = null;
   let mine = false;
   let waiting = null;
 
@@ -36,14 +49,24 @@ export function jobView({ params: [id], go, signal, retitle }) {
     fill(line, timeline(known));
     if (!before || before.state !== known.state || before.counts.failed !== known.counts.failed) {
       fill(actions, possible(known));
+      say(lines, ...jobLines(known, mine, found));
     }
     if (!before) retitle(kindOf(known.kind));
     if (known.state === "FINISHED") live.abort();
-    if (!before || JSON.stringify(before.counts) !== JSON.stringify(known.counts)) items.changed(known);
+    const ended = known.state === "FINISHED" && before?.state !== "FINISHED";
+    if (ended && mine && RESULTS.includes(known.kind)) showResults();
+    else if (!before || JSON.stringify(before.counts) !== JSON.stringify(known.counts)) items.changed(known);
     if (before && before.state !== "FINISHED" && known.state === "FINISHED") {
       const { attached, items: all } = known.counts;
       tell(`The job has ended: ${standing(known)[1]}. ${number(attached)} of ${number(all)} done.`, { seen: false });
     }
+  }
+
+  function showResults() {
+    fill(part, resultsPart(known, signal, (results) => {
+      found = results;
+      say(lines, ...jobLines(known, mine, found));
+    }));
   }
 
   function later() {
@@ -58,8 +81,10 @@ export function jobView({ params: [id], go, signal, retitle }) {
   });
 
   function possible(job) {
-    if (!mine || job.kind !== "document-import") return null;
+    if (!mine) return null;
     if (job.state !== "FINISHED") return h("button", { type: "button", onclick: stop }, "Cancel the job");
+    if (job.kind === "bulk-export") return h("button", { type: "button", onclick: forget }, "Delete the export");
+    if (job.kind === "bulk-import") return h("button", { type: "button", onclick: forget }, "Forget the import");
     return job.counts.failed + job.counts.cancelled
       ? h("button", { type: "button", class: "act", onclick: again }, "Run the failed ones again") : null;
   }
@@ -77,15 +102,29 @@ export function jobView({ params: [id], go, signal, retitle }) {
   }
 
   async function stop(event) {
-    if (!confirm("Cancel this job? Files that are there already stay.")) return;
-    event.target.disabled = true;
+    if (!confirm(STOPPING[known.kind] ?? "Cancel this job?")) return;
+    // What is cancelled is shown only as long as something of it is: items of documents that have their files.
+    if (!await withdrawn(event.target, "The job is being cancelled.")) return;
+    if (known.kind === "document-import") later();
+    else go("/jobs");
+  }
+
+  async function forget(event) {
+    const exported = known.kind === "bulk-export";
+    if (!confirm(exported ? "Delete this export with its files?" : "Forget this import? What it loaded stays.")) return;
+    if (await withdrawn(event.target, exported ? "The export is deleted." : "The import is forgotten.")) go("/jobs");
+  }
+
+  async function withdrawn(button, text) {
+    button.disabled = true;
     try {
-      await api.cancel(id);
-      tell("The job is being cancelled.");
-      later();
+      await api.cancel(known);
+      tell(text);
+      return true;
     } catch (error) {
-      event.target.disabled = false;
+      button.disabled = false;
       tell(`${error.message} ${error.advice ?? ""}`, { alert: true });
+      return false;
     }
   }
 
@@ -105,14 +144,9 @@ export function jobView({ params: [id], go, signal, retitle }) {
     content: [
       head,
       h("div", { class: "columns" },
-        h("section", { "aria-labelledby": "items" }, items.node),
+        part,
         h("section", { class: "aside", "aria-labelledby": "line" }, h("h2", { id: "line" }, "What happened"), line)),
-      terminal(
-        ["Show the job", curl(`/v2/jobs/${id}`), sluice("job", id)],
-        ["Follow it", `${curl(`/v2/jobs/${id}/events`)} -N`, sluice("job", id, "--watch")],
-        ["List what failed", curl(`/v2/jobs/${id}/items?state=FAILED`), sluice("job", id, "--failed")],
-        ["Run the failed ones again", curl(`/v2/bulk/fhir/${id}/actions/rerun`, { method: "POST", advance: true })],
-        ["Cancel it", curl(`/v2/bulk/fhir/${id}`, { method: "DELETE" }), sluice("job", id, "--cancel")]),
+      lines,
     ],
   };
 }
@@ -122,17 +156,4 @@ function expected(job) {
     return h("span", { class: "soft" }, `took ${lasting(job.submitted_on, job.finished_on)}`);
   }
   return job.eta ? h("span", { class: "soft" }, `about ${lasting(Date.now(), job.eta)} left`) : null;
-}
-
-function timeline(job) {
-  const ended = job.state === "FINISHED";
-  const steps = [["Submitted", job.submitted_on, "done"]];
-  if (job.started_on) steps.push([`Planned as ${number(job.counts.items)} items`, job.started_on, "done"]);
-  else if (!ended) steps.push(["Waiting to be planned", null, "waiting"]);
-  if (!ended && job.started_on) {
-    steps.push([job.eta ? `Ends ${since(job.eta)}, as it looks` : "Going on", job.eta, "running"]);
-  }
-  if (ended) steps.push([`Ended: ${standing(job)[1].toLowerCase()}`, job.finished_on, standing(job)[0]]);
-  return steps.map(([text, at, look]) => h("li", { class: look },
-    icon(look), h("div", null, h("strong", null, text), at ? h("time", { datetime: at, class: "soft" }, moment(at)) : null)));
 }

@@ -96,9 +96,15 @@ export function jobsView({ query, go, signal }) {
     title: "Jobs",
     actions: [h("a", { class: "button act", href: "#/import" }, "Import documents")],
     content: [filters, rows, foot, terminal(
-      ["List the jobs", curl(`/v2/jobs?limit=${PAGE}`), sluice("jobs", "--limit", String(PAGE))],
-      ["Follow them as they change", `${curl("/v2/jobs/events")} -N`])],
+      listing({ ...chosen, limit: PAGE }),
+      ["Follow them as they change", curl("/v2/jobs/events", { stream: true }), sluice("jobs", "--watch")])],
   };
+}
+
+function listing(query) {
+  const given = Object.entries(query).filter(([, value]) => value !== "");
+  const options = given.flatMap(([name, value]) => [name === "q" ? "--id" : `--${name}`, String(value)]);
+  return ["List the jobs", curl(`/v2/jobs?${new URLSearchParams(given)}`), sluice("jobs", ...options)];
 }
 
 function address(query) {

@@ -1,7 +1,7 @@
 // What could not be processed, and having it tried again (operators). Coordinates and codes, never contents.
 
 import { call } from "./api.js";
-import { curl, terminal } from "./commands.js";
+import { curl, say, sluice, terminal } from "./commands.js";
 import { empty, fill, h, problem, skeleton, tell } from "./dom.js";
 import { moment, number, since, things } from "./words.js";
 
@@ -22,6 +22,14 @@ export function lettersView({ signal }) {
     const limit = h("input", { type: "number", min: "1", max: "1000", value: String(Math.min(topic.waiting, 1000)),
       "aria-label": `How many of ${topic.topic}` });
     const button = h("button", { type: "submit", class: "act" }, "Try them again");
+    const lines = terminal();
+    const told = () => say(lines,
+      ["List them", curl("/v2/ops/dead-letters"), sluice("dead-letters", "list", topic.topic)],
+      topic.redrivable && limit.checkValidity() && ["Have them tried again",
+        curl("/v2/ops/dead-letters/redrive", { method: "POST", body: { topic: topic.topic, limit: Number(limit.value) } }),
+        sluice("dead-letters", "redrive", topic.topic, "--limit", limit.value)]);
+    limit.addEventListener("input", told);
+    told();
     async function redrive(event) {
       event.preventDefault();
       button.disabled = true;
@@ -44,17 +52,14 @@ export function lettersView({ signal }) {
         h("table", null,
           h("thead", null, h("tr", null, ["Why", "Where it was", "Attempts", "When", "SHA-256 of its value"]
             .map((text) => h("th", { scope: "col" }, text)))),
-          h("tbody", null, topic.letters.map(row)))));
+          h("tbody", null, topic.letters.map(row)))),
+      lines);
   }
 
   load();
   return {
     title: "Dead letters",
-    content: [list, terminal(
-      ["List them", curl("/v2/ops/dead-letters"), "sluice-topics list"],
-      ["Have them tried again",
-        curl("/v2/ops/dead-letters/redrive", { method: "POST", body: { topic: "document.fetch", limit: 100 } }),
-        "sluice-topics redrive document.fetch --limit 100"])],
+    content: [list, terminal(["List all of them", curl("/v2/ops/dead-letters"), sluice("dead-letters", "list")])],
   };
 }
 

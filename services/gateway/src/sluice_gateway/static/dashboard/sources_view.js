@@ -6,7 +6,8 @@ import { empty, fill, h, icon, problem, skeleton } from "./dom.js";
 import { facts } from "./file_view.js";
 import { moment, number, things } from "./words.js";
 
-const AUTHS = { none: "open", bearer: "a token", basic: "name and password", oauth2: "OAuth 2.0", smart: "SMART Backend Services" };
+const AUTHS = { none: "open", bearer: "a token", client_credentials: "OAuth 2.0 client credentials",
+  backend_services: "SMART Backend Services" };
 const STATES = {
   unused: ["off", "waiting", "Not called yet"], ok: ["done", "done", "Well"], slowed: ["skipped", "waiting", "Slowed down"],
   held: ["skipped", "waiting", "Left alone"], failing: ["failed", "failed", "Failing"],
@@ -30,7 +31,6 @@ export function sourcesView({ signal }) {
     title: "Sources",
     content: [list, terminal(
       ["List the sources", curl("/v2/fhir/sources"), sluice("sources", "list")],
-      ["See how one does", curl("/v2/fhir/sources/ID/health")],
       ["Register one",
         curl("/v2/fhir/sources", { method: "POST", body: { name: "Example", base_url: "https://fhir.example.org/r4" } }),
         sluice("sources", "add", "Example", "https://fhir.example.org/r4")])],
@@ -57,7 +57,8 @@ function card(one, first, signal) {
     more,
     facts([["Credentials", AUTHS[one.auth.type] ?? one.auth.type],
       ...(one.software ? [["Software", one.software]] : []),
-      ...(one.scrape_schema ? [["Scrape schema", one.scrape_schema]] : [])]));
+      ...(one.scrape_schema ? [["Scrape schema", one.scrape_schema]] : [])]),
+    terminal(["See how it does", curl(`/v2/fhir/sources/${one.id}/health`), sluice("sources", "health", one.id)]));
 }
 
 const badge = (look, shape, words) => h("span", { class: `badge ${look}` }, icon(shape), words);
