@@ -54,7 +54,7 @@ async def test_what_became_of_a_bulk_import_is_shown_and_it_can_be_forgotten(
         assert b"OperationOutcome" in await downloaded(person, "button:has-text('Download all of it')")
         assert b"page-1" in await downloaded(person, "button:has-text('Download what it brought')")
         told = await page.locator(".timeline li strong").all_text_contents()
-        assert told[:3] == ["Submitted", "Exported at the source: 2 files", "First file loaded"]
+        assert told[:3] == ["Submitted", "Exported at the source: 2 files", "Loaded"]
         page.on("dialog", lambda dialog: dialog.accept())
         await page.click("button:has-text('Forget the import')")
         await page.wait_for_url(re.compile("#/jobs$"))

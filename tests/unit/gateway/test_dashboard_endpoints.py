@@ -2,8 +2,12 @@
 
 import re
 from html.parser import HTMLParser
+from importlib.resources import files
+from typing import get_args
 
 from sluice_auth.first_things import DASHBOARD, DASHBOARD_SCOPES
+from sluice_fhir.source_auth import SourceAuth
+from sluice_gateway.models.sources import SourceHealth
 from sluice_gateway.page_files import ASSETS
 from sluice_security.scopes import Scopes
 from support.gateway_memory import memory_gateway
@@ -74,3 +78,10 @@ async def test_the_page_is_told_the_client_that_the_authorization_server_has_for
         assert told["client_id"] == DASHBOARD
         assert Scopes.parse(told["scope"]) == DASHBOARD_SCOPES
         assert (await site.get("/dashboard/signed-in?code=c&state=s")).status == 200
+
+
+def test_every_kind_of_credentials_and_every_state_of_a_source_has_words() -> None:
+    page = (files("sluice_gateway") / "static" / "dashboard" / "sources_view.js").read_text()
+    kinds = {each.__struct_config__.tag for each in get_args(SourceAuth)}
+    states = get_args(SourceHealth.model_fields["state"].annotation)
+    assert {*kinds, *states} <= set(re.findall(r"(\w+): [\[\"]", page))

@@ -36,7 +36,9 @@ export function jobView({ params: [id], go, signal, retitle }) {
       mine = await api.own(job);
       show(job);
     } catch (error) {
-      if (error.name !== "AbortError") fill(head, problem(error, error.status === 404 ? null : load));
+      if (error.name === "AbortError") return;
+      if (!known) fill(part);
+      fill(head, problem(error, error.status === 404 ? null : load));
     }
   }
 
@@ -51,7 +53,10 @@ export function jobView({ params: [id], go, signal, retitle }) {
       fill(actions, possible(known));
       say(lines, ...jobLines(known, mine, found));
     }
-    if (!before) retitle(kindOf(known.kind));
+    if (!before) {
+      retitle(kindOf(known.kind));
+      fill(part, items.node);
+    }
     if (known.state === "FINISHED") live.abort();
     const ended = known.state === "FINISHED" && before?.state !== "FINISHED";
     if (ended && mine && RESULTS.includes(known.kind)) showResults();

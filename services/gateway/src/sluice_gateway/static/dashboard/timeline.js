@@ -1,21 +1,18 @@
 // What happened to a job, and when: from its acceptance through the stages that its items pass to its end.
 
 import { h, icon } from "./dom.js";
-import { lasting, moment, number, since, standing, things } from "./words.js";
+import { lasting, moment, since, standing, things } from "./words.js";
 
-// What the items of a kind of job are, and what is said of those that have passed a stage.
 const ITEMS = { "document-import": "document", "bulk-import": "file", "bulk-export": "part" };
-const PASSED = {
-  fetch: "read from the source", scrape: "given metadata", attach: "in their folders", load: "loaded", export: "written",
-};
+const PASSED = { fetch: "Read from the source", scrape: "Metadata made", attach: "In their folders", load: "Loaded",
+  export: "Written" };
 
 export function timeline(job) {
   const ended = job.state === "FINISHED";
   const steps = [["Submitted", job.submitted_on, "done"]];
   if (job.started_on) steps.push([planned(job), job.started_on, "done"]);
   else if (!ended) steps.push([job.kind === "bulk-import" ? "Waiting for the source's export" : "Waiting to be planned", null, "waiting"]);
-  const stages = job.stages ?? [];
-  stages.forEach((one, at) => steps.push(...passed(job, one, ended || overtaken(job, stages, at))));
+  steps.push(...job.stages.map((one) => passed(job, one, ended)));
   if (!ended && job.started_on) {
     steps.push([job.eta ? `Ends ${since(job.eta)}, as it looks` : "Going on", job.eta, "running"]);
   }
@@ -26,20 +23,14 @@ export function timeline(job) {
 }
 
 function planned(job) {
-  const items = things(job.counts.items, ITEMS[job.kind] ?? "item");
   // An import's last item is the look whether all that it refers to is there.
   if (job.kind === "bulk-import") return `Exported at the source: ${things(Math.max(0, job.counts.items - 1), "file")}`;
-  return `Planned: ${items}`;
+  return `Planned as ${things(job.counts.items, ITEMS[job.kind] ?? "item")}`;
 }
 
-// A stage may be over before the job is: when everything that is left has gone beyond it.
-const overtaken = (job, stages, at) => at < stages.length - 1 && job.counts.done >= job.counts.items;
-
-function passed(job, { stage, first_on, last_on }, over) {
-  const what = PASSED[stage] ?? stage;
-  const one = ITEMS[job.kind] ?? "item";
-  const took = `in ${lasting(first_on, last_on)}`;
-  return [[`First ${one} ${what.replace("their folders", "its folder")}`, first_on, "done"],
-    ...(first_on === last_on ? [] : [[over ? `Last ${one} ${what.replace("their folders", "its folder")}`
-      : `Newest ${one} ${what.replace("their folders", "its folder")}`, last_on, "done", took]])];
+// The time is that of the first item; how much later the last one came is how long the stage took.
+function passed(job, { stage, first_on, last_on }, ended) {
+  const last = `${ended ? "The last" : "So far the last"} ${ITEMS[job.kind] ?? "item"}`;
+  const more = first_on === last_on ? "" : `${last} ${lasting(first_on, last_on)} later`;
+  return [PASSED[stage] ?? stage, first_on, ended ? "done" : "waiting", more];
 }
