@@ -108,8 +108,8 @@ export function jobView({ params: [id], go, signal, retitle }) {
 
   async function stop(event) {
     if (!confirm(STOPPING[known.kind] ?? "Cancel this job?")) return;
-    // What is cancelled is shown only as long as something of it is: items of documents that have their files.
     if (!await withdrawn(event.target, "The job is being cancelled.")) return;
+    // A bulk import or an export that was cancelled is not there any more.
     if (known.kind === "document-import") later();
     else go("/jobs");
   }
