@@ -204,15 +204,15 @@ async def _each_kind(person: Person, terminal: Terminal, stack: Stack, starting:
             for number in (0, 1):
                 await person.open(f"/jobs/{await start()}")
                 await terminal.run_one("Cancel it", number)
-    for start, title in (
-        (starting.pull, "Forget it, and keep what it loaded"),
-        (starting.export, "Delete it"),
+    for start, title, there in (
+        (starting.pull, "Forget it, and keep what it loaded", "See what became of its files"),
+        (starting.export, "Delete it", "Download all of it"),
     ):
         jobs = [await start(), await start()]
         for number, job in enumerate(jobs):
             await person.open(f"/jobs/{job}")
             await expect(page.locator(".progress .badge")).to_have_text("Done")
-            await expect(page.locator(f".way strong:has-text('{title}')")).to_have_count(1)
+            await expect(page.locator(f".way strong:has-text('{there}')")).to_have_count(1)
             if not number:
                 await terminal.run_all()
             await terminal.run_one(title, number)

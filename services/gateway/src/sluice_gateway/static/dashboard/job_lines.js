@@ -22,9 +22,9 @@ function ended(job, found) {
     return job.counts.failed + job.counts.cancelled
       ? [["Run the failed ones again", curl(`/v2/jobs/${id}/rerun`, { method: "POST" }), sluice("job", id, "--rerun")]] : [];
   }
-  if (!found) return [];
   const remove = [job.kind === "bulk-export" ? "Delete it" : "Forget it, and keep what it loaded",
     curl(place(job), { method: "DELETE" }), sluice("job", id, "--delete")];
+  if (!found) return [remove];
   if (job.kind === "bulk-export") {
     return [
       ["List its files", curl(place(job)), null],

@@ -22,7 +22,8 @@ export function resultsPart(job, signal, known) {
       else fill(list, await told(found));
       known(found);
     } catch (error) {
-      if (error.name !== "AbortError") fill(list, problem(error, error.status >= 500 || !error.status ? load : null));
+      // What has failed as a whole says so, and will again.
+      if (error.name !== "AbortError") fill(list, problem(error, job.outcome === "failed" ? null : load));
     }
   }
 
