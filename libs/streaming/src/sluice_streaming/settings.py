@@ -29,7 +29,7 @@ class StreamSettings(Settings):
     """
 
     kafka: str = Field(default="127.0.0.1:9092", min_length=1)
-    concurrency: int = Field(default=128, ge=1, le=4096)
+    concurrency: int = Field(default=256, ge=1, le=4096)
     stuck: float = Field(default=300.0, ge=0)
     attempts: int = Field(default=8, ge=1, le=100)
     instance: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,100}$")

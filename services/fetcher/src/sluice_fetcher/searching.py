@@ -19,8 +19,8 @@ from sluice_security.http_budget import Hold, MemoryBudget
 
 DOCUMENT = "DocumentReference"
 
-# Ids in one search: as many as a lot usually has, and in an address of 2,000 characters at most.
-_MOST = 25
+# Ids in one search: as many as a lot usually has, in an address of less than 4,000 characters.
+_MOST = 50
 # Bytes of a searchset: more of them would not fit beside those of other lots. Documents that hold their
 # contents are read alone.
 _LONGEST = 1024 * 1024
