@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psycopg
 import pytest
 
+from sluice_backup.unfinished import messages
 from sluice_contracts.commands import CancelBulkExport, ExpireJob, WritePart
 from sluice_contracts.events import JobCancelled, JobExpired, JobFinished, JobOutcome, PartSealed
 from sluice_contracts.exports import ExpiryReason, IgnoredParameter, TypeFilter
@@ -217,6 +219,21 @@ class Later(Mortal):
         await super().reach(point)
 
 
+async def die(database: Database, scratch: Path, mortal: Mortal) -> None:
+    """Run an exporter until it is dead."""
+    settings = Impatient(
+        postgres=database.dsn_for("exporter"),
+        master_keys=MASTER_KEYS,
+        objects=scratch.as_uri(),
+        export_part_bytes=4096,
+    )
+    doomed = asyncio.create_task(exporter.serve(Context("exporter"), settings, mortal))
+    async with asyncio.timeout(30):
+        await mortal.dead.wait()
+    doomed.cancel()
+    await asyncio.gather(doomed, return_exceptions=True)
+
+
 class Impatient(ExporterSettings):
     """Does not wait at its end for deliveries that will never finish."""
 
@@ -231,25 +248,36 @@ async def test_whoever_dies_in_the_middle_the_job_ends_with_every_line_once(
     broker = MemoryBroker()
     command = start()
     await broker.publish(Message(JOBS_BULK_EXPORT, command.job, command))
-    mortal = Later(broker, point)
-    context = Context("exporter")
-    settings = Impatient(
-        postgres=database.dsn_for("exporter"),
-        master_keys=MASTER_KEYS,
-        objects=scratch.as_uri(),
-        export_part_bytes=4096,
-    )
-    doomed = asyncio.create_task(exporter.serve(context, settings, mortal))
-    async with asyncio.timeout(30):
-        await mortal.dead.wait()
-    doomed.cancel()
-    await asyncio.gather(doomed, return_exceptions=True)
+    await die(database, scratch, Later(broker, point))
     async with running(database, scratch, broker, "exporter", "status"):
         await until(lambda: bool(told(broker, JobFinished)))
     assert told(broker, JobFinished)[0].outcome is JobOutcome.COMPLETED
     assert await rows.fetchval("SELECT sum(count) FROM exports.files") == 220
     listed = {row["key"] for row in await rows.fetch("SELECT key FROM exports.files")}
     assert stored(scratch) >= listed
+
+
+async def test_a_job_whose_log_is_lost_goes_on_from_its_rows(
+    database: Database, scratch: Path, rows: asyncpg.Pool
+) -> None:
+    lost, broker = MemoryBroker(), MemoryBroker(name="another")
+    command = start()
+    await lost.publish(Message(JOBS_BULK_EXPORT, command.job, command))
+    await die(database, scratch, Later(lost, "publish"))
+    sealed = await rows.fetch("SELECT key FROM exports.files ORDER BY key")
+    assert sealed, "some parts are sealed, of which nobody has heard"
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        unfinished = list(messages(connection))
+    assert [message.body for message in unfinished] == [command]
+    await broker.publish(*unfinished, *unfinished)
+    async with running(database, scratch, broker, "exporter", "status"):
+        await until(lambda: bool(told(broker, JobFinished)))
+    (finished,) = told(broker, JobFinished)
+    parts = await rows.fetchval("SELECT parts FROM exports.jobs")
+    assert (finished.outcome, finished.attached) == (JobOutcome.COMPLETED, parts)
+    assert await rows.fetchval("SELECT sum(count) FROM exports.files") == 220
+    listed = [row["key"] for row in await rows.fetch("SELECT key FROM exports.files ORDER BY key")]
+    assert {row["key"] for row in sealed} <= set(listed)
 
 
 async def test_a_cancelled_job_ends_as_cancelled_and_its_files_go(

@@ -346,9 +346,8 @@ async def memory_gateway(
     chosen = Settings(
         postgres="postgresql://none",
         public_url=AUDIENCE,
-        secret=SECRET,
         master_keys=MASTER_KEYS,
-        **settings,
+        **{"secret": SECRET, **settings},
     )
     gateway = assemble(chosen, ports, DOCUMENT, now=now, nonce=lambda: next(numbers))
     async with TestClient(TestServer(make_app(gateway))) as client:
