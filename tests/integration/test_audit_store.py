@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,10 +18,12 @@ from sluice_expirer.audit import AuditRecords
 from sluice_security.callers import called_from
 from sluice_storage.audit import Record, record
 from sluice_storage.pool import open_pool
+from support.resource_store import open_store
 from support.stack import Database
 
 NOW = datetime.now(UTC)
 JOB = "00000000-0000-4000-8000-000000000001"
+JOB_STEPS = {"begin", "cancel", "discard", "delete", "removed", "purge"}
 ROLES = ("auth", "gateway", "fetcher", "attacher", "status", "exporter", "expirer", "puller")
 
 
@@ -281,3 +284,23 @@ async def test_files_are_recorded_by_job_with_what_was_attached(
         ("document-import.begin", "fetcher", "c", "job", None, 3, None),
         ("document-import.attach", "attacher", "c", "file", ["a", "c"], 2, 11),
     ]
+
+
+async def test_what_is_loaded_is_recorded_by_batch(database: Database, admin: asyncpg.Pool) -> None:
+    async with open_store(database) as store:
+        for _ in range(2):
+            await store.load({"resourceType": "Patient", "id": "p"}, {"resourceType": "Basic", "id": "b"})
+    ((items, size, *rest),) = await rows(admin, "items", "bytes", "act", "service", "kind")
+    assert (items, size > 0, rest) == (2, True, ["load", "loader", "batch"])
+
+
+async def test_every_act_that_a_trigger_records_is_one_that_can_be_read(admin: asyncpg.Pool) -> None:
+    sources = await admin.fetch(
+        "SELECT prosrc FROM pg_proc WHERE pronamespace = 'audit'::regnamespace AND proname LIKE 'of_%'"
+    )
+    quoted = {word for row in sources for word in re.findall(r"'([a-z-][a-z.-]*)'", row["prosrc"])}
+    jobs = {f"{kind}.{step}" for kind in ("export", "bulk-import") for step in JOB_STEPS}
+    assert {word for word in quoted if "." in word} <= ACTS.keys()
+    assert quoted >= JOB_STEPS
+    # An export is not taken back, and what an import loaded is removed, not purged.
+    assert jobs - ACTS.keys() == {"export.discard", "export.removed", "bulk-import.purge"}

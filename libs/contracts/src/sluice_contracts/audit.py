@@ -80,6 +80,7 @@ ACTS: dict[str, Act] = {
     "bulk-import.delete": Act(REST, _interaction("delete"), "D"),
     "bulk-import.discard": Act(IMPORT, _OPERATION, "E"),
     "bulk-import.removed": Act(DESTROY, None, "D"),
+    "load": Act(IMPORT, _RECEIVE, "C"),
     "document-import.begin": Act(IMPORT, _OPERATION, "E"),
     "document-import.cancel": Act(IMPORT, _OPERATION, "E"),
     "document-import.attach": Act(IMPORT, _RECEIVE, "C"),
