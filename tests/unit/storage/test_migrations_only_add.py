@@ -20,9 +20,13 @@ TAKES_AWAY = re.compile(
 )
 
 
+# What a function does, it does when it is called.
+FUNCTION = re.compile(r"(CREATE(?: OR REPLACE)? FUNCTION\b[^$]*)\$\$.*?\$\$", re.DOTALL | re.IGNORECASE)
+
+
 def taken(sql: str) -> str | None:
     without_comments = re.sub(r"--[^\n]*", "", sql)
-    found = TAKES_AWAY.search(without_comments)
+    found = TAKES_AWAY.search(FUNCTION.sub(r"\1", without_comments))
     return found[0] if found else None
 
 
@@ -36,6 +40,8 @@ def test_a_migration_only_adds(path: Path) -> None:
     "sql",
     [
         "ALTER TABLE a DROP COLUMN b",
+        "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS $$ SELECT 1 $$; DROP TABLE a",
+        "DO $$ BEGIN DROP TABLE a; END $$",
         "DROP TABLE a",
         "ALTER TABLE a RENAME COLUMN b TO c",
         "ALTER TABLE a ALTER COLUMN b SET NOT NULL",
