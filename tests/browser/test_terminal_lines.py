@@ -82,7 +82,7 @@ class Terminal:
             assert said, line
             return said.decode()
         out, err = await process.communicate()
-        incomplete = line.startswith("sluice pull --job") and b"not loaded" in out
+        incomplete = line.startswith("sluice pull --job") and b"error:" in out
         assert process.returncode == incomplete, (line, out, err)
         return out.decode()
 
