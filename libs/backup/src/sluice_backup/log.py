@@ -23,7 +23,7 @@ from msgspec import Struct
 from sluice_backup.manifest import ACCEPTED, BackupError, Stretch
 from sluice_contracts.topics import JOBS_BULK_EXPORT, JOBS_BULK_IMPORT, JOBS_DOCUMENT_IMPORT
 from sluice_streaming.kafka import KafkaBackend
-from sluice_streaming.messages import Message, Outgoing, outgoing
+from sluice_streaming.messages import Message, Outgoing, Record, outgoing
 from sluice_streaming.outcomes import Unavailable
 from sluice_streaming.tail import KafkaTail
 from sluice_streaming.topics_admin import connected, create, plan, remove
@@ -67,22 +67,31 @@ async def planned(bootstrap: str) -> dict[TopicPartition, int]:
 async def copy_unplanned(
     bootstrap: str, firsts: dict[TopicPartition, int], folder: Path
 ) -> tuple[Stretch, ...]:
-    """Copy the commands that have come since, of which the database may know nothing."""
+    """Copy the commands that have come since, of which the database may know nothing.
+
+    Raises
+    ------
+    Unavailable
+        Kafka did not give all of them.
+    """
     begins, ends = await bounds(bootstrap, list(firsts))
     stretches = []
     with (folder / ACCEPTED).open("wb") as lines:
         for place, first in sorted(firsts.items()):
-            begin = max(first, begins[place])
-            stretches.append(
-                Stretch(topic=place.topic, partition=place.partition, first=begin, end=ends[place])
-            )
+            at, end = max(first, begins[place]), ends[place]
+            stretches.append(Stretch(topic=place.topic, partition=place.partition, first=at, end=end))
             tail = KafkaTail(bootstrap, place.topic)
-            async for records in tail.stretch(place.partition, begin, ends[place]):
-                for record in records:
-                    key, value = (record.key or b"").decode("ascii", "replace"), record.value or b""
-                    each = Accepted(topic=place.topic, key=key, value=base64.b64encode(value).decode())
-                    lines.write(msgspec.json.encode(each) + b"\n")
+            async for records in tail.stretch(place.partition, at, end):
+                lines.writelines([msgspec.json.encode(_accepted(record)) + b"\n" for record in records])
+                at = records[-1].offset + 1
+            if at < end:
+                raise Unavailable("kafka")
     return tuple(stretches)
+
+
+def _accepted(record: Record) -> Accepted:
+    key, value = (record.key or b"").decode("ascii", "replace"), record.value or b""
+    return Accepted(topic=record.topic, key=key, value=base64.b64encode(value).decode())
 
 
 def accepted_in(folder: Path) -> Iterator[Accepted]:

@@ -85,7 +85,8 @@ def restore(
 def resume(settings: Settings) -> int:
     """Have every job that has not ended go on from its rows; give how many commands that took.
 
-    It is for a log that was lost while the database was not, and does no harm at any other time.
+    It is for a log that was lost while the database was not. At any other time it repeats work, and changes
+    nothing by that.
 
     Raises
     ------
