@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sluice_contracts.audit import ACTS, DENIED
+from sluice_contracts.ids import job_id
 from sluice_gateway.audit_rules import RULES, UNRECORDED
 from sluice_gateway.auditing import Auditing
+from sluice_gateway.fhir.bulk import export_key
 from sluice_gateway.routes import ROUTES
 from sluice_security.callers import Origins
 from sluice_storage.audit import Record
@@ -44,11 +47,6 @@ def test_every_disclosure_is_held_by_a_test() -> None:
 
 
 def exported(site: Site, data: bytes = DATA) -> tuple[str, str]:
-    from datetime import UTC, datetime
-
-    from sluice_contracts.ids import job_id
-    from sluice_gateway.fhir.bulk import export_key
-
     job = job_id(export_key(site.gateway.settings.secrets), "portal/ann", site.now.at, 7)
     site.bulk.exports.add(job)
     row = site.bulk.seal(job, data)

@@ -279,3 +279,19 @@ async def test_only_a_finished_job_with_failures_is_run_again(site: Site) -> Non
         codes.append((answer.status, (await answer.json())["code"]))
     assert codes == [(409, "job_not_finished"), (409, "nothing_failed")]
     assert site.accepted() == []
+
+
+async def test_an_ended_imports_files_are_recorded_and_a_running_ones_polls_are_not(site: Site) -> None:
+    job = given_id(site)
+    site.catalogue.entries.entries["c" * 24] = stored_file("a.txt")
+    items = [item(0, ItemRank.ATTACHED, file="c" * 24), item(1, ItemRank.FAILED, code="no_content")]
+    running = job_row(job, items=2, attached=1, started_at=AT)
+    site.jobs.add("portal", "ann", running, items)
+    assert (await site.get(f"{URL}/{job}", headers=site.bearer())).status == 200
+    assert site.audit == []
+    ended = replace(running, state="FINISHED", outcome="completed", finished_at=AT)
+    site.jobs.add("portal", "ann", ended, items)
+    assert (await site.get(f"{URL}/{job}", headers=site.bearer())).status == 200
+    (told,) = site.audit
+    assert (told.act, told.kind, told.entity, told.ids) == ("disclose", "file", None, ("c" * 24,))
+    assert (told.job, told.items, told.subject) == (job, 1, "ann")

@@ -2,7 +2,8 @@
 
 An operation that gives health information away is recorded by the request, before its first byte leaves.
 One that changes something is recorded by who changes it, in that transaction: here only what is refused is.
-Polls are not recorded: they tell counts and addresses. Every operation is in one of the two sets.
+Polls are not recorded: they tell counts and addresses, and of running imports files that are told again at
+the end, when that is recorded. Every operation is in one of the two sets.
 """
 
 from __future__ import annotations
@@ -34,11 +35,14 @@ class Rule:
         Gives the record's fields on what it is about, from the path.
     discloses
         A request that succeeds is recorded; otherwise only one that is refused.
+    when_noted
+        It is recorded if its handler notes what it gave; not every answer gives something away.
     """
 
     act: str
     about: About
     discloses: bool = True
+    when_noted: bool = False
 
 
 def _resource(path: Path) -> dict[str, Any]:
@@ -105,6 +109,8 @@ RULES: dict[str, Rule] = {
     "move_file": Rule("disclose", _file),
     "merge_metadata": Rule("disclose", _file),
     "replace_metadata": Rule("disclose", _file),
+    # A job that has ended tells its files with their metadata; until then it is polled.
+    "get_bulk_fhir_import": Rule("disclose", _job, when_noted=True),
     # Who is in a group.
     "list_group_members": Rule("disclose", _group),
     # What asks about something, or changes it.
@@ -122,8 +128,8 @@ RULES: dict[str, Rule] = {
     **_refusals("bulk-import.delete", _job, "delete_import"),
     **_refusals("document-import.begin", _nothing, "start_bulk_fhir_import", "check_bulk_fhir_import"),
     **_refusals("document-import.begin", _job, "rerun_bulk_fhir_import", "rerun_job"),
-    **_refusals("document-import.cancel", _job, "cancel_bulk_fhir_import"),
     **_refusals("store", _bundle, "store_bundle", "submit_data", "submit_data_of_any_measure"),
+    **_refusals("document-import.cancel", _job, "cancel_bulk_fhir_import"),
     **_refusals("file.delete", _file, "delete_file"),
     **_refusals("file.delete", _project, "delete_project"),
     **_refusals("member.change", _project, "add_member", "change_member", "remove_member"),
@@ -138,7 +144,6 @@ UNRECORDED = frozenset(
     {
         # How jobs stand: counts, codes, addresses.
         "list_bulk_fhir_imports",
-        "get_bulk_fhir_import",
         "list_jobs",
         "watch_jobs",
         "get_job",

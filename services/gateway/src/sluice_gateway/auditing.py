@@ -91,7 +91,7 @@ class Auditing:
                 if rule is None:
                     return await serve(request)
                 if rule.discloses:
-                    request[_TELL] = lambda: self._add(self._record(rule, request, SUCCESS))
+                    request[_TELL] = lambda: self._tell(rule, request)
                 try:
                     response = await serve(request)
                 except Problem as problem:
@@ -101,6 +101,10 @@ class Auditing:
                 return response
 
         return serve_apart
+
+    async def _tell(self, rule: Rule, request: web.Request) -> None:
+        if not rule.when_noted or request.get(_NOTES):
+            await self._add(self._record(rule, request, SUCCESS))
 
     async def _refused(self, rule: Rule, request: web.Request, problem: Problem) -> None:
         outcome = _REFUSALS.get(problem.status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sluice_gateway.auditing import note
 from sluice_gateway.idempotency import checked_key
 from sluice_gateway.models.base import Page, PageQuery
 from sluice_gateway.models.imports import (
@@ -11,6 +12,7 @@ from sluice_gateway.models.imports import (
     Job,
     JobAccepted,
     JobQuery,
+    JobStateName,
     JobSummary,
 )
 from sluice_gateway.paging import TOTAL_HEADER, Window, address, links
@@ -57,6 +59,7 @@ async def get_bulk_fhir_import(call: Call) -> Answer:
     From the moment the job is accepted this never answers 404 to its owner.
     """
     job = await call.gateway.jobs.poll(call.principal, call.path["id"], Window.of(call.query))
+    _note(call, job)
     return Answer(job, headers={TOTAL_HEADER: str(job.counts.total)})
 
 
@@ -67,6 +70,13 @@ async def cancel_bulk_fhir_import(call: Call) -> Answer:
     """
     job, stopping = await call.gateway.jobs.cancel(call.principal, call.path["id"])
     return Answer(job, 202 if stopping else 200)
+
+
+def _note(call: Call, job: Job) -> None:
+    """Have it recorded that an ended job's files were told, if there are any."""
+    files = tuple(each.resource.id for each in job.result if each.resource is not None)
+    if files and job.state is JobStateName.FINISHED:
+        note(call.request, kind="file", entity=None, ids=files, items=len(files))
 
 
 async def rerun_bulk_fhir_import(call: Call) -> Answer:
