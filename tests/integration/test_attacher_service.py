@@ -42,6 +42,7 @@ from sluice_streaming.memory import MemoryBroker
 from sluice_streaming.messages import Outgoing
 from support.catalogue import Bench, open_bench
 from support.hostile import http_source
+from support.object_stores import KEYS, MASTER_KEYS
 from support.stack import Database
 from support.streams import serving, told, until
 
@@ -59,7 +60,7 @@ async def origin() -> AsyncIterator[SourceServer]:
 
 @pytest.fixture
 async def bench(database: Database, tmp_path: Path) -> AsyncIterator[Bench]:
-    async with open_bench(database, ObjectStore.from_url(f"file://{tmp_path}/objects")) as opened:
+    async with open_bench(database, ObjectStore.from_url(f"file://{tmp_path}/objects", KEYS)) as opened:
         yield opened
 
 
@@ -131,6 +132,7 @@ def running(
     made = Settings(
         postgres=database.dsn_for("attacher"),
         objects=f"file://{tmp_path}/objects",
+        master_keys=MASTER_KEYS,
         secret=SECRET,
         loopback_sources=True,
         **settings,
@@ -214,7 +216,7 @@ async def test_every_fault_of_an_attachment_ends_its_item_as_the_table_says(
     assert page.total == len([fault for fault in quick if fault.error is None])
     for entry in page.items:
         assert await content(bench, entry.id) == rules.bench_content(0)
-    assert list((tmp_path / "objects" / "staging").glob("*")) == []
+    assert len(await bench.stored()) == 1
 
 
 async def test_what_never_ends_or_always_breaks_is_retried_with_its_reason(
@@ -344,7 +346,7 @@ async def test_a_service_that_stops_in_the_middle_of_a_transfer_leaves_it_to_ano
             await command(broker, job, [0])
             await reached.wait()
         assert broker.records(JOBS_EVENTS.name) == []
-        assert list((tmp_path / "objects" / "staging").glob("*")) == []
+        assert await bench.stored() == set()
         async with running(database, tmp_path, broker):
             await until(lambda: len(ended(broker)) == 1)
     event = ended(broker)[0]

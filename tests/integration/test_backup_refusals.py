@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 import obstore
 import psycopg
@@ -19,17 +20,19 @@ from sluice_contracts.commands import CancelDocumentImport
 from sluice_contracts.topics import JOBS_DOCUMENT_IMPORT
 from sluice_stack.kafka import Kafka
 from sluice_storage.catalogue.blobs import Blobs
-from sluice_storage.objects import ObjectStore, key
+from sluice_storage.objects import ObjectStore, name_of, plain_name
 from sluice_storage.objects_address import open_backend
 from sluice_storage.pool import open_pool
 from sluice_streaming.kafka import KafkaBackend, KafkaTuning
 from sluice_streaming.messages import Message, Partition
 from support.histories import job_number
+from support.object_stores import KEYS
 from support.stack import Database
 from support.streams import Recorder
 
 SECRET = "ab" * 32
 HASH = bytes(range(32))
+OBJECT = UUID(bytes=HASH[:16])
 
 
 def settings_of(database: Database, kafka: Kafka, folder: Path) -> Settings:
@@ -89,33 +92,44 @@ def test_an_object_that_rows_name_and_that_is_not_there_is_told(
 ) -> None:
     settings = settings_of(database, module_kafka, tmp_path / "objects")
     asyncio.run(log.make_topics(module_kafka.bootstrap, 1, fresh=False))
-    run(database, "INSERT INTO files.blobs VALUES (%s, 3, now())", HASH)
-    with pytest.raises(BackupError, match=f"1 objects .* are missing in the store: {key(HASH)}"):
+    run(database, "INSERT INTO files.blobs (sha256, size, stored_on) VALUES (%s, 3, now())", HASH)
+    encrypted = "INSERT INTO files.blobs (sha256, size, stored_on, object) VALUES (%s, 3, now(), %s)"
+    run(database, encrypted, HASH[::-1], OBJECT)
+    with pytest.raises(BackupError, match=r"2 objects .* are missing in the store: "):
         making.make(tmp_path / "one", settings, print)
     with pytest.raises(BackupError, match="it is no backup, or one that broke off"):
         opened(tmp_path / "one")
     store, _ = open_backend(settings.objects)
-    obstore.put(store, key(HASH), b"abc")
+    obstore.put(store, plain_name(HASH), b"abc")
+    with pytest.raises(BackupError, match=f"1 objects .* are missing in the store: {name_of(OBJECT)}"):
+        making.make(tmp_path / "still one", settings, print)
+    obstore.put(store, name_of(OBJECT), b"abc")
     made = making.make(tmp_path / "two", settings, print)
-    assert (made.objects, made.object_bytes) == (1, 3)
-    copy = tmp_path / "two" / "objects" / key(HASH)
+    assert (made.objects, made.object_bytes) == (2, 6)
+    copy = tmp_path / "two" / "objects" / name_of(OBJECT)
     copy.write_bytes(b"abd")
     with pytest.raises(BackupError, match="is not as it was backed up"):
         opened(tmp_path / "two")
 
 
 async def test_what_is_to_be_removed_stays_while_a_backup_is_made(database: Database, tmp_path: Path) -> None:
-    objects = ObjectStore.from_url((tmp_path / "objects").as_uri())
+    objects = ObjectStore.from_url((tmp_path / "objects").as_uri(), KEYS)
     stored = await objects.put(b"abc")
-    run(database, "INSERT INTO files.blobs VALUES (%s, 3, now(), now())", stored.sha256)
+    assert stored.object is not None
+    path = tmp_path / "objects" / name_of(stored.object)
+    removed = (
+        "INSERT INTO files.blobs (sha256, size, stored_on, removed_at, object)"
+        " VALUES (%s, 3, now(), now(), %s)"
+    )
+    run(database, removed, stored.sha256, stored.object)
     pool = await open_pool(database.dsn_for("attacher"), size=2)
     try:
         blobs = Blobs(pool, objects, lambda: datetime.now(UTC))
         with dumped.connected(database.dsn) as connection:
             dumped.hold(connection)
             assert await blobs.sweep() == 0
-            assert await objects.exists(stored.sha256)
+            assert path.exists()
         assert await blobs.sweep() == 1
-        assert not await objects.exists(stored.sha256)
+        assert not path.exists()
     finally:
         await pool.close()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -16,7 +18,10 @@ from sluice_contracts.commands import ConflictResolution as Rule
 from sluice_contracts.events import FileOutcome as Outcome
 from sluice_storage.catalogue.attachment import Attached, Refusal
 from sluice_storage.catalogue.model import CatalogueError, Listing, NotFoundError
+from sluice_storage.objects import MissingObjectError, ObjectStore, ObjectStoreError, name_of, plain_name
+from sluice_storage.removals import HOLD
 from support.catalogue import Bench, open_bench
+from support.object_stores import KEYS
 from support.stack import Database
 
 
@@ -95,8 +100,8 @@ async def test_overwriting_replaces_the_file_and_its_content(bench: Bench) -> No
     with pytest.raises(NotFoundError):
         await bench.catalogue.entries.get("ada", old)
     assert await bench.catalogue.blobs.sweep() == 1
-    assert not await bench.objects.exists(old_hash)
-    assert await bench.objects.exists(wanted.stored.sha256)
+    assert not await bench.has(old_hash)
+    assert await bench.has(wanted.stored.sha256)
 
 
 async def test_what_a_later_item_of_the_batch_replaces_at_once_leaves_no_row(bench: Bench) -> None:
@@ -111,7 +116,7 @@ async def test_what_a_later_item_of_the_batch_replaces_at_once_leaves_no_row(ben
     assert await names(bench, project.root) == ["a"]
     assert await bench.catalogue.attach(batch) == done
     await bench.catalogue.blobs.sweep()
-    assert [await bench.objects.exists(wanted.stored.sha256) for wanted in batch] == [False, True]
+    assert [await bench.has(wanted.stored.sha256) for wanted in batch] == [False, True]
 
 
 async def test_a_skipped_content_does_not_stay_in_the_store(bench: Bench) -> None:
@@ -119,8 +124,8 @@ async def test_a_skipped_content_does_not_stay_in_the_store(bench: Bench) -> Non
     there = await bench.file(project, "a", b"first")
     wanted = await bench.attachment(await bench.job(), 0, project.root, "a", b"second")
     assert await bench.catalogue.attach([wanted]) == [Attached(Outcome.SKIPPED, there, 6, 0)]
-    assert await bench.catalogue.blobs.sweep() == 1
-    assert not await bench.objects.exists(wanted.stored.sha256)
+    assert len(await bench.stored()) == 1
+    assert not await bench.has(wanted.stored.sha256)
 
 
 async def test_a_cancelled_job_leaves_no_file_and_no_content(bench: Bench) -> None:
@@ -136,30 +141,28 @@ async def test_a_cancelled_job_leaves_no_file_and_no_content(bench: Bench) -> No
     assert isinstance(kept, Attached)
     assert await names(bench, project.root) == ["b"]
     await bench.catalogue.blobs.sweep()
-    assert not await bench.objects.exists(batch[0].stored.sha256)
+    assert not await bench.has(batch[0].stored.sha256)
 
 
 async def test_a_cancellation_waits_for_the_files_that_are_landing(bench: Bench) -> None:
     project, job = await bench.project("ada"), await bench.job()
+    await bench.file(project, "other")
     wanted = await bench.attachment(job, 0, project.root, "a")
-    reached, go_on = asyncio.Event(), asyncio.Event()
-
-    async def exists(_sha256: bytes) -> bool:
-        reached.set()
-        await go_on.wait()
-        return True
-
-    # A mark on the content makes the call ask the store, which holds it in the middle of its transaction.
-    await bench.catalogue.attach([replace(wanted, folder="0" * 24)])
-    bench.catalogue.attach._exists = exists
-    landing = asyncio.create_task(bench.catalogue.attach([wanted]))
-    await reached.wait()
-    cancelling = asyncio.create_task(
-        bench.fetcher.execute("UPDATE documents.jobs SET cancelled_at = now() WHERE job = $1", job)
-    )
-    done, _ = await asyncio.wait([cancelling], timeout=0.3)
-    assert not done
-    go_on.set()
+    async with bench.pool.acquire() as holder:
+        held = holder.transaction()
+        await held.start()
+        # Whoever attaches the same content waits for its row, in the middle of the transaction.
+        await holder.execute("SELECT FROM files.blobs FOR UPDATE")
+        landing = asyncio.create_task(bench.catalogue.attach([wanted]))
+        async with asyncio.timeout(30):
+            while not await bench.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)  # it waits in the database
+        cancelling = asyncio.create_task(
+            bench.fetcher.execute("UPDATE documents.jobs SET cancelled_at = now() WHERE job = $1", job)
+        )
+        done, _ = await asyncio.wait([cancelling], timeout=0.3)
+        assert not done
+        await held.commit()
     (landed,) = await landing
     await cancelling
     assert isinstance(landed, Attached)
@@ -191,20 +194,86 @@ async def test_thousands_of_one_name_are_numbered_without_trying_each_number(ben
     assert set(await names(bench, project.root)) == expected
 
 
-async def test_a_content_that_was_removed_meanwhile_is_asked_for_again(bench: Bench) -> None:
+async def test_a_content_that_was_removed_meanwhile_comes_with_its_own_object(bench: Bench) -> None:
     project = await bench.project("ada")
     only = await bench.file(project, "only", b"shared")
     wanted = await bench.attachment(await bench.job(), 0, project.root, "late", b"shared")
-    other = await bench.attachment(await bench.job(), 0, project.root, "other", b"own")
     await bench.catalogue.remove.entry("ada", only)
-    gone, kept = await bench.catalogue.attach([wanted, other])
-    assert gone is Refusal.CONTENT_GONE
-    assert isinstance(kept, Attached)
-    await bench.objects.put(b"shared")
     (landed,) = await bench.catalogue.attach([wanted])
     assert isinstance(landed, Attached)
     assert await bench.catalogue.blobs.sweep() == 0
-    assert await bench.objects.exists(wanted.stored.sha256)
+    assert await bench.has(wanted.stored.sha256)
+    assert await content_of(bench, landed.entry) == b"shared"
+
+
+async def content_of(bench: Bench, entry: str) -> bytes:
+    opened = await bench.catalogue.entries.open("ada", entry)
+    return b"".join([bytes(chunk) async for chunk in opened.chunks])
+
+
+async def test_a_content_that_is_there_already_stays_in_its_object_and_the_new_one_goes(bench: Bench) -> None:
+    project, job = await bench.project("ada"), await bench.job(3)
+    await bench.file(project, "first", b"shared")
+    (before,) = await bench.stored()
+    batch = [await bench.attachment(job, item, project.root, f"{item}", b"shared") for item in range(3)]
+    done = await bench.catalogue.attach(batch)
+    assert await bench.stored() == {before}
+    # An answer that was not heard is asked for again: what it had named stays.
+    assert await bench.catalogue.attach(batch) == done
+    assert await bench.stored() == {before}
+    for each in done:
+        assert isinstance(each, Attached)
+        assert await content_of(bench, each.entry) == b"shared"
+
+
+async def test_an_object_that_a_row_names_is_not_taken_for_a_spare_one(bench: Bench) -> None:
+    project = await bench.project("ada")
+    wanted = await bench.attachment(await bench.job(), 0, project.root, "a", b"own")
+    done = await bench.catalogue.attach([wanted])
+    assert await bench.catalogue.attach([wanted, wanted]) == [*done, *done]
+    assert await bench.has(wanted.stored.sha256)
+
+
+async def test_what_is_deleted_cannot_be_decrypted_from_a_copy_of_the_store(bench: Bench) -> None:
+    project = await bench.project("ada")
+    wanted = await bench.attachment(await bench.job(), 0, project.root, "a", b"content")
+    assert wanted.stored.data_key is not None
+    (done,) = await bench.catalogue.attach([wanted])
+    assert isinstance(done, Attached)
+    bench.catalogue.remove._blobs = cast("Any", _Away())
+    await bench.catalogue.remove.entry("ada", done.entry)
+    # The object is still there; its key went with its last file, in one transaction.
+    assert await bench.has(wanted.stored.sha256)
+    rows = await bench.pool.fetch("SELECT b::text AS row FROM files.blobs b")
+    assert not any(wanted.stored.data_key.hex() in row["row"] for row in rows)
+    with pytest.raises(MissingObjectError):
+        _ = [piece async for piece in bench.objects.read(replace(wanted.stored, data_key=None))]
+    other = await bench.objects.put(b"another")
+    with pytest.raises(ObjectStoreError):
+        _ = [piece async for piece in bench.objects.read(replace(wanted.stored, data_key=other.data_key))]
+
+
+class _Away:
+    async def purge(self, hashes: list[bytes]) -> int:
+        raise ObjectStoreError("away")
+
+
+async def test_a_content_from_before_contents_were_encrypted_is_read_and_goes_like_any_other(
+    tmp_path: Path, database: Database
+) -> None:
+    async with open_bench(database, ObjectStore.from_url(tmp_path.as_uri(), KEYS)) as bench:
+        project = await bench.project("ada")
+        file = await bench.file(project, "old", b"plain")
+        sha256 = hashlib.sha256(b"plain").digest()
+        path = tmp_path / plain_name(sha256)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"plain")
+        await bench.pool.execute("UPDATE files.blobs SET object = NULL, data_key = NULL")
+        assert await content_of(bench, file) == b"plain"
+        again = await bench.file(project, "again", b"plain")
+        assert await content_of(bench, again) == b"plain"
+        await bench.catalogue.remove.project("ada", project.id)
+        assert not path.exists()
 
 
 async def test_a_content_that_comes_back_before_it_was_removed_stays(bench: Bench) -> None:
@@ -215,7 +284,7 @@ async def test_a_content_that_comes_back_before_it_was_removed_stays(bench: Benc
     (landed,) = await bench.catalogue.attach([wanted])
     assert isinstance(landed, Attached)
     assert await bench.catalogue.blobs.sweep() == 0
-    assert await bench.objects.exists(wanted.stored.sha256)
+    assert await bench.has(wanted.stored.sha256)
 
 
 async def test_no_file_ever_lacks_its_content_while_files_of_it_come_and_go(bench: Bench) -> None:
@@ -227,13 +296,10 @@ async def test_no_file_ever_lacks_its_content_while_files_of_it_come_and_go(benc
     async def come_and_go(worker: int) -> None:
         for turn in range(12):
             content = numbers.choice(contents)
-            while True:
-                wanted = await bench.attachment(
-                    await bench.job(), 0, project.root, f"w{worker}t{turn}", content, Rule.AUTORENAME
-                )
-                (done,) = await bench.catalogue.attach([wanted])
-                if done is not Refusal.CONTENT_GONE:
-                    break
+            wanted = await bench.attachment(
+                await bench.job(), 0, project.root, f"w{worker}t{turn}", content, Rule.AUTORENAME
+            )
+            (done,) = await bench.catalogue.attach([wanted])
             assert isinstance(done, Attached)
             opened = await bench.catalogue.entries.open("ada", done.entry)
             assert b"".join([chunk async for chunk in opened.chunks]) == content
@@ -251,17 +317,15 @@ async def test_no_file_ever_lacks_its_content_while_files_of_it_come_and_go(benc
     await asyncio.gather(sweeping, return_exceptions=True)
     page = await bench.catalogue.entries.list("ada", Listing(project.root, limit=1000))
     for entry in page.items:
-        assert await bench.objects.exists(entry.sha256 or b"")
+        assert await bench.has(entry.sha256 or b"")
     await bench.catalogue.remove.project("ada", project.id)
     await bench.catalogue.blobs.sweep()
-    stored = [found async for shard in _shards(bench) for found in shard]
-    assert stored == []
-
-
-async def _shards(bench: Bench) -> AsyncIterator[list[Any]]:
+    # Objects whose row got another one while they were still there.
+    blobs, today = bench.catalogue.blobs, bench.catalogue.blobs._now
+    blobs._now = lambda: today() + timedelta(days=2)
     for shard in range(256):
-        async for batch in bench.objects.listed(shard):
-            yield batch
+        await blobs.remove_orphans(shard)
+    assert await bench.stored() == set()
 
 
 async def test_a_content_whose_attaching_never_ended_is_removed_a_day_later(bench: Bench) -> None:
@@ -271,17 +335,21 @@ async def test_a_content_whose_attaching_never_ended_is_removed_a_day_later(benc
     blobs = bench.catalogue.blobs
     today = blobs._now
 
-    async def mark_all() -> int:
-        return sum([await blobs.mark_orphans(shard) for shard in range(256)])
+    async def remove_all() -> int:
+        return sum([await blobs.remove_orphans(shard) for shard in range(256)])
 
-    assert await mark_all() == 0
+    assert orphan.object is not None
+    assert await remove_all() == 0
     blobs._now = lambda: today() + timedelta(days=2)
-    assert await mark_all() == 1
-    assert await mark_all() == 0
-    assert await blobs.sweep() == 1
-    assert not await bench.objects.exists(orphan.sha256)
+    async with bench.pool.acquire() as backup:
+        await backup.execute(HOLD)
+        assert await remove_all() == 0
+        await backup.execute("SELECT pg_advisory_unlock_all()")
+    assert await remove_all() == 1
+    assert await remove_all() == 0
+    assert name_of(orphan.object) not in await bench.stored()
     entry = await bench.catalogue.entries.get("ada", kept)
-    assert await bench.objects.exists(entry.sha256 or b"")
+    assert await bench.has(entry.sha256 or b"")
     blobs._now = lambda: today() + timedelta(days=4)
     await blobs.sweep()
     assert await count(bench, "blobs") == 1
@@ -301,7 +369,6 @@ async def test_writers_in_every_order_never_wait_for_each_other_for_ever(bench: 
         for project in projects
     }
     everywhere = [folder for each in folders.values() for folder in each]
-    contents = [await bench.objects.put(b"%d" % number) for number in range(4)]
 
     async def attach() -> None:
         job = await bench.job(12)
@@ -313,7 +380,7 @@ async def test_writers_in_every_order_never_wait_for_each_other_for_ever(bench: 
                 folder=numbers.choice(everywhere),
                 name=numbers.choice("abc"),
                 rule=numbers.choice(list(Rule)),
-                stored=numbers.choice(contents),
+                stored=await bench.objects.put(b"%d" % numbers.randrange(4)),
             )
             for item in range(12)
         ]

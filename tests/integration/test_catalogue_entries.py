@@ -18,7 +18,6 @@ from sluice_storage.catalogue.model import (
     NotFoundError,
     Permissions,
 )
-from sluice_storage.objects import MissingObjectError
 from support.catalogue import Bench, open_bench
 from support.stack import Database
 
@@ -197,8 +196,9 @@ async def test_deleting_the_last_file_of_a_content_removes_the_content(bench: Be
     left = await entries.open("ada", two)
     assert b"".join([chunk async for chunk in left.chunks]) == b"same"
     await bench.catalogue.remove.entry("ada", two)
-    with pytest.raises(MissingObjectError):
-        [chunk async for chunk in bench.objects.read(left.entry.sha256 or b"")]
+    with pytest.raises(NotFoundError):
+        await bench.catalogue.entries.open("ada", two)
+    assert await bench.stored() == set()
 
 
 async def test_a_folder_that_holds_something_goes_only_with_all_that_is_in_it(bench: Bench) -> None:
@@ -214,7 +214,7 @@ async def test_a_folder_that_holds_something_goes_only_with_all_that_is_in_it(be
         await bench.catalogue.remove.entry("ada", project.root, recursive=True)
     await bench.catalogue.remove.entry("ada", outer.id, recursive=True)
     assert await entries.get_many("ada", [outer.id, inner.id, deep]) == {}
-    assert not await bench.objects.exists(sha256)
+    assert not await bench.has(sha256)
 
 
 async def test_a_deleted_project_leaves_nothing(bench: Bench) -> None:
@@ -225,4 +225,4 @@ async def test_a_deleted_project_leaves_nothing(bench: Bench) -> None:
     with pytest.raises(NotFoundError):
         await bench.catalogue.entries.get("ada", file)
     assert (await bench.catalogue.projects.list("ada")).total == 0
-    assert not await bench.objects.exists(sha256)
+    assert not await bench.has(sha256)

@@ -10,9 +10,18 @@ import pytest
 
 from sluice_contracts.exports import ExpiryReason
 from sluice_storage.encryption.keys import MasterKeys
-from sluice_storage.encryption.rewrap import EXPORTS, Rewrapped, RewrapSettings, counted, rewrap, run
+from sluice_storage.encryption.rewrap import (
+    CONTENTS,
+    EXPORTS,
+    Rewrapped,
+    RewrapSettings,
+    counted,
+    rewrap,
+    run,
+)
 from sluice_storage.exports.objects import data_key_name
 from sluice_storage.pool import open_pool
+from support.catalogue import open_bench as open_catalogue
 from support.exports import Bench, open_bench, patient, start
 from support.object_stores import KEYS, MASTER_KEYS
 from support.stack import Database
@@ -63,9 +72,23 @@ async def test_what_is_rewrapped_is_opened_by_the_newest_master_key_alone(
 async def test_a_run_that_was_stopped_is_gone_on_with(bench: Bench, gateway: asyncpg.Pool) -> None:
     await exported(bench, 3)
     (first, *_) = await gateway.fetch(EXPORTS.stale, None, BOTH.newest, 1)
-    wrapped = BOTH.rewrap(first["data_key"], EXPORTS.name(first["id"]))
+    wrapped = BOTH.rewrap(first["data_key"], EXPORTS.name(first))
     assert await gateway.fetchval(EXPORTS.change, [first["id"]], [first["data_key"]], [wrapped]) == 1
     assert await rewrap(gateway, BOTH, EXPORTS, batch=1) == Rewrapped(2, 0)
+
+
+async def test_contents_of_files_are_rewrapped_too(database: Database, gateway: asyncpg.Pool) -> None:
+    async with open_catalogue(database) as files:
+        project = await files.project("ada")
+        kept = [await files.file(project, f"{n}", b"content %d" % n) for n in range(3)]
+        await files.catalogue.remove.entry("ada", await files.file(project, "gone", b"gone"))
+        assert await counted(gateway, CONTENTS) == {KEYS.newest: 3}
+        assert await rewrap(gateway, BOTH, CONTENTS, batch=2) == Rewrapped(3, 0)
+        assert await counted(gateway, CONTENTS) == {ONLY_NEW.newest: 3}
+        files.objects._keys = ONLY_NEW
+        for n, entry in enumerate(kept):
+            opened = await files.catalogue.entries.open("ada", entry)
+            assert b"".join([bytes(piece) async for piece in opened.chunks]) == b"content %d" % n
 
 
 async def test_a_key_that_is_destroyed_meanwhile_does_not_come_back(
@@ -73,7 +96,7 @@ async def test_a_key_that_is_destroyed_meanwhile_does_not_come_back(
 ) -> None:
     (job,) = await exported(bench, 1)
     (row,) = await gateway.fetch(EXPORTS.stale, None, BOTH.newest, 9)
-    wrapped = BOTH.rewrap(row["data_key"], EXPORTS.name(row["id"]))
+    wrapped = BOTH.rewrap(row["data_key"], EXPORTS.name(row))
     await gateway.fetchval("SELECT exports.withdraw($1, $2, now())", job, ExpiryReason.DELETED.value)
     assert await gateway.fetchval(EXPORTS.change, [row["id"]], [row["data_key"]], [wrapped]) == 0
     assert await gateway.fetchval("SELECT data_key FROM exports.jobs WHERE job = $1", job) is None

@@ -17,8 +17,9 @@ from sluice_contracts.commands import ConflictResolution
 from sluice_storage.catalogue import Catalogue
 from sluice_storage.catalogue.attachment import Attached, Attachment
 from sluice_storage.catalogue.model import Project
-from sluice_storage.objects import ObjectStore
+from sluice_storage.objects import ObjectStore, name_of
 from sluice_storage.pool import open_pool
+from support.object_stores import KEYS
 from support.stack import Database
 
 
@@ -31,6 +32,17 @@ class Bench:
     pool: asyncpg.Pool
     fetcher: asyncpg.Pool
     numbers: Any = field(default_factory=count)
+
+    async def has(self, sha256: bytes | None) -> bool:
+        """Say whether the content has a row, and its object is there."""
+        row = await self.pool.fetchrow("SELECT object FROM files.blobs WHERE sha256 = $1", sha256)
+        return row is not None and row["object"] is not None and name_of(row["object"]) in await self.stored()
+
+    async def stored(self) -> set[str]:
+        """Give the names of all objects."""
+        return {
+            name for shard in range(256) async for batch in self.objects.listed(shard) for name, _ in batch
+        }
 
     async def project(self, owner: str) -> Project:
         """Create a project of the owner's."""
@@ -96,12 +108,15 @@ class Bench:
 
 @asynccontextmanager
 async def open_bench(database: Database, objects: ObjectStore | None = None) -> AsyncIterator[Bench]:
-    """Open a catalogue as the attacher's role, with its objects in memory."""
-    objects = objects or ObjectStore(MemoryStore())
+    """Open a catalogue with its objects in memory: attaching as the attacher, the rest as the gateway."""
+    objects = objects or ObjectStore(MemoryStore(), KEYS)
     pool = await open_pool(database.dsn_for("attacher"), size=8)
+    gateway = await open_pool(database.dsn_for("gateway"), size=8)
     fetcher = await open_pool(database.dsn_for("fetcher"), size=1)
+    catalogue, attaching = Catalogue(gateway, objects), Catalogue(pool, objects)
+    catalogue.attach, catalogue.blobs = attaching.attach, attaching.blobs
     try:
-        yield Bench(Catalogue(pool, objects), objects, pool, fetcher)
+        yield Bench(catalogue, objects, pool, fetcher)
     finally:
-        await pool.close()
-        await fetcher.close()
+        for each in (pool, gateway, fetcher):
+            await each.close()

@@ -18,7 +18,7 @@ class FakeContents:
         self.sweeps += 1
         return 1
 
-    async def mark_orphans(self, shard: int) -> int:
+    async def remove_orphans(self, shard: int) -> int:
         self.shards.append(shard)
         if self.failures:
             self.failures -= 1

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import msgspec
 import psycopg
-from msgspec import Struct
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from sluice_backup.manifest import BackupError, Role
 from sluice_backup.programs import program
-from sluice_storage.objects import key
+from sluice_storage.objects import name_of, plain_name
 from sluice_storage.removals import HOLD
 
 Connection = psycopg.Connection[Any]
@@ -39,18 +38,11 @@ _CONNECTED = """
 SELECT DISTINCT application_name FROM pg_stat_activity
 WHERE datname = current_database() AND application_name LIKE 'sluice-%' ORDER BY 1
 """
-# A content whose row has lost its last file may still get another one: it belongs to it, if it is there.
-_NEEDED = (
-    ("SELECT sha256, removed_at IS NULL FROM files.blobs WHERE purged_at IS NULL", True),
-    ("SELECT key, true FROM exports.files JOIN exports.jobs USING (job) WHERE deleted_at IS NULL", False),
+_NEEDED: tuple[tuple[LiteralString, Callable[[Any], str]], ...] = (
+    ("SELECT object FROM files.blobs WHERE object IS NOT NULL AND removed_at IS NULL", name_of),
+    ("SELECT sha256 FROM files.blobs WHERE object IS NULL AND removed_at IS NULL", plain_name),
+    ("SELECT key FROM exports.files JOIN exports.jobs USING (job) WHERE deleted_at IS NULL", str),
 )
-
-
-class Needed(Struct, frozen=True, array_like=True):
-    """An object that rows refer to; one that is not `required` may be missing."""
-
-    key: str
-    required: bool
 
 
 @contextmanager
@@ -120,19 +112,18 @@ def dump(dsn: str, to: Path, needed: Path) -> None:
         assert row is not None  # noqa: S101 - a function without FROM gives one row
         _run(connection, "pg_dump", "--format=custom", f"--snapshot={row[0]}", f"--file={to}")
         with needed.open("wb") as file:
-            for statement, hashed in _NEEDED:
+            for statement, name in _NEEDED:
                 with connection.cursor("needed") as cursor:
                     cursor.itersize = _AT_ONCE
                     cursor.execute(statement)
-                    for value, required in cursor:
-                        each = Needed(key(value) if hashed else value, required)
-                        file.write(msgspec.json.encode(each) + b"\n")
+                    for (value,) in cursor:
+                        file.write(msgspec.json.encode(name(value)) + b"\n")
         connection.execute("ROLLBACK")
 
 
-def needed_in(path: Path) -> Iterator[Needed]:
-    """Give the objects that were written down, one after another."""
-    decoder = msgspec.json.Decoder(Needed)
+def needed_in(path: Path) -> Iterator[str]:
+    """Give the keys of the objects that were written down, one after another."""
+    decoder = msgspec.json.Decoder(str)
     with path.open("rb") as lines:
         for line in lines:
             yield decoder.decode(line)

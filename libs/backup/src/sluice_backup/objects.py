@@ -13,7 +13,6 @@ import msgspec
 import obstore
 from obstore.store import ObjectStore as Backend
 
-from sluice_backup.database import Needed
 from sluice_backup.manifest import LISTING, BackupError, ObjectFacts, listed, path_of
 from sluice_storage.objects_address import open_backend
 from sluice_storage.objects_upload import MissingObjectError, ObjectStoreError, translated
@@ -23,7 +22,7 @@ T = TypeVar("T")
 _AT_ONCE = 16
 # A request of its own for each window: a cloud's request ends after 30 s, however slow the disk is.
 _WINDOW = 8 * 1024 * 1024
-_PREFIXES = ("sha256", "exports", "staging")
+_PREFIXES = ("contents", "sha256", "exports", "staging")
 
 
 @dataclass(slots=True)
@@ -35,7 +34,7 @@ class Copied:
     missing: list[str] = field(default_factory=list)
 
 
-async def copy_out(url: str, needed: Iterable[Needed], folder: Path) -> Copied:
+async def copy_out(url: str, needed: Iterable[str], folder: Path) -> Copied:
     """Copy objects into a backup's folder, and list them there.
 
     Raises
@@ -47,12 +46,11 @@ async def copy_out(url: str, needed: Iterable[Needed], folder: Path) -> Copied:
     copied = Copied()
     with (folder / LISTING).open("wb") as listing:
 
-        async def copy(each: Needed) -> None:
+        async def copy(key: str) -> None:
             try:
-                found = await _read(store, each.key, path_of(folder, each.key))
+                found = await _read(store, key, path_of(folder, key))
             except MissingObjectError:
-                if each.required:
-                    copied.missing.append(each.key)
+                copied.missing.append(key)
                 return
             listing.write(msgspec.json.encode(found) + b"\n")
             copied.count += 1

@@ -1,8 +1,13 @@
-"""The object store: contents under their SHA-256, in a local folder or with any cloud that obstore speaks to.
+"""The object store: contents of imported files, in a local folder or with any cloud that obstore speaks to.
 
-A content is either there whole or not at all. Small ones are hashed in memory and put at once; large ones
-stream to a staging key while they are hashed and move to their own key when all of them is there. A process
-that dies in between leaves only garbage under `staging/`, which `sweep_staging` removes a day later.
+A content is an object of its own, under a name that nothing else ever has, encrypted under a data key of its
+own. Its name says nothing of it; which object has which content only Postgres knows, where the data key is
+too (docs/adr/0027). Writing the same content again makes another object. An object counts once a row names
+it; whatever else is here, also what a killed process left half written, is removed a day later
+(`sluice_storage.catalogue.blobs`). In a cloud the parts of an upload that was never finished are invisible:
+the bucket needs its usual lifecycle rule for those.
+
+Contents from before they were encrypted are under their SHA-256, and are read and removed there.
 
 Nothing is flushed to the disk explicitly: a content outlives any process, not a power failure of the machine
 with a local folder. See docs/adr/0005-content-is-not-flushed-to-disk.md.
@@ -12,33 +17,38 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, nullcontext, suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import obstore
 from obstore.store import LocalStore, MemoryStore
 from obstore.store import ObjectStore as Backend
 
+from sluice_storage.encryption.framing import Buffer, Sealer, sealed
+from sluice_storage.encryption.keys import DataKey, MasterKeys
+from sluice_storage.encryption.opening import SealedObject, read
 from sluice_storage.objects_address import open_backend
-from sluice_storage.objects_upload import (
-    PART,
-    PARTS_AT_ONCE,
-    MissingObjectError,
-    ObjectStoreError,
-    Stored,
-    Upload,
-    translated,
-)
+from sluice_storage.objects_folder import FolderFile, files_in, put_file, sweep
+from sluice_storage.objects_upload import MissingObjectError, ObjectStoreError, Stored, Upload, translated
 
 if TYPE_CHECKING:
     from obstore import GetOptions
 
-__all__ = ["SMALL", "MissingObjectError", "ObjectStore", "ObjectStoreError", "Stored", "key"]
+__all__ = [
+    "SMALL",
+    "Content",
+    "MissingObjectError",
+    "ObjectStore",
+    "ObjectStoreError",
+    "Stored",
+    "name_of",
+    "plain_name",
+]
 
 SMALL = 1024 * 1024
 """Bytes up to which a content is held in memory; beyond, it streams."""
@@ -48,56 +58,78 @@ _HAND_OVER = 512 * 1024
 _READ_AHEAD = 256 * 1024
 _WINDOW = 2 * 1024 * 1024
 _STAGING = "staging"
-_CONTENTS = "sha256"
-# S3 copies no larger object in one request; a larger one is read and written again.
-_COPY_LIMIT = 5 * 1024**3
+_CONTENTS = "contents"
+_PLAIN = "sha256"
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Content(Stored):
+    """A content that is in the store, and what finds and opens it.
+
+    Parameters
+    ----------
+    object
+        Which object has it; None: it is from before contents were encrypted.
+    data_key
+        The object's data key, wrapped; None also once it is destroyed.
+    """
+
+    object: UUID | None = None
+    data_key: bytes | None = field(default=None, repr=False)
 
 
 class ObjectStore:
-    """Contents by their hash, over one obstore backend.
+    """Contents, over one obstore backend.
 
     Parameters
     ----------
     backend
         Where objects are: a bucket with a prefix, or a folder.
+    keys
+        Make and unwrap data keys.
     folder
-        The folder, when it is one: small contents are then written directly, because handing them to another
+        The folder, when it is one: contents are then written directly, because handing a small one to another
         thread and back costs three times the work of writing 20 KB, and what a killed process left half
         written is looked for where the backend does not show it.
     small
         Bytes up to which a content is held in memory.
     """
 
-    def __init__(self, backend: Backend, *, folder: Path | None = None, small: int = SMALL) -> None:
+    def __init__(
+        self, backend: Backend, keys: MasterKeys, *, folder: Path | None = None, small: int = SMALL
+    ) -> None:
         self._backend = backend
+        self._keys = keys
         self._folder = folder
         self._direct = isinstance(backend, LocalStore | MemoryStore)
         self._small = small
 
     @classmethod
-    def from_url(cls, url: str) -> ObjectStore:
+    def from_url(cls, url: str, keys: MasterKeys) -> ObjectStore:
         """Open the store that `url` names: `file:///folder`, `s3://bucket/prefix` and the like.
 
         See `sluice_storage.objects_address` for what else an address may say.
         """
         backend, folder = open_backend(url)
-        return cls(backend, folder=folder)
+        return cls(backend, keys, folder=folder)
 
-    async def put(self, data: bytes | bytearray) -> Stored:
-        """Store a content that is in memory; again, if it is already there."""
-        stored = Stored(hashlib.sha256(data).digest(), len(data))
+    async def put(self, data: bytes | bytearray) -> Content:
+        """Store a content that is in memory."""
+        made, name, key, wrapped = self._new()
+        frames = sealed(key, name, data)
         with translated():
             if self._folder is not None:
-                _put_file(self._folder, key(stored.sha256), data)
+                put_file(self._folder, name, frames)
             elif self._direct:
-                obstore.put(self._backend, key(stored.sha256), data, use_multipart=False)
+                obstore.put(self._backend, name, b"".join(frames), use_multipart=False)
             else:
-                await obstore.put_async(self._backend, key(stored.sha256), data, use_multipart=False)
-        return stored
+                await obstore.put_async(self._backend, name, b"".join(frames), use_multipart=False)
+        return Content(hashlib.sha256(data).digest(), len(data), made, wrapped)
 
     async def write(
         self, chunks: AsyncGenerator[bytes, None], *, large: asyncio.Semaphore | None = None
-    ) -> Stored:
+    ) -> Content:
         """Store what `chunks` yields, in memory bounded whatever its length.
 
         Parameters
@@ -124,103 +156,114 @@ class ObjectStore:
             async with large or nullcontext():
                 return await self._write_large(head, chunks)
 
-    async def _write_large(self, pending: bytearray, chunks: AsyncIterator[bytes]) -> Stored:
-        upload = Upload(self._backend, f"{_STAGING}/{uuid4().hex}")
+    async def _write_large(self, pending: bytearray, chunks: AsyncIterator[bytes]) -> Content:
+        made, name, key, wrapped = self._new()
+        sealer = Sealer(key, name)
+        if self._folder is None:
+            file: FolderFile | Upload = Upload(self._backend, name, sealer)
+        else:
+            file = await FolderFile.create(self._folder / name, sealer)
         try:
             async for chunk in chunks:
                 pending += chunk
                 if len(pending) >= _HAND_OVER:
-                    await upload.send(bytes(pending))
+                    await file.send(bytes(pending))
                     pending.clear()
-            await upload.send(bytes(pending))
-            stored = await upload.finish()
+            await file.send(bytes(pending))
+            stored = await file.finish()
         except BaseException:
-            await upload.abandon()
+            await file.abandon()
             raise
-        with translated():
-            await self._settle(upload.key, stored)
-        return stored
+        return Content(stored.sha256, stored.size, made, wrapped)
 
-    async def _settle(self, staged: str, stored: Stored) -> None:
-        target = key(stored.sha256)
-        if stored.size > _COPY_LIMIT and not self._direct:
-            await obstore.put_async(
-                self._backend,
-                target,
-                self._windows(staged, 0, stored.size),
-                use_multipart=True,
-                chunk_size=PART,
-                max_concurrency=PARTS_AT_ONCE,
-            )
-            await obstore.delete_async(self._backend, staged)
-        else:
-            await obstore.rename_async(self._backend, staged, target)
+    def _new(self) -> tuple[UUID, str, DataKey, bytes]:
+        made = uuid4()
+        name = name_of(made)
+        key, wrapped = self._keys.make(name)
+        return made, name, key, wrapped
 
-    async def exists(self, sha256: bytes) -> bool:
-        """Tell whether the content is there."""
-        try:
-            with translated():
-                await obstore.head_async(self._backend, key(sha256))
-        except MissingObjectError:
-            return False
-        return True
+    async def reach(self) -> None:
+        """Ask the store something.
 
-    async def read(self, sha256: bytes, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        Raises
+        ------
+        ObjectStoreError
+            It does not answer.
+        """
+        with suppress(MissingObjectError), translated():
+            await obstore.head_async(self._backend, plain_name(bytes(32)))
+
+    async def read(self, content: Content, start: int = 0, end: int | None = None) -> AsyncIterator[Buffer]:
         """Yield the content's bytes from `start` up to before `end` (its own end if None).
 
         Raises
         ------
         MissingObjectError
-            There is no such content.
+            There is no such content, or its data key is destroyed.
+        ForgedObjectError
+            The object is not what was written. All that was given before was.
+        ObjectStoreError
+            The store failed, or the data key cannot be unwrapped.
         ValueError
             `start` is negative or lies after `end`.
         """
-        if start < 0 or (end is not None and end < start):
+        stop = content.size if end is None else end
+        if not 0 <= start <= stop:
             raise ValueError("no such range")
-        if end == start:
+        if content.object is None:
+            pieces = self._read_plain(plain_name(content.sha256), start, stop)
+        elif content.data_key is None:
+            raise MissingObjectError("no such content")
+        else:
+            name = name_of(content.object)
+            wanted = SealedObject(name, content.size, self._keys.unwrap(content.data_key, name))
+            pieces = read(self._backend, wanted, start, stop)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
+
+    async def _read_plain(self, name: str, start: int, end: int) -> AsyncGenerator[Buffer, None]:
+        if start == end:
             return
-        path = key(sha256)
         with translated():
             if not self._direct:
-                stop = (await obstore.head_async(self._backend, path))["size"] if end is None else end
-                async for chunk in self._windows(path, start, stop):
-                    yield chunk
+                # A request of its own for each: a cloud's ends after 30 s, however slow the reader is.
+                for at in range(start, end, _WINDOW):
+                    stop = min(at + _WINDOW, end)
+                    yield memoryview(await obstore.get_range_async(self._backend, name, start=at, end=stop))
                 return
-            wanted: GetOptions = {}
-            if start or end is not None:
-                # An empty content has no range that a backend would accept.
-                wanted["range"] = {"offset": start} if end is None else (start, end)
-            found = await obstore.get_async(self._backend, path, options=wanted)
+            wanted: GetOptions = {"range": (start, end)}
+            found = await obstore.get_async(self._backend, name, options=wanted)
             async for chunk in found.stream(_READ_AHEAD):
                 yield bytes(chunk)
 
-    async def _windows(self, path: str, start: int, end: int) -> AsyncIterator[bytes]:
-        # A request of its own for each: a cloud's request ends after 30 s, however slow the reader is.
-        for at in range(start, end, _WINDOW):
-            yield bytes(
-                await obstore.get_range_async(self._backend, path, start=at, end=min(at + _WINDOW, end))
-            )
-
-    async def remove(self, sha256: bytes) -> None:
-        """Remove the content; that it is not there is no error."""
+    async def remove(self, name: str) -> None:
+        """Remove an object; that it is not there is no error."""
         with suppress(MissingObjectError), translated():
-            await obstore.delete_async(self._backend, key(sha256))
+            await obstore.delete_async(self._backend, name)
 
-    async def listed(self, shard: int) -> AsyncIterator[list[tuple[bytes, datetime]]]:
-        """Yield batches of (hash, time of storing), of contents whose hash begins with the byte `shard`."""
-        with translated():
-            async for batch in obstore.list(self._backend, f"{_CONTENTS}/{shard:02x}", chunk_size=500):
-                found = [(_hash_of(meta["path"]), meta["last_modified"]) for meta in batch]
-                yield [(sha256, at) for sha256, at in found if sha256 is not None]
+    async def listed(self, shard: int) -> AsyncIterator[list[tuple[str, datetime]]]:
+        """Yield batches of (name, time of storing), of objects whose names begin with the byte `shard`."""
+        for root in (_CONTENTS, _PLAIN):
+            place = f"{root}/{shard:02x}"
+            if self._folder is not None:
+                # The backend would hide what is unfinished.
+                found = await asyncio.to_thread(files_in, self._folder, place)
+                for at in range(0, len(found), _BATCH):
+                    yield found[at : at + _BATCH]
+                continue
+            with translated():
+                async for batch in obstore.list(self._backend, place, chunk_size=_BATCH):
+                    yield [(meta["path"], meta["last_modified"]) for meta in batch]
 
     async def sweep_staging(self, before: datetime) -> int:
-        """Remove what was left unfinished before that time; give how many objects that were.
+        """Remove what versions that did not encrypt left unfinished before that time; give how many.
 
         Parts of uploads that a killed process had begun in a cloud are invisible here: the bucket needs its
         usual lifecycle rule for incomplete multipart uploads.
         """
         if self._folder is not None:
-            return await asyncio.to_thread(_sweep_folder, self._folder, before)
+            return await asyncio.to_thread(sweep, self._folder / _STAGING, before)
         old: list[str] = []
         with translated():
             async for batch in obstore.list(self._backend, _STAGING):
@@ -230,55 +273,12 @@ class ObjectStore:
         return len(old)
 
 
-def key(sha256: bytes) -> str:
-    """Give the key of the content with this hash."""
-    name = sha256.hex()
-    return f"{_CONTENTS}/{name[:2]}/{name[2:]}"
+def name_of(content: UUID) -> str:
+    """Give the name of an object."""
+    return f"{_CONTENTS}/{content.hex[:2]}/{content.hex[2:]}"
 
 
-def _hash_of(path: str) -> bytes | None:
-    prefix, _, name = path.rpartition(f"{_CONTENTS}/")
-    digits = name.replace("/", "")
-    try:
-        found = bytes.fromhex(digits)
-    except ValueError:
-        return None
-    return found if len(found) == hashlib.sha256().digest_size and not prefix else None
-
-
-def _put_file(folder: Path, target: str, data: bytes | bytearray) -> None:
-    """Write a small content at its place in a folder.
-
-    What is there already can only be a beginning of the same bytes, which a killed process left, or all of
-    them: so nothing is truncated, nothing is renamed, and whoever reads the content meanwhile sees the same
-    bytes. Renaming would cost as much as the writing, and more where it replaces a file.
-    """
-    path = f"{folder}/{target}"
-    try:
-        _write_file(path, data)
-    except FileNotFoundError:
-        # The first content in this shard, or someone tidied up.
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        _write_file(path, data)
-
-
-def _write_file(path: str, data: bytes | bytearray) -> None:
-    # Without `Path` and file objects, which together take longer than the writing.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-    finally:
-        os.close(descriptor)
-
-
-def _sweep_folder(folder: Path, before: datetime) -> int:
-    swept = 0
-    staging = folder / _STAGING
-    for path in staging.iterdir() if staging.is_dir() else ():
-        with suppress(FileNotFoundError):
-            if path.stat().st_mtime < before.timestamp():
-                path.unlink()
-                swept += 1
-    return swept
+def plain_name(sha256: bytes) -> str:
+    """Give the name of a content from before contents were encrypted."""
+    digits = sha256.hex()
+    return f"{_PLAIN}/{digits[:2]}/{digits[2:]}"

@@ -1,4 +1,4 @@
-"""One object on its way into a folder: written where it stays, under a name that nothing else has."""
+"""Objects in a folder: written where they stay, under names that nothing else has."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 
@@ -85,6 +87,50 @@ def write_all(file: int, buffers: Sequence[Buffer]) -> None:
         rest = memoryview(b"".join(buffers))[written:]
         while rest:
             rest = rest[os.write(file, rest) :]
+
+
+def put_file(folder: Path, name: str, frames: Sequence[bytes]) -> None:
+    """Write a small object, which is in memory, at its place, where nothing is.
+
+    Nothing is renamed, which would cost as much as the writing: until a row names it nobody looks for it.
+    """
+    path = f"{folder}/{name}"
+    try:
+        _write_file(path, frames)
+    except FileNotFoundError:
+        # The first object in this shard, or someone tidied up.
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        _write_file(path, frames)
+
+
+def files_in(folder: Path, place: str) -> list[tuple[str, datetime]]:
+    """Give the names of all files in a place of the folder, and when they were last written."""
+    found: list[tuple[str, datetime]] = []
+    shard = folder / place
+    for path in shard.iterdir() if shard.is_dir() else ():
+        with suppress(FileNotFoundError):
+            found.append((f"{place}/{path.name}", datetime.fromtimestamp(path.stat().st_mtime, UTC)))
+    return found
+
+
+def sweep(folder: Path, before: datetime) -> int:
+    """Remove the files in a folder that were last written before that time; give how many."""
+    swept = 0
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < before.timestamp():
+                path.unlink()
+                swept += 1
+    return swept
+
+
+def _write_file(path: str, frames: Sequence[bytes]) -> None:
+    # Without `Path` and file objects, which together take longer than the writing.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        write_all(descriptor, frames)
+    finally:
+        os.close(descriptor)
 
 
 def _open_new(path: Path) -> FileIO:

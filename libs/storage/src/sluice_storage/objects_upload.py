@@ -60,10 +60,10 @@ class Upload:
     name
         Its name there.
     sealer
-        Encrypts it; the hash and the size are those of what is encrypted. None: it is stored as it is.
+        Encrypts it; the hash and the size are those of what is encrypted.
     """
 
-    def __init__(self, backend: Backend, name: str, sealer: Seals | None = None) -> None:
+    def __init__(self, backend: Backend, name: str, sealer: Seals) -> None:
         self.key = name
         self._sealer = sealer
         self._backend = backend
@@ -85,12 +85,11 @@ class Upload:
         for buffer in buffers:
             self._digest.update(buffer)
             self._size += len(buffer)
-        return b"".join(buffers if self._sealer is None else self._sealer.add(buffers))
+        return b"".join(self._sealer.add(buffers))
 
     async def finish(self) -> Stored:
         """End the upload: the object is there, whole."""
-        if self._sealer is not None:
-            await self._hand_over(b"".join(self._sealer.end()))
+        await self._hand_over(b"".join(self._sealer.end()))
         await self._hand_over(None)
         await self._task
         return Stored(self._digest.digest(), self._size)

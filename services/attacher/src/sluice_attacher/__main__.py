@@ -40,7 +40,7 @@ async def main(context: Context) -> None:
 
 async def serve(context: Context, settings: Settings, backend: Backend, limits: Limits | None = None) -> None:
     """Run the service over `backend` until `context.stop` is set."""
-    objects = ObjectStore.from_url(settings.objects)
+    objects = ObjectStore.from_url(settings.objects, settings.keys)
     pool = await context.starting(open_pool(settings.postgres, size=6, application="sluice-attacher"))
     try:
         catalogue = Catalogue(pool, objects)

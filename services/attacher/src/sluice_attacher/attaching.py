@@ -27,9 +27,6 @@ from sluice_streaming.lots import Lots, lot
 from sluice_streaming.messages import Delivery, Message
 from sluice_streaming.outcomes import Reject, Retry, Unavailable
 
-# How often a content that was removed between its storing and its attaching is brought again at once.
-_TRIES = 3
-
 
 class AttachingItems:
     """Handles `document.attach`.
@@ -144,7 +141,7 @@ class AttachingItems:
         ready = {item: it for item, it in made.items() if isinstance(it, _Ready)}
         outcomes = await self._items.attach([it.attachment for it in ready.values()])
         for (item, it), outcome in zip(ready.items(), outcomes, strict=True):
-            end = await self._end(it, outcome)
+            end = self._end(it, outcome)
             if isinstance(end, Attached):
                 attached[item] = end
             else:
@@ -154,19 +151,10 @@ class AttachingItems:
             messages.append(documents(DocumentsAttached(job=job, at=self._clock(), items=told)))
         return messages
 
-    async def _end(self, ready: _Ready, outcome: Outcome) -> Attached | Message:
-        """Give what became of an item, after bringing its content again if it was removed meanwhile."""
-        for _ in range(_TRIES - 1):
-            if outcome is not Refusal.CONTENT_GONE:
-                break
-            made = await self._try(ready.about, ready.found)
-            if isinstance(made, Message):
-                return made
-            (outcome,) = await self._items.attach([made])
+    def _end(self, ready: _Ready, outcome: Outcome) -> Attached | Message:
+        """Give what became of an item."""
         if isinstance(outcome, Exception):
             raise outcome
-        if outcome is Refusal.CONTENT_GONE:
-            raise Retry(ItemError.INTERNAL)
         if outcome is Refusal.CANCELLED:
             return self.reports.cancelled(ready.about)
         if outcome is Refusal.DESTINATION_GONE:

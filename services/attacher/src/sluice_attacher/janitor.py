@@ -20,12 +20,12 @@ class Contents(Protocol):
     async def sweep(self, limit: int = 5000) -> int:
         """Remove marked contents; give how many."""
 
-    async def mark_orphans(self, shard: int) -> int:
-        """Mark contents of one shard whose attaching never ended; give how many."""
+    async def remove_orphans(self, shard: int) -> int:
+        """Remove objects of one shard whose attaching never ended; give how many."""
 
 
 class Staging(Protocol):
-    """Where uploads wait until they are whole; `sluice_storage.objects.ObjectStore` has it."""
+    """Where versions before had uploads wait; `sluice_storage.objects.ObjectStore` looks there."""
 
     async def sweep_staging(self, before: datetime) -> int:
         """Remove what was left unfinished before that time; give how many."""
@@ -79,7 +79,7 @@ class Janitor:
         """Do one round."""
         now = datetime.fromtimestamp(self._clock(), UTC)
         staged = await self._staging.sweep_staging(now - self._keep_staging)
-        orphans = await self._contents.mark_orphans(shard)
+        orphans = await self._contents.remove_orphans(shard)
         removed = await self._contents.sweep()
         if staged or orphans or removed:
             log.info("swept", removed=removed, orphans=orphans, unfinished=staged)

@@ -6,11 +6,12 @@ from pydantic import Field
 
 from sluice_fhir.source_settings import SourceSettings
 from sluice_security.http_limits import MIB
+from sluice_storage.encryption.settings import MasterKeySettings
 from sluice_streaming.settings import StreamSettings
 
 
-class Settings(StreamSettings, SourceSettings):
-    """Beside what every streaming service is told, and every service that reads from sources.
+class Settings(StreamSettings, SourceSettings, MasterKeySettings):
+    """Beside what every streaming service, and every one that reads from sources, is told; and master keys.
 
     Parameters
     ----------

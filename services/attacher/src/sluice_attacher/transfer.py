@@ -15,7 +15,7 @@ from sluice_attacher.inline import inline_pieces
 from sluice_contracts.errors import ItemError
 from sluice_fhir.sources import Source
 from sluice_security.failure import SourceFailure
-from sluice_storage.objects import Stored
+from sluice_storage.objects import Content as Stored
 
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 

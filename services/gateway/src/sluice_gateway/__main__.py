@@ -115,7 +115,7 @@ def _ports(settings: Settings, connected: _Connected) -> Ports:
     pool, authority, commands = connected.pool, connected.authority, connected.commands
     secret, loopback = settings.secrets, settings.loopback_sources
     health = _health(settings, pool, authority, commands)
-    objects = ObjectStore.from_url(settings.objects)
+    objects = ObjectStore.from_url(settings.objects, settings.keys)
     sources = SourceStore(pool, secret, loopback=loopback)
     fhir, conditions = FhirClient(connected.http), ConditionStore(pool)
     look = partial(dead_topics, settings.kafka)

@@ -31,7 +31,6 @@ _SOURCE_SECONDS = 10.0
 _MOST_TEXT = 200
 # Who reads without a group: watchers that begin where they are, and programs of others.
 _GROUPLESS = frozenset({"gateway", "downstream systems"})
-_NO_CONTENT = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ class Probes:
         return checkup.judged_answers(await self.health())
 
     async def _objects(self) -> Sequence[Finding]:
-        await self.objects.exists(_NO_CONTENT)
+        await self.objects.reach()
         return [Finding("objects", State.OK, "the object store answers")]
 
     async def _migrations(self) -> Sequence[Finding]:

@@ -71,4 +71,4 @@ class Catalogue:
         self.entries = Entries(pool, objects, new_id, now)
         self.blobs = Blobs(pool, objects, now)
         self.remove = Removal(pool, self.blobs, now)
-        self.attach = Attaching(pool, objects.exists, new_id, now)
+        self.attach = Attaching(pool, objects.remove, new_id, now)

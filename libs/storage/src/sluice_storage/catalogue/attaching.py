@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from uuid import UUID
 
 import asyncpg
+import structlog
 
 from sluice_contracts.events import FileOutcome
 from sluice_storage.catalogue.attaching_rows import (
@@ -15,11 +17,15 @@ from sluice_storage.catalogue.attaching_rows import (
     hold,
     hold_contents,
     look_up,
+    named,
     read,
 )
 from sluice_storage.catalogue.attachment import Attached, Attachment, Item, Refusal
 from sluice_storage.catalogue.placement import Decision, Folders, Unknown, Wanted, decide
 from sluice_storage.catalogue.rows import Connection, release_blobs
+from sluice_storage.objects import ObjectStoreError, name_of
+
+log = structlog.get_logger(__name__)
 
 
 class Attaching:
@@ -29,8 +35,8 @@ class Attaching:
     ----------
     pool
         Connections of a role that owns the `files` schema and may call `documents.hold_jobs`.
-    exists
-        Tells whether the object store has a content.
+    remove
+        Removes an object, by its name.
     new_id
         Gives a new entry id: 24 random hexadecimal digits.
     now
@@ -40,12 +46,12 @@ class Attaching:
     def __init__(
         self,
         pool: asyncpg.Pool,
-        exists: Callable[[bytes], Awaitable[bool]],
+        remove: Callable[[str], Awaitable[None]],
         new_id: Callable[[], str],
         now: Callable[[], datetime],
     ) -> None:
         self._pool = pool
-        self._exists = exists
+        self._remove = remove
         self._new_id = new_id
         self._now = now
 
@@ -53,21 +59,27 @@ class Attaching:
         """Attach the batch in one transaction and give what became of each, in the batch's order.
 
         An item that took effect before gets the outcome that was recorded then, whatever has happened to its
-        file since. `CONTENT_GONE` says that the content was removed between its storing and this call, as the
-        last file with it had been deleted: bring it again. Items of cancelled jobs change nothing; a
-        cancellation that comes during the call takes effect after it.
+        file since. Items of cancelled jobs change nothing; a cancellation that comes during the call takes
+        effect after it. Objects that were brought for nothing, most often since their contents are there
+        already, are removed afterwards.
         """
-        gone: set[bytes] = set()
-        while True:
-            try:
-                results = await self._attach(batch, gone)
-            except _ContentGoneError as error:
-                # The whole batch is decided anew without them: they may have held names that others now get.
-                gone |= error.hashes
-            else:
-                return [results[row.job, row.item] for row in batch]
+        results, used = await self._attach(batch)
+        await self._discard({row.stored.object for row in batch} - used)
+        return [results[row.job, row.item] for row in batch]
 
-    async def _attach(self, batch: Sequence[Attachment], gone: set[bytes]) -> dict[Item, Attached | Refusal]:
+    async def _discard(self, spare: set[UUID | None]) -> None:
+        try:
+            for each in spare - {None}:
+                if each is not None:
+                    await self._remove(name_of(each))
+        except ObjectStoreError as error:
+            # No row names them, and nothing opens them: their keys were kept nowhere. The janitor finds them.
+            log.warning("objects wait for the next sweep", count=len(spare), error=type(error).__name__)
+
+    async def _attach(
+        self, batch: Sequence[Attachment]
+    ) -> tuple[dict[Item, Attached | Refusal], set[UUID | None]]:
+        """Give what became of each item, and the objects of the batch that rows name now."""
         # In one order everywhere; an item that was delivered twice into one batch counts once.
         rows = {(row.job, row.item): row for row in sorted(batch, key=lambda row: (row.job, row.item))}
         async with self._pool.acquire() as connection, connection.transaction():
@@ -81,23 +93,26 @@ class Attaching:
             for item, row in rows.items():
                 if item in results:
                     continue
-                refusal = _refusal(row, live, projects, gone)
+                refusal = _refusal(row, live, projects)
                 if refusal is None:
                     due.append(row)
                 else:
                     results[item] = refusal
             plan = await self._plan(connection, due, folders)
             decided = list(zip(due, plan, strict=True))
-            results |= await self._write(connection, list(rows.values()), decided, projects)
-        return results
+            written, used = await self._write(connection, decided, projects)
+            unused = {row.stored.sha256 for row in batch if row.stored.object not in used}
+            if unused:
+                # Theirs may be from an earlier call whose end was not heard of.
+                used |= await named(connection, unused)
+        return results | written, used
 
     async def _write(
         self,
         connection: Connection,
-        rows: list[Attachment],
         decided: list[Decided],
         projects: dict[str, str],
-    ) -> dict[Item, Attached]:
+    ) -> tuple[dict[Item, Attached], set[UUID | None]]:
         now = self._now()
         replaced = {decision.replaces for _, decision in decided if decision.replaces}
         # What a later item of this batch replaces at once never becomes a row.
@@ -107,19 +122,17 @@ class Attaching:
             if decision.outcome is not FileOutcome.SKIPPED and decision.entry not in replaced
         ]
         old = await delete_files(connection, replaced) if replaced else []
-        used = {row.stored.sha256 for row, _ in filed}
-        missing = await hold_contents(connection, [*(row.stored for row in rows), *old], now, self._exists)
-        if missing & used:
-            raise _ContentGoneError(missing & used)
+        contents = {row.stored.sha256: row.stored for row, _ in filed}
+        used = await hold_contents(connection, contents.values(), old, now)
         if decided:
             await file_all(connection, filed, decided, projects, now)
-        # Contents that were brought for nothing, or whose last file was replaced.
-        brought = {row.stored.sha256 for row in rows} | {stored.sha256 for stored in old}
-        await release_blobs(connection, list(brought - used), now)
-        return {
+        # Contents whose last file was replaced.
+        await release_blobs(connection, [sha256 for sha256 in old if sha256 not in contents], now)
+        outcomes = {
             (row.job, row.item): Attached(decision.outcome, decision.entry, row.stored.size, row.others)
             for row, decision in decided
         }
+        return outcomes, used
 
     async def _plan(self, connection: Connection, due: list[Attachment], folders: Folders) -> list[Decision]:
         wanted = [Wanted(row.job, row.folder, row.name, row.rule, self._new_id()) for row in due]
@@ -128,15 +141,7 @@ class Attaching:
         return plan
 
 
-class _ContentGoneError(Exception):
-    def __init__(self, hashes: set[bytes]) -> None:
-        super().__init__("contents were removed meanwhile")
-        self.hashes = hashes
-
-
-def _refusal(row: Attachment, live: set[str], projects: dict[str, str], gone: set[bytes]) -> Refusal | None:
+def _refusal(row: Attachment, live: set[str], projects: dict[str, str]) -> Refusal | None:
     if row.job not in live:
         return Refusal.CANCELLED
-    if row.folder not in projects:
-        return Refusal.DESTINATION_GONE
-    return Refusal.CONTENT_GONE if row.stored.sha256 in gone else None
+    return None if row.folder in projects else Refusal.DESTINATION_GONE

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from uuid import UUID
 
 import msgspec
 
@@ -12,7 +13,7 @@ from sluice_storage.catalogue.attachment import Attached, Attachment, Item
 from sluice_storage.catalogue.model import EntryKind
 from sluice_storage.catalogue.placement import Decision, Folders, Occupant, Place
 from sluice_storage.catalogue.rows import Connection, json_text
-from sluice_storage.objects import Stored
+from sluice_storage.objects import Content
 
 Decided = tuple[Attachment, Decision]
 
@@ -122,51 +123,65 @@ def _note(found: _Found, folders: Folders) -> None:
     folders.highest[folder, name] = highest
 
 
-async def delete_files(connection: Connection, entries: Iterable[str]) -> list[Stored]:
-    """Delete these files, as far as they are rows, and give the contents they had."""
+async def delete_files(connection: Connection, entries: Iterable[str]) -> list[bytes]:
+    """Delete these files, as far as they are rows, and give the hashes of their contents."""
     rows = await connection.fetch(
-        "DELETE FROM files.entries WHERE id = ANY($1) RETURNING sha256, size", sorted(entries)
+        "DELETE FROM files.entries WHERE id = ANY($1) RETURNING sha256", sorted(entries)
     )
-    return [Stored(row["sha256"], row["size"]) for row in rows]
+    return [row["sha256"] for row in rows]
 
 
 async def hold_contents(
-    connection: Connection,
-    contents: Iterable[Stored],
-    now: datetime,
-    exists: Callable[[bytes], Awaitable[bool]],
-) -> set[bytes]:
-    """Make sure that each content has a row and lock it until the transaction ends; give those that are gone.
+    connection: Connection, wanted: Iterable[Content], others: Iterable[bytes], now: datetime
+) -> set[UUID | None]:
+    """Make sure that each wanted content has a row, and lock these rows and the others' while it lasts.
 
-    Locks are taken in the order of the hashes. A content that was marked as unused is asked for in the object
-    store, and if it is there its mark is taken away; this is rare.
+    Locks are taken in the order of the hashes. A content that has a row stays in the object it is in; one
+    that was marked as unused, and whose key is destroyed, is in the object that was brought from now on.
+    Gives the objects that the contents are in now.
     """
-    sizes = {stored.sha256: stored.size for stored in contents}
-    hashes = sorted(sizes)
+    contents = {content.sha256: content for content in wanted}
+    hashes = sorted({*contents, *others})
+    brought = [contents.get(sha256) for sha256 in hashes]
     rows = await connection.fetch(
         """
-        INSERT INTO files.blobs (sha256, size, stored_on)
-        SELECT asked.sha256, asked.size, $3 FROM unnest($1::bytea[], $2::bigint[]) AS asked (sha256, size)
-        ORDER BY asked.sha256
-        ON CONFLICT (sha256) DO UPDATE SET size = excluded.size
-        RETURNING sha256, removed_at IS NOT NULL AS marked
+        INSERT INTO files.blobs (sha256, size, stored_on, object, data_key)
+        SELECT a.sha256, a.size, $3, a.object, a.data_key
+        FROM unnest($1::bytea[], $2::bigint[], $4::uuid[], $5::bytea[]) AS a (sha256, size, object, data_key)
+        ORDER BY a.sha256
+        ON CONFLICT (sha256) DO UPDATE SET size = blobs.size
+        RETURNING sha256, object, removed_at IS NOT NULL AS marked
         """,
         hashes,
-        [sizes[sha256] for sha256 in hashes],
+        [0 if content is None else content.size for content in brought],
         now,
+        [None if content is None else content.object for content in brought],
+        [None if content is None else content.data_key for content in brought],
     )
-    marked = [row["sha256"] for row in rows if row["marked"]]
-    gone = {sha256 for sha256 in marked if not await exists(sha256)}
-    if len(gone) < len(marked):
+    marked = [contents[row["sha256"]] for row in rows if row["marked"] and row["sha256"] in contents]
+    if marked:
+        # The object that it was in has no row any more, and goes like whatever else was left behind.
         await connection.execute(
             """
-            UPDATE files.blobs SET removed_at = NULL, purged_at = NULL, stored_on = $2
-            WHERE sha256 = ANY($1)
+            UPDATE files.blobs b SET removed_at = NULL, purged_at = NULL, stored_on = $2, size = a.size,
+                object = a.object, data_key = a.data_key
+            FROM unnest($1::bytea[], $3::uuid[], $4::bytea[], $5::bigint[])
+                AS a (sha256, object, data_key, size)
+            WHERE b.sha256 = a.sha256
             """,
-            [sha256 for sha256 in marked if sha256 not in gone],
+            [content.sha256 for content in marked],
             now,
+            [content.object for content in marked],
+            [content.data_key for content in marked],
+            [content.size for content in marked],
         )
-    return gone
+    return {row["object"] for row in rows} | {content.object for content in marked}
+
+
+async def named(connection: Connection, hashes: Iterable[bytes]) -> set[UUID | None]:
+    """Give the objects that these contents are in."""
+    rows = await connection.fetch("SELECT object FROM files.blobs WHERE sha256 = ANY($1)", sorted(hashes))
+    return {row["object"] for row in rows}
 
 
 async def file_all(

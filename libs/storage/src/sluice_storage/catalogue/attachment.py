@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from sluice_contracts.commands import ConflictResolution
 from sluice_contracts.events import FileOutcome
-from sluice_storage.objects import Stored
+from sluice_storage.objects import Content
 
 Item = tuple[str, int]
 """A job's id and the position of an item in it."""
@@ -35,7 +35,7 @@ class Attachment:
     folder: str
     name: str
     rule: ConflictResolution
-    stored: Stored
+    stored: Content
     content_type: str | None
     metadata: str
     tags: tuple[str, ...]
@@ -47,7 +47,6 @@ class Refusal(StrEnum):
 
     CANCELLED = "cancelled"
     DESTINATION_GONE = "destination_gone"
-    CONTENT_GONE = "content_gone"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ from sluice_storage.catalogue.rows import (
     lock_folders,
     lock_structure,
 )
+from sluice_storage.encryption.framing import Buffer
+from sluice_storage.objects import Content as Stored
 from sluice_storage.objects import ObjectStore
 
 
@@ -38,7 +40,7 @@ class Content:
     entry: Entry
     start: int
     end: int
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncIterator[Buffer]
 
 
 class Entries:
@@ -119,7 +121,13 @@ class Entries:
         stop = found.size if end is None else min(end, found.size)
         if not 0 <= start <= stop:
             raise ValueError("no such range")
-        return Content(found, start, stop, self._objects.read(found.sha256, start, stop))
+        row = await self._pool.fetchrow(
+            "SELECT object, data_key FROM files.blobs WHERE sha256 = $1 AND removed_at IS NULL", found.sha256
+        )
+        if row is None:
+            raise NotFoundError  # deleted between two statements
+        stored = Stored(found.sha256, found.size, row["object"], row["data_key"])
+        return Content(found, start, stop, self._objects.read(stored, start, stop))
 
     async def create_folder(self, subject: str, parent: str, name: str) -> Entry:
         """Create an empty folder; needs write permission.

@@ -90,7 +90,8 @@ async def lock_structure(connection: Connection, project: str) -> None:
 async def release_blobs(connection: Connection, hashes: Sequence[bytes], now: datetime) -> None:
     """Mark those of these contents that no file refers to any more, where the last file with them goes.
 
-    Their objects are removed afterwards, by `sluice_storage.catalogue.blobs.Blobs`. The blobs are locked
+    Their data keys are destroyed: nothing opens their objects from then on, wherever copies of them are. The
+    objects are removed afterwards, by `sluice_storage.catalogue.blobs.Blobs`. The blobs are locked
     first, so that of two transactions that each drop one of the last two references the later one sees it.
     """
     distinct = sorted(set(hashes))
@@ -101,7 +102,8 @@ async def release_blobs(connection: Connection, hashes: Sequence[bytes], now: da
     )
     await connection.execute(
         """
-        UPDATE files.blobs b SET removed_at = $2 WHERE b.sha256 = ANY($1) AND b.removed_at IS NULL
+        UPDATE files.blobs b SET removed_at = $2, data_key = NULL
+        WHERE b.sha256 = ANY($1) AND b.removed_at IS NULL
         AND NOT EXISTS (SELECT FROM files.entries e WHERE e.sha256 = b.sha256)
         """,
         distinct,

@@ -20,6 +20,7 @@ from sluice_settings import explain
 from sluice_storage.encryption.keys import LostKeyError, MasterKeys
 from sluice_storage.encryption.settings import MasterKeySettings
 from sluice_storage.exports.objects import data_key_name
+from sluice_storage.objects import name_of
 from sluice_storage.pool import TRANSIENT, open_pool
 
 _BATCH = 500
@@ -55,14 +56,14 @@ class Kept:
     change
         Keeps other wrapped keys ($3) for ids ($1), where they are still as they were ($2); gives how many.
     name
-        Names what the data key of an id is for.
+        Names what a row's data key is for.
     """
 
     what: str
     count: str
     stale: str
     change: str
-    name: Callable[[Any], str]
+    name: Callable[[asyncpg.Record], str]
 
 
 EXPORTS = Kept(
@@ -72,9 +73,20 @@ EXPORTS = Kept(
     stale="SELECT job AS id, data_key FROM exports.jobs WHERE data_key IS NOT NULL"
     " AND substring(data_key FOR 8) <> $2 AND ($1::uuid IS NULL OR job > $1) ORDER BY job LIMIT $3",
     change="SELECT exports.rewrap($1, $2, $3)",
-    name=lambda job: data_key_name(str(job)),
+    name=lambda row: data_key_name(str(row["id"])),
 )
-TABLES = (EXPORTS,)
+CONTENTS = Kept(
+    what="contents",
+    count="SELECT substring(data_key FOR 8) AS master, count(*) FROM files.blobs"
+    " WHERE data_key IS NOT NULL GROUP BY 1",
+    stale="SELECT sha256 AS id, object, data_key FROM files.blobs WHERE data_key IS NOT NULL"
+    " AND substring(data_key FOR 8) <> $2 AND ($1::bytea IS NULL OR sha256 > $1) ORDER BY sha256 LIMIT $3",
+    change="WITH changed AS (UPDATE files.blobs b SET data_key = k.is_now"
+    " FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) AS k (sha256, was, is_now)"
+    " WHERE b.sha256 = k.sha256 AND b.data_key = k.was RETURNING true) SELECT count(*) FROM changed",
+    name=lambda row: name_of(row["object"]),
+)
+TABLES = (EXPORTS, CONTENTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +106,7 @@ async def rewrap(pool: asyncpg.Pool, keys: MasterKeys, table: Kept, *, batch: in
         ids, were, are = [], [], []
         for row in rows:
             try:
-                wrapped = keys.rewrap(row["data_key"], table.name(row["id"]))
+                wrapped = keys.rewrap(row["data_key"], table.name(row))
             except LostKeyError:
                 lost += 1
                 continue

@@ -14,6 +14,8 @@ from sluice_gateway.problems import Problem, not_found, unavailable
 from sluice_gateway.routes.files import ITEM, READ
 from sluice_gateway.routing import STREAMING, Answer, Call, Route
 from sluice_storage.catalogue.model import Entry
+from sluice_storage.encryption.framing import Buffer
+from sluice_storage.encryption.opening import ForgedObjectError
 from sluice_storage.objects import MissingObjectError, ObjectStoreError
 
 TAG = "Files"
@@ -91,12 +93,15 @@ async def get_content(call: Call) -> web.StreamResponse:
     return response
 
 
-async def _stream(request: web.Request, response: web.StreamResponse, chunks: AsyncIterator[bytes]) -> None:
+async def _stream(request: web.Request, response: web.StreamResponse, chunks: AsyncIterator[Buffer]) -> None:
     try:
         # The head is sent only once there is something to send after it.
         first = await anext(chunks, b"")
     except MissingObjectError:
         raise not_found("download") from None
+    except ForgedObjectError:
+        text = "The file's content is damaged."
+        raise Problem(500, "content_damaged", text, "Import it again.") from None
     except ObjectStoreError:
         raise unavailable("its file store") from None
     await disclosing(request, response)
