@@ -8,7 +8,7 @@ import { itemsPart } from "./items_part.js";
 import { jobLines } from "./job_lines.js";
 import { resultsPart } from "./results_part.js";
 import { timeline } from "./timeline.js";
-import { kindOf, lasting, moment, number, since, standing } from "./words.js";
+import { kindOf, lasting, number, standing } from "./words.js";
 
 const RESULTS = ["bulk-import", "bulk-export"];
 const STOPPING = {
