@@ -18,7 +18,7 @@ from sluice_fhir.sources import Source
 from sluice_security.http import GuardedClient, HttpLimits, SourceFailure
 from support.hostile import HttpSource, document, http_source, raw_source
 
-QUICK = HttpLimits(connect=2.0, answer=0.5, read_idle=0.3)
+QUICK = HttpLimits(connect=2.0, answer=1.5, read_idle=1.0)
 NOW = 1_700_000_000.0
 PATH = "/fhir/DocumentReference/d1"
 
