@@ -7,7 +7,8 @@ without a look at them. Both begin with empty tables, and take turns. Run from t
 
     PYTHONPATH=tests .venv/bin/python -m bench.bench_pull
 
-With `--sizes 1 --sizes 10` the same is measured with ten times the resources, under ids of their own.
+With `--sizes 1 --sizes 10` the same is measured with ten times the resources, under ids of their own; with
+`--pullers 2` two processes share a job's files.
 """
 
 from __future__ import annotations
@@ -235,10 +236,11 @@ def main(
     patients: int = 70,
     sizes: Annotated[list[int], typer.Option(help="how many times the set is exported")] = [1],  # noqa: B006
     repeats: int = 3,
+    pullers: int = 1,
 ) -> None:
     """Measure and print."""
     files = sorted(generated(patients).glob("*.ndjson"))
-    with running_stack(source=False) as stack:
+    with running_stack(source=False, scale={"puller": pullers}) as stack:
         uvloop.run(measure(stack, files, sizes, repeats))
 
 
