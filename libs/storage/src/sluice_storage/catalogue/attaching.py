@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from uuid import UUID
@@ -69,9 +70,7 @@ class Attaching:
 
     async def _discard(self, spare: set[UUID | None]) -> None:
         try:
-            for each in spare - {None}:
-                if each is not None:
-                    await self._remove(name_of(each))
+            await asyncio.gather(*(self._remove(name_of(each)) for each in spare if each is not None))
         except ObjectStoreError as error:
             # No row names them, and nothing opens them: their keys were kept nowhere. The janitor finds them.
             log.warning("objects wait for the next sweep", count=len(spare), error=type(error).__name__)
