@@ -27,7 +27,7 @@ from support.object_stores import KEYS, MASTER_KEYS
 from support.stack import Database
 
 NEW = "6e65772d6d61737465722d6b65792d6f662d7468652d74657374732d2d2d2d2d"
-BOTH = MasterKeys.read(f"{MASTER_KEYS}\n{NEW}\n")
+BOTH = MasterKeys.read(f"{NEW}\n{MASTER_KEYS}\n")
 ONLY_NEW = MasterKeys.read(NEW)
 
 

@@ -26,7 +26,7 @@ def test_a_data_key_comes_back_for_its_own_name_only() -> None:
 
 def test_a_new_master_key_wraps_and_old_ones_go_on_to_unwrap() -> None:
     key, wrapped = MasterKeys([OLD]).make("a")
-    both = MasterKeys([OLD, NEW])
+    both = MasterKeys([NEW, OLD])
     assert both.unwrap(wrapped, "a") == key
     _, later = both.make("a")
     assert later[:ID] == both.newest == MasterKeys([NEW]).newest != wrapped[:ID]
@@ -49,8 +49,8 @@ def test_no_key_is_shown() -> None:
     assert "111" not in repr(DataKey(b"1" * 32))
 
 
-def test_keys_are_read_in_lines_the_newest_last() -> None:
-    text = f"{OLD.hex()}\n{base64.b64encode(NEW).decode()}\n"
+def test_keys_are_read_in_lines_the_newest_first() -> None:
+    text = f"{NEW.hex()}\n{base64.b64encode(OLD).decode()}\n"
     assert MasterKeys.read(text).newest == MasterKeys([NEW]).newest
 
 

@@ -19,7 +19,7 @@ class Secrets(Struct, frozen=True, kw_only=True):
     """What a stack makes up once and keeps.
 
     `secret` is the services' (hex), `master_keys` wrap what contents are encrypted under (hex, the newest
-    last), the operator is an OAuth client with every `ops/` scope, the source's are what the demo source's
+    first), the operator is an OAuth client with every `ops/` scope, the source's are what the demo source's
     protected bases ask for, and the passwords are those of two people who can sign in to the page: `demo`,
     and `operator`, who is one.
     """

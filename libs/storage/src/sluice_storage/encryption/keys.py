@@ -46,7 +46,7 @@ class MasterKeys:
     Parameters
     ----------
     secrets
-        Master keys, at least 32 bytes each. The last one wraps, all of them unwrap.
+        Master keys, at least 32 bytes each. The first one wraps, all of them unwrap.
 
     Attributes
     ----------
@@ -61,11 +61,11 @@ class MasterKeys:
         if not self._seals:
             raise ValueError("there is no master key")
         self.ids = tuple(self._seals)
-        self.newest = self.ids[-1]
+        self.newest = self.ids[0]
 
     @classmethod
     def read(cls, text: str) -> MasterKeys:
-        """Read master keys in hex or base64, in lines or separated by spaces, the newest last.
+        """Read master keys in hex or base64, in lines or separated by spaces, the newest first.
 
         Raises
         ------

@@ -15,7 +15,7 @@ class MasterKeySettings(Settings):
     ----------
     master_keys
         Hex or base64 of at least 32 bytes each, in lines or separated by spaces, the same for all services.
-        The last one wraps data keys, all of them unwrap.
+        The first one wraps data keys, all of them unwrap.
     """
 
     master_keys: SecretStr
