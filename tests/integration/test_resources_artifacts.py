@@ -105,7 +105,7 @@ async def test_a_library_is_found_by_the_index_even_among_few(store: Store) -> N
 
 
 async def test_storing_tells_what_is_new_what_is_changed_and_what_is_as_it_was(store: Store) -> None:
-    applier = Applier(store.owner)
+    applier = Applier(store.readers)
     await store.load(library("same", "1"), library("old", "1"), library("dead", "1"), library("gone", "1"))
     await store.loader.delete([("Library", "dead")])
     done = await applier.apply(
@@ -139,7 +139,7 @@ async def test_storing_tells_what_is_new_what_is_changed_and_what_is_as_it_was(s
 
 async def test_what_is_stored_replaces_what_says_that_it_is_newer(store: Store) -> None:
     await store.load(library("a", "2", meta={"lastUpdated": "2030-01-01T00:00:00Z"}))
-    await Applier(store.owner).apply(of(library("a", "1", meta={"lastUpdated": "2020-01-01T00:00:00Z"})))
+    await Applier(store.readers).apply(of(library("a", "1", meta={"lastUpdated": "2020-01-01T00:00:00Z"})))
     found = (await store.lookup.read_many("Library", ["a"]))["a"]
     assert msgspec.json.decode(found.body or b"")["version"] == "1"
 
@@ -153,7 +153,7 @@ async def test_a_group_that_is_stored_has_its_members_and_one_that_is_deleted_ha
         "name": "ward",
         "member": [{"entity": {"reference": "Patient/p"}}],
     }
-    applier = Applier(store.owner)
+    applier = Applier(store.readers)
     await applier.apply(of(group))
     assert [member.patient for member in await store.groups.members("g")] == ["p"]
     await applier.apply([], [("Group", "g")])
@@ -171,5 +171,5 @@ async def test_what_cannot_all_be_stored_is_not_stored_at_all(store: Store) -> N
             raise RuntimeError("no body")
 
     with pytest.raises((RuntimeError, asyncpg.PostgresError)):
-        await Applier(store.owner).apply([*of(library("a", "1")), Failing()], [])
+        await Applier(store.readers).apply([*of(library("a", "1")), Failing()], [])
     assert await store.all_in(await store.window()) == {}

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer
 from sluice_contracts.topics import JOBS_EVENTS
 from sluice_stack.stack import Stack
 from sluice_streaming.messages import header
-from sluice_telemetry.trace import TRACEPARENT, new_trace, parse
+from sluice_telemetry.trace import TRACEPARENT, Trace, new_trace, parse
 from support.collector import CollectorStub, Told, collecting
 from support.portal import new_portal, register_source
 from support.stack_whole import running_stack
@@ -84,7 +84,7 @@ async def test_one_trace_leads_from_the_request_to_the_last_event(
     async with asyncio.timeout(60):
         last = parse(await end_of(traced, answer["id"]))
         assert last is not None
-        spans = await told(collector, begun.trace_id, WANTED)
+        spans = await told(collector, begun, WANTED)
     assert last.trace_id == begun.trace_id
     connected(spans, begun.span_id, last.span_id)
     # A trace says what was done and how it went, never with what.
@@ -115,7 +115,7 @@ async def test_a_bulk_import_that_is_polled_is_one_trace(traced: Stack, collecto
     async with asyncio.timeout(90):
         last = parse(await end_of(traced, job))
         assert last is not None
-        spans = await told(collector, begun.trace_id, PULLED)
+        spans = await told(collector, begun, PULLED)
     assert last.trace_id == begun.trace_id
     connected(spans, begun.span_id, last.span_id)
     steps = [each for each in spans if each.name == "jobs.bulk-import process"]
@@ -123,11 +123,12 @@ async def test_a_bulk_import_that_is_polled_is_one_trace(traced: Stack, collecto
     assert [each for each in spans if "Organization" in str(each)] == []
 
 
-async def told(collector: CollectorStub, trace: str, wanted: set[tuple[str, str]]) -> list[Told]:
-    """Wait until all that is wanted of a trace was told."""
+async def told(collector: CollectorStub, begun: Trace, wanted: set[tuple[str, str]]) -> list[Told]:
+    """Wait until all that is wanted of a trace was told, and what it is connected by."""
     while True:
-        spans = collector.of(trace)
-        if {(each.service, each.name) for each in spans} >= wanted:
+        spans = collector.of(begun.trace_id)
+        parents = {each.parent for each in spans} - {each.id for each in spans}
+        if {(each.service, each.name) for each in spans} >= wanted and parents <= {begun.span_id}:
             return spans
         await asyncio.sleep(0.1)
 
