@@ -15,7 +15,8 @@ import psycopg
 import pytest
 
 from sluice_stack.home import Home
-from sluice_stack.processes import free_port
+from sluice_stack.layout import WORKERS
+from sluice_stack.processes import free_port, port_taken
 from support.stack import scratch_folder
 from support.stack_whole import running_stack
 
@@ -66,9 +67,17 @@ def test_a_second_start_finds_the_data_of_the_first(scratch: Path) -> None:
         assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
 
 
+def _health_port() -> int:
+    """Give a port from which on each worker finds one that nothing listens on."""
+    while True:
+        first = free_port()
+        if not any(port_taken(first + 10 * order) for order in range(len(WORKERS))):
+            return first
+
+
 def _up(home: Path, *arguments: str) -> subprocess.Popen[str]:
     ports = [f"--{name}-port={free_port()}" for name in ("gateway", "auth", "source", "kafka")]
-    ports.append(f"--health-port={free_port()}")
+    ports.append(f"--health-port={_health_port()}")
     command = [sys.executable, "-m", "sluice_stack.up", "up", f"--home={home}", *ports, *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -84,7 +93,7 @@ def up() -> Iterator[tuple[Path, subprocess.Popen[str]]]:
             yield home, process
         finally:
             process.kill()
-            process.communicate()
+            process.wait()
 
 
 def test_a_second_up_in_one_home_says_so_in_one_line(up: tuple[Path, subprocess.Popen[str]]) -> None:
