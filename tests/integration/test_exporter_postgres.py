@@ -162,6 +162,13 @@ async def test_a_part_delivered_twice_is_sealed_once_and_told_twice(bench: Bench
     assert isinstance(told, PartSealed)
     (row,) = await bench.files(command.job)
     assert (told.resource_type, told.files, told.count, told.size) == ("Patient", 1, 2, row["size"])
+    (file,) = told.sealed
+    assert (file.resource_type, file.count, file.size, file.sha256) == (
+        "Patient",
+        2,
+        row["size"],
+        row["sha256"].hex(),
+    )
 
 
 async def test_a_part_written_by_two_at_once_has_the_files_of_one(bench: Bench) -> None:

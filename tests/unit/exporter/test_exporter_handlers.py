@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any, cast
 
 import pytest
 
 from sluice_contracts.commands import CancelBulkExport, FailPart, PartCommand, StartBulkExport, WritePart
-from sluice_contracts.events import ItemFailed, ItemRetrying, JobCancelled, JobPlanned, Stage
+from sluice_contracts.events import ItemFailed, ItemRetrying, JobCancelled, JobPlanned, PartSealed, Stage
 from sluice_contracts.exports import ExportAccess, ExportLevel, ExportRequest, FileKind
 from sluice_contracts.topics import BULK_EXPORT_PARTS
 from sluice_contracts.wire import encode
@@ -77,8 +78,7 @@ class MemoryParts:
     ) -> SealedPart | None:
         if self.sealed is None:
             self.files = files
-            count, size = sum(f.count for f in files), sum(f.size for f in files)
-            self.sealed = SealedPart(files=len(files), count=count, size=size, at=at, failed=failed)
+            self.sealed = SealedPart(files=tuple(files), at=at, failed=failed)
         if self.break_seal:
             raise Unavailable("postgres")
         return self.sealed
@@ -170,9 +170,13 @@ async def test_an_attempt_that_fails_leaves_nothing_and_the_next_seals_the_part(
         await made.handle(part())
     assert await objects.keys(JOB) == []
     made, _ = writing(parts, MemoryPieces(7), objects)
-    await made.handle(part())
-    assert parts.sealed is not None
-    assert (parts.sealed.files, parts.sealed.count, parts.sealed.size) == (3, 7, 7 * len(LINE))
+    (message,) = await made.handle(part())
+    told = message.body
+    assert isinstance(told, PartSealed)
+    assert (told.files, told.count, told.size) == (3, 7, 7 * len(LINE))
+    assert [(each.count, each.sha256) for each in told.sealed] == [
+        (count, sha256(LINE * count).hexdigest()) for count in (3, 3, 1)
+    ]
 
 
 async def test_files_that_may_be_listed_are_never_removed() -> None:

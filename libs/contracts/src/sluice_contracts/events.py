@@ -197,16 +197,30 @@ class DocumentsAttached(Event, frozen=True, kw_only=True, tag="DocumentsAttached
     items: Annotated[tuple[Attached, ...], _LOT]
 
 
+class SealedFile(Struct, frozen=True, kw_only=True):
+    """A file of an export that is there, whole: its lines, its size in bytes, and its SHA-256 in hex.
+
+    `resource_type` is what it holds, empty if it holds several types.
+    """
+
+    resource_type: Word
+    count: Bytes
+    size: Bytes
+    sha256: Word
+
+
 class PartSealed(ItemEvent, frozen=True, kw_only=True, tag="PartSealed"):
     """A part of an export is there, whole: `files` files of `count` lines and `size` bytes together.
 
-    `resource_type` is what they hold, empty if they hold several types.
+    `resource_type` is what they hold, empty if they hold several types. `sealed` tells of each of them, in
+    their order.
     """
 
     resource_type: Word
     files: Number
     count: Bytes
     size: Bytes
+    sealed: Annotated[tuple[SealedFile, ...], Meta(max_length=MOST_ITEMS)] = ()
 
 
 class FileLoaded(ItemEvent, frozen=True, kw_only=True, tag="FileLoaded"):

@@ -88,13 +88,11 @@ class SealedFile(Struct, frozen=True, kw_only=True):
 
 
 class SealedPart(Struct, frozen=True, kw_only=True):
-    """A part whose files are listed; sums are over its files.
+    """A part whose `files` are listed, in their order.
 
     `failed` is an item's error code if it was given up: then its files say that, and hold nothing else.
     """
 
-    files: int
-    count: int
-    size: int
+    files: tuple[SealedFile, ...]
     at: datetime
     failed: str | None = None

@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 
 from sluice_contracts.commands import StartBulkExport
-from sluice_contracts.exports import ExportAccess, ExportRequest
+from sluice_contracts.exports import ExportAccess, ExportRequest, FileKind
 from sluice_exporter.plan import JobFacts, PartPlan, SealedFile, SealedPart
 from sluice_exporter.store import WaitingPart
 from sluice_storage.encryption.keys import DataKey, MasterKeys
@@ -20,6 +20,7 @@ from sluice_storage.resources.model import Snapshot
 from sluice_streaming.outcomes import Unavailable
 
 Connection = asyncpg.pool.PoolConnectionProxy
+_FILE = ("type", "key", "count", "size", "sha256", "continues")
 
 
 @contextmanager
@@ -243,21 +244,23 @@ async def _list(connection: Connection, job: str, part: int, files: Sequence[Sea
 
 
 async def _sealed(connection: Connection | asyncpg.Pool, job: str, part: int) -> SealedPart | None:
-    row = await connection.fetchrow(
+    rows = await connection.fetch(
         """
-        SELECT p.sealed_at, p.failed, count(f.n) AS files, coalesce(sum(f.count), 0)::bigint AS count,
-            coalesce(sum(f.size), 0)::bigint AS size
+        SELECT p.sealed_at, p.failed, f.n, f.kind, f.type, f.key, f.count, f.size, f.sha256, f.continues
         FROM exports.parts p LEFT JOIN exports.files f USING (job, part)
-        WHERE p.job = $1 AND p.part = $2 AND p.sealed_at IS NOT NULL GROUP BY p.sealed_at, p.failed
+        WHERE p.job = $1 AND p.part = $2 AND p.sealed_at IS NOT NULL ORDER BY f.n
         """,
         job,
         part,
     )
-    if row is None:
+    if not rows:
         return None
-    return SealedPart(
-        files=row["files"], count=row["count"], size=row["size"], at=row["sealed_at"], failed=row["failed"]
+    files = tuple(
+        SealedFile(kind=FileKind(row["kind"]), **{name: row[name] for name in _FILE})
+        for row in rows
+        if row["n"] is not None
     )
+    return SealedPart(files=files, at=rows[0]["sealed_at"], failed=rows[0]["failed"])
 
 
 def _facts(row: asyncpg.Record) -> JobFacts:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from sluice_contracts import events
 from sluice_contracts.commands import FailPart, PartCommand
 from sluice_contracts.errors import ItemError, item_error
 from sluice_contracts.events import ItemFailed, PartSealed, Stage
@@ -260,7 +261,13 @@ def _told(command: PartCommand, plan: PartPlan, sealed: SealedPart) -> PartSeale
         at=at,
         item=command.item,
         resource_type=plan.type,
-        files=sealed.files,
-        count=sealed.count,
-        size=sealed.size,
+        files=len(sealed.files),
+        count=sum(file.count for file in sealed.files),
+        size=sum(file.size for file in sealed.files),
+        sealed=tuple(
+            events.SealedFile(
+                resource_type=file.type or "", count=file.count, size=file.size, sha256=file.sha256.hex()
+            )
+            for file in sealed.files
+        ),
     )
