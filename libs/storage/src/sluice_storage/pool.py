@@ -28,9 +28,15 @@ TRANSIENT = (
 
 
 async def open_pool(
-    dsn: str, *, size: int = 4, wait: float = 120.0, application: str = "sluice"
+    dsn: str, *, size: int = 4, wait: float = 120.0, application: str = "sluice", scans: bool = True
 ) -> asyncpg.Pool:
     """Open a pool of up to `size` connections, waiting up to `wait` seconds for Postgres to answer.
+
+    Parameters
+    ----------
+    scans
+        Whether statements may read whole tables. Where each finds its rows by an index, a plan that was made
+        while a table was empty, and is kept, must not read all of it once it is full.
 
     Raises
     ------
@@ -47,7 +53,11 @@ async def open_pool(
                 max_size=size,
                 command_timeout=60,
                 reset=_leave_session,
-                server_settings={"application_name": application, "jit": "off"},
+                server_settings={
+                    "application_name": application,
+                    "jit": "off",
+                    **({} if scans else {"enable_seqscan": "off"}),
+                },
             )
         except TRANSIENT as error:
             if time.monotonic() + pause > deadline:

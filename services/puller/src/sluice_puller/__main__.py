@@ -72,7 +72,7 @@ async def serve(
     opening = partial(open_pool, settings.postgres, application="sluice-puller")
     rows = await context.starting(opening(size=4))
     try:
-        resources = await context.starting(opening(size=2 * settings.pull_files))
+        resources = await context.starting(opening(size=2 * settings.pull_files, scans=False))
         try:
             async with (
                 GuardedClient(
