@@ -112,3 +112,15 @@ async def test_keys_of_a_master_key_that_is_not_here_are_left_and_told(
     assert told[0] == "exports: 0 data keys rewrapped, 2 that cannot be unwrapped"
     assert "exports: 2 under master keys that are not here" in told
     assert await counted(gateway, EXPORTS) == {KEYS.newest: 2}
+
+
+async def test_the_master_key_that_wraps_from_now_on_is_told_as_the_newest(
+    bench: Bench, database: Database, gateway: asyncpg.Pool
+) -> None:
+    await exported(bench, 2)
+    told: list[str] = []
+    both = f"{NEW}\n{MASTER_KEYS}"
+    settings = RewrapSettings(postgres=database.dsn_for("gateway"), master_keys=both)
+    assert await run(settings, count=False, tell=told.append) == 0
+    assert "exports: 2 data keys under master key 1, the newest" in told
+    assert "exports: 0 data keys under master key 2" in told

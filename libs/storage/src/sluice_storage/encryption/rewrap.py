@@ -144,7 +144,7 @@ async def run(settings: RewrapSettings, *, count: bool, tell: Callable[[str], No
 
 def _told(keys: MasterKeys, found: dict[bytes, int]) -> Sequence[str]:
     known = [
-        f"{found.pop(master, 0)} data keys under master key {n}{', the newest' if n == len(keys.ids) else ''}"
+        f"{found.pop(master, 0)} data keys under master key {n}" + ", the newest" * (master == keys.newest)
         for n, master in enumerate(keys.ids, 1)
     ]
     return [*known, *([f"{sum(found.values())} under master keys that are not here"] if found else [])]
@@ -153,7 +153,7 @@ def _told(keys: MasterKeys, found: dict[bytes, int]) -> Sequence[str]:
 def main(
     count: Annotated[bool, typer.Option("--count", help="only tell how many each master key wraps")] = False,
 ) -> None:
-    """Wrap all data keys with the newest master key (the last line), so that the others can be removed."""
+    """Wrap all data keys with the newest master key (the first line), so that the others can be removed."""
     try:
         settings = RewrapSettings()
     except ValidationError as error:
