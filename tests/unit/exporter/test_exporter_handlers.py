@@ -83,9 +83,6 @@ class MemoryParts:
             raise Unavailable("postgres")
         return self.sealed
 
-    async def keys(self, job: str, part: int) -> set[str]:
-        return {file.key for file in self.files}
-
 
 class MemoryPieces:
     """Gives pieces, and may fail after some."""

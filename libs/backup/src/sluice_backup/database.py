@@ -121,14 +121,6 @@ def dump(dsn: str, to: Path, needed: Path) -> None:
         connection.execute("ROLLBACK")
 
 
-def needed_in(path: Path) -> Iterator[str]:
-    """Give the keys of the objects that were written down, one after another."""
-    decoder = msgspec.json.Decoder(str)
-    with path.open("rb") as lines:
-        for line in lines:
-            yield decoder.decode(line)
-
-
 def services(connection: Connection) -> list[str]:
     """Name the services that are connected."""
     return [row[0] for row in connection.execute(_CONNECTED).fetchall()]

@@ -20,7 +20,7 @@ from aiokafka.errors import (
 )
 from msgspec import Struct
 
-from sluice_backup.manifest import ACCEPTED, BackupError, Stretch
+from sluice_backup.manifest import ACCEPTED, BackupError, Stretch, lines_of
 from sluice_contracts.topics import JOBS_BULK_EXPORT, JOBS_BULK_IMPORT, JOBS_DOCUMENT_IMPORT
 from sluice_streaming.kafka import KafkaBackend
 from sluice_streaming.messages import Message, Outgoing, Record, outgoing
@@ -96,10 +96,7 @@ def _accepted(record: Record) -> Accepted:
 
 def accepted_in(folder: Path) -> Iterator[Accepted]:
     """Give the commands that were copied, in their order."""
-    decoder = msgspec.json.Decoder(Accepted)
-    with (folder / ACCEPTED).open("rb") as lines:
-        for line in lines:
-            yield decoder.decode(line)
+    return lines_of(folder / ACCEPTED, Accepted)
 
 
 async def used(bootstrap: str) -> bool:

@@ -65,7 +65,7 @@ def make(
         stretches = asyncio.run(log.copy_unplanned(settings.kafka, firsts, folder))
         copied = objects.Copied()
         if with_objects:
-            copied = asyncio.run(objects.copy_out(settings.objects, database.needed_in(needed), folder))
+            copied = asyncio.run(objects.copy_out(settings.objects, manifest.lines_of(needed, str), folder))
             say(f"{copied.count} objects are copied, {copied.size} bytes")
         postgres = str(connection.info.server_version)
     needed.unlink()

@@ -16,9 +16,12 @@ import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
+
+T = TypeVar("T")
 
 VERSION = 1
 MANIFEST = "manifest.json"
@@ -138,12 +141,17 @@ def write(folder: Path, manifest: Manifest) -> None:
     new.replace(folder / MANIFEST)
 
 
-def listed(folder: Path) -> Iterator[ObjectFacts]:
-    """Give the backup's objects, one after another."""
-    decoder = msgspec.json.Decoder(ObjectFacts)
-    with (folder / LISTING).open("rb") as lines:
+def lines_of(path: Path, kind: type[T]) -> Iterator[T]:
+    """Give what the lines of a file say, one after another."""
+    decoder = msgspec.json.Decoder(kind)
+    with path.open("rb") as lines:
         for line in lines:
             yield decoder.decode(line)
+
+
+def listed(folder: Path) -> Iterator[ObjectFacts]:
+    """Give the backup's objects, one after another."""
+    return lines_of(folder / LISTING, ObjectFacts)
 
 
 def opened(folder: Path) -> Manifest:

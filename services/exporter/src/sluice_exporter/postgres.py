@@ -214,14 +214,6 @@ class PostgresParts:
                     await _list(connection, job, part, files)
                 return await _sealed(connection, job, part)
 
-    async def keys(self, job: str, part: int) -> set[str]:
-        """See `Parts.keys`."""
-        with available():
-            rows = await self._pool.fetch(
-                "SELECT key FROM exports.files WHERE job = $1 AND part = $2", job, part
-            )
-        return {row["key"] for row in rows}
-
 
 async def _list(connection: Connection, job: str, part: int, files: Sequence[SealedFile]) -> None:
     await connection.execute(

@@ -97,9 +97,6 @@ class Parts(Protocol):
         None: the job was cancelled or deleted, and nothing is listed.
         """
 
-    async def keys(self, job: str, part: int) -> set[str]:
-        """Give the object keys that the part is sealed with."""
-
 
 class StorePlanner(Protocol):
     """See `sluice_storage.resources.planner.Planner`."""

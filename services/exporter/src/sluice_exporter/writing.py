@@ -189,7 +189,7 @@ class Writing:
         if sealed is None:
             await self._abandon(*sinks)
             raise _StoppedError
-        await self._tidy(work.facts.job, work.part)
+        await self._tidy(work.facts.job, work.part, sealed)
         return sealed
 
     def _sink(self, work: _Work) -> Sink:
@@ -221,9 +221,9 @@ class Writing:
             # They are listed nowhere, and go with the job.
             log.warning("files of an attempt stay for now", error=type(error).__name__)
 
-    async def _tidy(self, job: str, part: int) -> None:
+    async def _tidy(self, job: str, part: int, sealed: SealedPart) -> None:
         """Remove what other attempts at the part have left: killed ones, or those that came second."""
-        listed = await self._parts.keys(job, part)
+        listed = {file.key for file in sealed.files}
         try:
             left = [key for key in await self._objects.keys(job, part) if key not in listed]
             await self._objects.remove(left)

@@ -170,7 +170,7 @@ def _loader(pool: asyncpg.Pool, line_bytes: int, wanted: Wanted, source: Source)
         job=wanted.job,
         source=source.id,
         claims=wanted.claims,
-        base=wanted.base or source.base_url,
+        base=wanted.server(source),
         line_bytes=line_bytes,
         writer=Staging(pool, wanted.job, wanted.item) if wanted.aside else None,
         noting=Notes(pool, wanted.job, aside=wanted.aside),

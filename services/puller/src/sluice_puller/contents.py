@@ -71,6 +71,10 @@ class Wanted:
     base: str | None = None
     claims: bool = False
 
+    def server(self, source: Source) -> str:
+        """Give the base URL of the server whose resources the file, of this source, speaks of."""
+        return self.base or source.base_url
+
 
 MakeLoader = Callable[[Wanted, Source], FileLoader]
 """Makes the loader of a file from a source."""
@@ -131,7 +135,7 @@ class Contents:
         self, loader: FileLoader, pieces: AsyncIterable[bytes], wanted: Wanted, source: Source
     ) -> Taken:
         if wanted.kind is PulledKind.DELETED:
-            return await self._delete(loader, pieces, wanted.base or source.base_url)
+            return await self._delete(loader, pieces, wanted.server(source))
         if wanted.kind is PulledKind.ERROR:
             return await self._count(pieces)
         found = await loader.load(pieces, "", expect=wanted.type)

@@ -10,17 +10,16 @@ import asyncpg
 import structlog
 from prometheus_client import Counter
 
-from sluice_storage.pool import TRANSIENT
+from sluice_puller.postgres_jobs import available
 from sluice_storage.resources.model import Snapshot
 from sluice_storage.resources.upkeep import prune
-from sluice_streaming.outcomes import Unavailable
 from sluice_streaming.rounds import repeat
 
 log = structlog.get_logger(__name__)
 
 PRUNED = Counter("sluice_puller_pruned_total", "Replaced versions of resources that were removed.")
 _EVERY = 3600.0
-_LOCK = "pg_try_advisory_lock(hashtext('sluice_puller.pruning'))"
+_LOCK = "SELECT pg_try_advisory_lock(hashtext('sluice_puller.pruning'))"
 _UNLOCK = "SELECT pg_advisory_unlock(hashtext('sluice_puller.pruning'))"
 # What an export in progress reads stays, what a submission that may be stopped has replaced, and what is
 # being put back. A batch's number and its time rise together.
@@ -69,16 +68,14 @@ class Pruning:
         Unavailable
             The database is away; call again.
         """
-        try:
+        with available():
             async with self._pool.acquire() as connection:
-                if not await connection.fetchval(f"SELECT {_LOCK}"):
+                if not await connection.fetchval(_LOCK):
                     return
                 try:
                     await self._prune(connection)
                 finally:
                     await connection.execute(_UNLOCK)
-        except TRANSIENT:
-            raise Unavailable("postgres") from None
 
     async def _prune(self, connection: asyncpg.pool.PoolConnectionProxy) -> None:
         row = await connection.fetchrow(_OLDEST, self._now() - self._keep)

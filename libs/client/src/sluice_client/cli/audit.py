@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from sluice_client.audit import AuditEvent
+from sluice_client.cli.exporting import instant_of
 from sluice_client.cli.session import session_of, table
 from sluice_client.client import SluiceClient
 
@@ -32,7 +32,7 @@ def audit(
     limit: Annotated[int, typer.Option(min=1, help="the most records")] = 100,
 ) -> None:
     """List audit records, the newest first (operators)."""
-    first, last = _time(since, "--since"), _time(until, "--until")
+    first, last = instant_of(since, "--since"), instant_of(until, "--until")
     session = session_of(context)
 
     async def work(client: SluiceClient) -> list[AuditEvent]:
@@ -70,13 +70,3 @@ def _row(event: AuditEvent) -> tuple[object, ...]:
         next((address for address in addresses if "://" not in address), None),
         next((e.description or (e.what and e.what.name) for e in event.entity), None),
     )
-
-
-def _time(text: str | None, option: str) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{option} takes a date or a time, such as 2027-01-31T12:00:00Z") from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
