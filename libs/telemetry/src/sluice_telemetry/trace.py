@@ -84,6 +84,12 @@ def continued(header: str | bytes | None) -> Trace:
     return new_trace() if parent is None else parent.child()
 
 
+def trace_id() -> str | None:
+    """Give the id of the trace that the running task belongs to, None outside of any."""
+    trace = _current.get()
+    return None if trace is None else trace.trace_id
+
+
 @contextmanager
 def tracing(trace: Trace) -> Iterator[Trace]:
     """Make `trace` current inside the block."""

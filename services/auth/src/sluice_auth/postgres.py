@@ -20,7 +20,7 @@ from sluice_contracts.audit import FAILED, SUCCESS
 from sluice_security.callers import caller
 from sluice_security.scopes import Scopes
 from sluice_storage import audit
-from sluice_telemetry.trace import current
+from sluice_telemetry.trace import trace_id
 
 # One process at a time decides about keys; the number only has to be nobody else's.
 _KEYS_LOCK = 0x51_1CE_5EA1
@@ -133,7 +133,6 @@ class PostgresWork:
 
     async def record(self, entry: Entry) -> None:
         """Write an audit record."""
-        trace = current()
         await audit.record(
             self._connection,
             [
@@ -147,7 +146,7 @@ class PostgresWork:
                     address=caller(),
                     kind=None if entry.token is None else "token",
                     entity=entry.token,
-                    trace=None if trace is None else trace.trace_id,
+                    trace=trace_id(),
                 )
             ],
         )

@@ -17,9 +17,9 @@ from sluice_gateway.problems import Problem
 from sluice_security.callers import Origins
 from sluice_security.tokens import Principal
 from sluice_storage.audit import Record
-from sluice_storage.audit.acting import Agent, act_for, agent, apart
+from sluice_storage.audit.acting import Agent, act_for, agent
 from sluice_storage.coalesce import Coalescer
-from sluice_telemetry.trace import current
+from sluice_telemetry.trace import trace_id
 
 ID = web.RequestKey("id", str)
 """A request's `X-Request-Id`."""
@@ -86,21 +86,21 @@ class Auditing:
         """Give what serves an operation's requests and records them."""
         rule = RULES.get(operation)
 
-        async def serve_apart(request: web.Request) -> web.StreamResponse:
-            with apart():  # a connection's requests are answered by one task
-                if rule is None:
-                    return await serve(request)
-                if rule.discloses:
-                    request[_TELL] = lambda: self._tell(rule, request)
-                try:
-                    response = await serve(request)
-                except Problem as problem:
-                    await self._refused(rule, request, problem)
-                    raise
-                await disclosing(request, response)
-                return response
+        if rule is None:
+            return serve
 
-        return serve_apart
+        async def serve_recorded(request: web.Request) -> web.StreamResponse:
+            if rule.discloses:
+                request[_TELL] = lambda: self._tell(rule, request)
+            try:
+                response = await serve(request)
+            except Problem as problem:
+                await self._refused(rule, request, problem)
+                raise
+            await disclosing(request, response)
+            return response
+
+        return serve_recorded
 
     async def _tell(self, rule: Rule, request: web.Request) -> None:
         if not rule.when_noted or request.get(_NOTES):
@@ -113,7 +113,7 @@ class Auditing:
             await self._add(self._record(rule, request, outcome, problem.code))
 
     def _record(self, rule: Rule, request: web.Request, outcome: int, reason: str | None = None) -> Record:
-        asking, trace = agent(), current()
+        asking = agent()
         fields: dict[str, Any] = {
             "client": None if asking is None else asking.client,
             "subject": None if asking is None else asking.subject,
@@ -126,6 +126,6 @@ class Auditing:
             reason=reason,
             address=self._origins(request) or None,
             request=request.get(ID),
-            trace=None if trace is None else trace.trace_id,
+            trace=trace_id(),
             **fields,
         )

@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
+from prometheus_client import Counter
 
 from sluice_gateway.all_jobs import AnyJobRow
 from sluice_streaming.messages import Record
 
+UNREADABLE = Counter("sluice_gateway_unreadable_events_total", "Records of watched jobs that are no event.")
 MOST_HELD = 2000
 """Events that wait for one slow reader before it is cut off."""
 
@@ -38,6 +40,7 @@ def told_of(record: Record) -> Told | None:
     try:
         kind = _type_of.decode(data).type
     except (DecodeError, UnicodeDecodeError):
+        UNREADABLE.inc()
         return None
     return Told(record.partition, record.offset, kind, data)
 

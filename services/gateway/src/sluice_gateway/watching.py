@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import structlog
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
 
 from sluice_gateway.all_jobs import AnyJobRow
 from sluice_gateway.watches import JobsWatch, JobWatch, Told, told_of
@@ -25,7 +25,6 @@ from sluice_telemetry.logs import describe
 
 log = structlog.get_logger(__name__)
 
-UNREADABLE = Counter("sluice_gateway_unreadable_events_total", "Records of watched jobs that are no event.")
 WATCHERS = Gauge("sluice_gateway_watchers", "Streams of events that are open.", ["of"])
 MOST_REPEATED = 50_000
 """Records of the log that are searched for what somebody missed."""
@@ -191,13 +190,9 @@ class Watching:
         key = record.key
         if key is None:
             return
-        if watches := self._of_one.get(key):
-            told = told_of(record)
-            if told is None:
-                UNREADABLE.inc()
-            else:
-                for watch in watches:
-                    watch.put(told)
+        if (watches := self._of_one.get(key)) and (told := told_of(record)) is not None:
+            for watch in watches:
+                watch.put(told)
         if self._of_all:
             self._changed[key.decode("ascii", "replace")] = 0
 

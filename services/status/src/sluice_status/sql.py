@@ -11,16 +11,6 @@ def within(statement: str, schema: str) -> str:
     return statement.replace("status.", f"{schema}.")
 
 
-# Places in the log of another Kafka mean nothing in this one's: its log is read from its beginning.
-POSITIONS = """
-INSERT INTO status.offsets AS held (topic, partition, next_offset, cluster)
-SELECT $1, partition, 0, $3 FROM unnest($2::int[]) AS partition ORDER BY partition
-ON CONFLICT (topic, partition) DO UPDATE SET
-    next_offset = CASE WHEN held.cluster <> excluded.cluster THEN 0 ELSE held.next_offset END,
-    cluster = coalesce(excluded.cluster, held.cluster)
-RETURNING partition, next_offset
-"""
-
 ADVANCE = """
 UPDATE status.offsets AS held
 SET next_offset = moved.ahead, updated_at = now()

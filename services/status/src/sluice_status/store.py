@@ -14,6 +14,7 @@ from sluice_status.batch import Batch, Dead
 from sluice_status.columns import COLUMNS, table
 from sluice_status.jobs import Ending, Job, Tally
 from sluice_status.ledger import Announced, Announcement, Offsets, RefusedError
+from sluice_storage.offsets import positions
 from sluice_storage.pool import TRANSIENT
 from sluice_streaming.outcomes import Fenced, Unavailable
 
@@ -61,12 +62,13 @@ class PostgresLedger:
         self._pool = pool
         self._cluster = cluster
         self._sql = partial(sql.within, schema=schema)
+        self._positions = positions(schema)
         self._writer: asyncpg.pool.PoolConnectionProxy | None = None
 
     async def positions(self, topic: str, partitions: Collection[int]) -> dict[int, int]:
         """See `Ledger.positions`."""
         with _translated():
-            rows = await self._pool.fetch(self._sql(sql.POSITIONS), topic, sorted(partitions), self._cluster)
+            rows = await self._pool.fetch(self._positions, topic, sorted(partitions), self._cluster)
         return {row["partition"]: row["next_offset"] for row in rows}
 
     def transaction(

@@ -8,21 +8,14 @@ from datetime import datetime
 
 import asyncpg
 
+from sluice_storage.offsets import positions
 from sluice_storage.pool import TRANSIENT
 from sluice_streaming.outcomes import Fenced, Unavailable
 from sluice_webhooks.store import MOST_OF_ONE, Attempt, Due, Offsets, Told
 
 _AWAY = (*TRANSIENT, TimeoutError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
-# Places in the log of another Kafka mean nothing in this one's: its log is read from its beginning.
-_POSITIONS = """
-INSERT INTO webhooks.offsets AS held (topic, partition, next_offset, cluster)
-SELECT $1, partition, 0, $3 FROM unnest($2::int[]) AS partition ORDER BY partition
-ON CONFLICT (topic, partition) DO UPDATE SET
-    next_offset = CASE WHEN held.cluster <> excluded.cluster THEN 0 ELSE held.next_offset END,
-    cluster = coalesce(excluded.cluster, held.cluster)
-RETURNING partition, next_offset
-"""
+_POSITIONS = positions("webhooks")
 _ADVANCE = """
 UPDATE webhooks.offsets AS held SET next_offset = moved.ahead
 FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[]) AS moved (topic, partition, expected, ahead)

@@ -5,8 +5,6 @@ A context variable, as the current trace is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
 import msgspec
@@ -14,7 +12,7 @@ from msgspec import Struct
 
 from sluice_storage.audit.model import Record
 from sluice_storage.audit.writing import Connection, record
-from sluice_telemetry.trace import current
+from sluice_telemetry.trace import trace_id
 
 
 class Agent(Struct, frozen=True):
@@ -35,23 +33,13 @@ def agent() -> Agent | None:
 
 
 def act_for(asking: Agent) -> None:
-    """Say whom the running task works for from now on, until the end of the `apart` it is in."""
+    """Say whom the running task works for from now on; each request is answered by a task of its own."""
     _agent.set(asking)
-
-
-@contextmanager
-def apart() -> Iterator[None]:
-    """Keep what the block says of whom it works for to the block."""
-    token = _agent.set(None)
-    try:
-        yield
-    finally:
-        _agent.reset(token)
 
 
 async def note(connection: Connection, what: Record) -> None:
     """Record an act, by whom the task works for, in the transaction that the connection is in."""
-    asking, trace = agent(), current()
+    asking = agent()
     if asking is not None:
         what = msgspec.structs.replace(
             what,
@@ -60,6 +48,4 @@ async def note(connection: Connection, what: Record) -> None:
             address=asking.address,
             request=asking.request,
         )
-    if trace is not None:
-        what = msgspec.structs.replace(what, trace=trace.trace_id)
-    await record(connection, [what])
+    await record(connection, [msgspec.structs.replace(what, trace=trace_id())])

@@ -42,7 +42,7 @@ async def load_folder(
 
     `progress` is told how many bytes of a file have been read.
     """
-    pool = await open_pool(dsn, size=3, application="sluice-load")
+    pool = await open_pool(dsn, size=3, application="sluice-load", scans=False)
     try:
         loader = Loader(pool, source=source, base=base)
         done = []
