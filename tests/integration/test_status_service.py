@@ -9,7 +9,8 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer
 
 from sluice_contracts import wire
-from sluice_contracts.events import JobFinished, JobState
+from sluice_contracts.events import JobFinished
+from sluice_contracts.states import JobState
 from sluice_contracts.topics import JOBS_EVENTS, JOBS_STATE, Topic
 from sluice_stack.kafka import Kafka
 from sluice_stack.postgres import Postgres

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event
 
-from sluice_contracts import events, wire
+from sluice_contracts import events, states, wire
 from sluice_contracts.cloudevents import event_id, schema_id
 from sluice_contracts.schemas import messages_of
 from sluice_contracts.topics import JOBS_EVENTS, TOPICS
@@ -78,4 +78,4 @@ def test_events_that_differ_have_different_ids() -> None:
 def test_only_the_topic_of_events_carries_cloudevents() -> None:
     assert [topic.name for topic in TOPICS if topic.cloudevents] == ["jobs.events"]
     state = next(topic for topic in TOPICS if topic.name == "jobs.state")
-    assert outgoing(Message(state, "j", example(events.JobState))).headers == ()
+    assert outgoing(Message(state, "j", example(states.JobState))).headers == ()

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from sluice_contracts.events import JobFinished, JobState
+from sluice_contracts.events import JobFinished
+from sluice_contracts.states import JobState
 from sluice_contracts.topics import JOBS_EVENTS, JOBS_STATE
 from sluice_status.announcer import Announcer
 from sluice_status.folding import Folder

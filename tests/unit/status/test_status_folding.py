@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice_contracts.events import FileOutcome, ItemEvent, JobCancelled, JobFinished, JobState
+from sluice_contracts.events import FileOutcome, ItemEvent, JobCancelled, JobFinished
+from sluice_contracts.states import JobState
 from sluice_status import metrics
 from sluice_status.folding import Folder
 from sluice_status.jobs import FINISHED, RUNNING, SUBMITTED, Job

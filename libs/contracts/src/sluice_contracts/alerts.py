@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from sluice_contracts.events import Bytes, Count, JobKind, Seconds, Word
+from sluice_contracts.bounds import Bytes, Count, Seconds, Word
+from sluice_contracts.events import JobKind
 
 
 class Alert(Struct, frozen=True, kw_only=True, tag_field="type"):

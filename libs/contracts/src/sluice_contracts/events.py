@@ -4,9 +4,6 @@ Events hold ids, counts, codes and times, and no health information: no names, n
 addresses of resources. `at` is Unix seconds. Some tell of several items of a job at once, in `items`, what
 their singulars tell of one. The same event may be published more than once; whoever
 consumes them folds sets of (job, item), never counters.
-
-Numbers and texts have bounds, so that a decoded event fits wherever it is stored; they are checked when an
-event is decoded, not when it is made.
 """
 
 from __future__ import annotations
@@ -17,27 +14,11 @@ from typing import Annotated
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
+from sluice_contracts.bounds import MOST_ITEMS, Bytes, Count, Name, Number, Position, Seconds, Word
 from sluice_contracts.exports import ExpiryReason
 from sluice_contracts.ids import MOST_IN_LOT
 
-MOST_ITEMS = 1_000_000
-
 _LOT = Meta(min_length=1, max_length=MOST_IN_LOT)
-
-Seconds = Annotated[float, Meta(ge=0, le=253_402_300_799)]
-"""Unix seconds, no later than the year 9999."""
-Position = Annotated[int, Meta(ge=0, lt=MOST_ITEMS)]
-"""An item's position in its request, from 0."""
-Count = Annotated[int, Meta(ge=0, le=MOST_ITEMS)]
-"""How many items."""
-Bytes = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-"""A length in bytes, or another number without a bound of its own."""
-Number = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-"""A small number: an attempt, a status, how many keys."""
-Word = Annotated[str, Meta(max_length=100)]
-"""A code or an id."""
-Name = Annotated[str, Meta(max_length=1000)]
-"""Who someone is: a client or a subject."""
 
 
 class JobKind(StrEnum):
@@ -310,21 +291,3 @@ def each(event: DocumentsEvent) -> list[DocumentEvent]:
     """Give what an event tells of several items as an event of each, in their order."""
     one, job, at = _ONE[type(event)], event.job, event.at
     return [one(job=job, at=at, **asdict(it)) for it in event.items]
-
-
-class JobState(Struct, frozen=True, kw_only=True):
-    """The value of `jobs.state` (compacted): the job as it stands, for those who do not fold events."""
-
-    job: str
-    kind: JobKind
-    client: str
-    subject: str
-    state: str
-    items: int
-    attached: int
-    skipped: int
-    failed: int
-    cancelled: int
-    submitted_at: float
-    finished_at: float | None = None
-    outcome: JobOutcome | None = None

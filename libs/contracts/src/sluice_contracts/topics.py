@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sluice_contracts import alerts, commands, events
+from sluice_contracts import alerts, commands, events, states
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ JOBS_EVENTS = Topic(
 )
 JOBS_STATE = Topic(
     name="jobs.state",
-    messages=events.JobState,
+    messages=states.JobState,
     key="job",
     producers=("status",),
     consumers=("downstream systems",),

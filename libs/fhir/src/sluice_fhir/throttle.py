@@ -8,12 +8,12 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 
 from sluice_contracts.errors import ItemError
 from sluice_fhir.conditions import Bounds, Grant, Seen
 from sluice_fhir.putting_off import PuttingOff
 from sluice_fhir.sources import Source
+from sluice_fhir.tally import Tally
 from sluice_security.failure import SourceFailure
 
 _TOO_MANY = 429
@@ -24,17 +24,6 @@ _LONGEST_PAUSE = 30.0
 _ROOM = 256  # calls that wait and give their slots to others meanwhile
 _ALIVE_SECONDS = 600.0
 _REMEMBERED = 0.8
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What was seen, counted on at each call; see `Seen`."""
-
-    good: int = 0
-    refused: int = 0
-    failed: int = 0
-    answered: int = 0
-    seconds: float = 0.0
 
 
 class Throttle:
@@ -96,8 +85,7 @@ class Throttle:
         self._queue: deque[asyncio.Future[None]] = deque()
         self._putting_off = PuttingOff()
         self._wanted = 0
-        self._seen = _Tally()
-        self._refused_at = 0.0
+        self._tally = Tally()
 
     @property
     def active(self) -> int:
@@ -152,29 +140,15 @@ class Throttle:
     @property
     def saw(self) -> bool:
         """Whether there is anything to tell."""
-        return bool(self._seen.good or self._seen.refused or self._seen.failed)
+        return bool(self._tally)
 
     def seen(self) -> Seen:
         """Give what was seen since this was asked last."""
-        tally, self._seen = self._seen, _Tally()
-        return Seen(
-            good=tally.good,
-            refused=tally.refused,
-            failed=tally.failed,
-            refused_ago=max(0.0, self._clock() - self._refused_at) if tally.refused else 0.0,
-            answered=tally.answered,
-            seconds=tally.seconds,
-            held_for=self.held_for,
-        )
+        return self._tally.take(self._clock(), self.held_for)
 
     def unsee(self, seen: Seen) -> None:
         """Take back what could not be told."""
-        tally = self._seen
-        tally.good += seen.good
-        tally.refused += seen.refused
-        tally.failed += seen.failed
-        tally.answered += seen.answered
-        tally.seconds += seen.seconds
+        self._tally.add(seen)
 
     async def enter(self) -> float:
         """Wait for a turn and give the time at which it began, to be handed to `leave`.
@@ -199,8 +173,8 @@ class Throttle:
 
     def answered(self, seconds: float) -> None:
         """Note how long an answer took to begin."""
-        self._seen.answered += 1
-        self._seen.seconds += seconds
+        self._tally.answered += 1
+        self._tally.seconds += seconds
 
     def leave(self, began: float, status: int | None, after: float | None = None) -> None:
         """End the turn that began then, and learn from its answer.
@@ -214,20 +188,20 @@ class Throttle:
         after
             The answer's Retry-After in seconds, if it had one.
         """
-        seen, now = self._seen, self._clock()
+        tally, now = self._tally, self._clock()
         self._turn = self._turn * _REMEMBERED + (now - began) * (1 - _REMEMBERED)
         if status in (_TOO_MANY, _OVERLOADED):
-            seen.refused += 1
-            self._refused_at = began
+            tally.refused += 1
+            tally.refused_at = began
             self._slow_down(began, status, after)
         elif status is not None and status < _SERVER_ERROR:
-            seen.good += 1
+            tally.good += 1
             self._strikes = 0
             self._alive_at = now
             if self._allowed < self._bounds.concurrency and not self._shared:
                 self._allowed = min(self._bounds.concurrency, self._allowed + 1 / self._allowed)
         else:
-            seen.failed += 1
+            tally.failed += 1
         self._left()
 
     def _expected(self) -> float:

@@ -12,8 +12,8 @@ from typing import Protocol
 
 import structlog
 
+from sluice_contracts.bounds import MOST_ITEMS
 from sluice_contracts.errors import ItemError
-from sluice_contracts.events import MOST_ITEMS
 from sluice_contracts.imports import ExportType
 from sluice_fhir.export_calls import Accepted, Complete, Running
 from sluice_fhir.export_manifest import ListedFile, read_manifest

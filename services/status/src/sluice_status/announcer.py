@@ -14,7 +14,8 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from sluice_contracts.events import JobFinished, JobState
+from sluice_contracts.events import JobFinished
+from sluice_contracts.states import JobState
 from sluice_contracts.topics import JOBS_EVENTS, JOBS_STATE
 from sluice_status import metrics
 from sluice_status.ledger import Announced, Ledger

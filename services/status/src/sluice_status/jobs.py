@@ -15,9 +15,9 @@ from sluice_contracts.events import (
     JobKind,
     JobOutcome,
     JobPlanned,
-    JobState,
     PartSealed,
 )
+from sluice_contracts.states import JobState
 from sluice_status.batch import News, plan_order
 from sluice_status.ladder import instant
 
