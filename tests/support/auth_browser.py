@@ -9,7 +9,7 @@ from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from aiohttp import ClientResponse, FormData
+from aiohttp import ClientResponse, ClientSession, FormData
 
 from sluice_auth.code_grants import challenge_of
 from sluice_auth.people import User
@@ -46,9 +46,17 @@ class Page:
         return dict(parse_qsl(urlsplit(self.location).query))
 
 
+@dataclass(frozen=True, slots=True)
+class Site:
+    """An authorization server that runs in a process of its own; the session's base URL is its address."""
+
+    http: ClientSession
+
+
 class Browser:
-    def __init__(self, server: AuthServer) -> None:
+    def __init__(self, server: AuthServer | Site, origin: str = ISSUER) -> None:
         self.server = server
+        self.origin = origin
         self.cookies: dict[str, str] = {}
         self.set_cookies: dict[str, str] = {}
 
@@ -57,7 +65,7 @@ class Browser:
 
     async def post(self, path: str, form: dict[str, str], headers: dict[str, str] | None = None) -> Page:
         return await self._ask(
-            "POST", path, data=FormData(form), headers={"Origin": ISSUER, **(headers or {})}
+            "POST", path, data=FormData(form), headers={"Origin": self.origin, **(headers or {})}
         )
 
     async def submit(self, page: Page, action: str, **more: str) -> Page:
