@@ -125,6 +125,22 @@ async def test_a_jobs_failed_items_are_listed(cli: Cli) -> None:
     assert again.json["job"]["counts"]["items"] == 1
 
 
+async def test_what_the_source_did_not_have_is_told_of_a_jobs_items(cli: Cli) -> None:
+    lines = f"{REFERENCE}1\nhttps://fhir.example/sparse/DocumentReference/2"
+    started = await cli("import", "-", "--project", "ann/p", "--json", stdin=lines.encode())
+    job = started.json["jobs"][0]["id"]
+    shown = (await cli("job", job, "--watch")).out
+    assert "1 without metadata that the source did not have, 1 with further contents, not imported" in shown
+    listed = (await cli("job", job, "--items")).out
+    assert "no visit_date at the source; 2 further contents not imported" in listed
+    items = (await cli("job", job, "--items", "--json")).json["items"]
+    assert [(each.get("warnings"), each.get("other_contents")) for each in items] == [
+        (None, None),
+        (["visit_date"], 2),
+    ]
+    assert (await cli("job", job, "--items", "--failed")).code == 2
+
+
 async def test_jobs_of_every_kind_are_chosen_followed_by_their_events_and_cancelled(
     cli: Cli, service: FakeSluice
 ) -> None:

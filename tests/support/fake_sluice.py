@@ -275,6 +275,8 @@ class FakeSluice:
                     "state": "FAILED" if bad else "ATTACHED",
                     "resource": None,
                     "error": {**error, "more_info": "Check its id."} if bad else None,
+                    "warnings": ["visit_date"] if "/sparse" in item["fhir_document_reference"] else [],
+                    "other_contents": 2 if "/sparse" in item["fhir_document_reference"] else 0,
                 }
             )
         return web.json_response({**head, "result": result, "links": []})

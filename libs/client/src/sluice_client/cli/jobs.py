@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from msgspec import Struct
 from rich.text import Text
 
 from sluice_client.any_jobs import AnyJob, JobCounts
 from sluice_client.cli.exporting import instant_of
+from sluice_client.cli.job_items import Item, failed_table, items_of, items_table, notes_of
 from sluice_client.cli.progress import showing
 from sluice_client.cli.session import Session, session_of, table
 from sluice_client.client import SluiceClient
@@ -87,21 +87,14 @@ def _counted(counts: JobCounts) -> tuple[int, int, int, int]:
     return counts.items, counts.attached, counts.skipped, counts.failed + counts.cancelled
 
 
-class Failed(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An item that came to nothing, and why; `about` is its document, where that may be seen."""
-
-    item: int
-    state: str
-    code: str | int = ""
-    message: str = ""
-    about: str = ""
-
-
 def job(
     context: typer.Context,
     id_: Annotated[str, typer.Argument(metavar="ID")],
     watch: Annotated[bool, typer.Option("--watch", help="until it has finished, with progress")] = False,
     failed: Annotated[bool, typer.Option("--failed", help="list the items that came to nothing")] = False,
+    items: Annotated[
+        bool, typer.Option("--items", help="list all items, and what their sources did not have")
+    ] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="stop what has not ended yet")] = False,
     rerun: Annotated[
         bool, typer.Option("--rerun", help="run what failed again, as a new job (document imports)")
@@ -110,8 +103,9 @@ def job(
         bool, typer.Option("--delete", help="delete a finished export, or forget a bulk import")
     ] = False,
 ) -> None:
-    """Show a job of any kind; follow it, list what failed, run that again, cancel or delete it."""
-    if cancel + rerun + delete > 1 or ((cancel or delete) and (watch or failed)):
+    """Show a job of any kind; follow it, list its items, run what failed again, cancel or delete it."""
+    listing = failed or items
+    if cancel + rerun + delete > 1 or failed + items > 1 or ((cancel or delete) and (watch or listing)):
         raise typer.BadParameter("one thing at a time; --rerun may be followed by --watch")
     session = session_of(context)
     if delete:
@@ -119,7 +113,7 @@ def job(
         session.show({"deleted": id_}, lambda: "deleted")
         return
 
-    async def work(client: SluiceClient) -> tuple[AnyJob | None, list[Failed]]:
+    async def work(client: SluiceClient) -> tuple[AnyJob | None, list[Item], str]:
         which = id_
         if rerun:
             which = (await client.rerun(id_)).id
@@ -129,17 +123,19 @@ def job(
             await client.cancel_job(id_)
             # Bulk imports and exports are gone then; items of a document import are told of.
             with suppress(NotFoundError):
-                return await client.any_job(id_), []
-            return None, []
+                return await client.any_job(id_), [], ""
+            return None, [], ""
         found = await _followed(session, client, which) if watch else await client.any_job(which)
-        return found, await _failures(client, found) if failed else []
+        if listing:
+            return found, await items_of(client, found, failed=failed), ""
+        return found, [], "" if session.as_json else await notes_of(client, found)
 
-    found, bad = session.call(work)
-    if session.as_json or not failed or found is None:
-        session.show({"job": found, "failed": bad}, lambda: "cancelled" if found is None else _shown(found))
+    found, listed, note = session.call(work)
+    if listing and not session.as_json:
+        session.out.print(items_table(listed) if items else failed_table(listed))
         return
-    rows = [(it.item, it.code, it.message, it.about) for it in bad]
-    session.out.print(table(("item", "code", "reason", "document"), rows, "Nothing has failed so far."))
+    told = {"job": found, "items" if items else "failed": listed}
+    session.show(told, lambda: "cancelled" if found is None else _shown(found, note))
 
 
 async def _followed(session: Session, client: SluiceClient, job: str) -> AnyJob:
@@ -149,34 +145,6 @@ async def _followed(session: Session, client: SluiceClient, job: str) -> AnyJob:
             display.update(now.counts.done, now.counts.items, _described(now))
 
         return await client.wait_for_job(job, on_change=told)
-
-
-async def _failures(client: SluiceClient, found: AnyJob) -> list[Failed]:
-    """Give what failed: with the documents, if the job is one's own document import."""
-    if found.kind == Kind.DOCUMENT_IMPORT:
-        # Somebody else's is not there for operators either, who see it without its documents.
-        with suppress(NotFoundError):
-            return [
-                Failed(
-                    item=it.item,
-                    state=it.state,
-                    code=it.error.code,
-                    message=it.error.message,
-                    about=it.fhir_document_reference,
-                )
-                async for it in client.results(found.id)
-                if it.error
-            ]
-    items = client.job_items(found.id, state="FAILED")
-    return [
-        Failed(
-            item=it.item,
-            state=it.state,
-            code=it.error.code if it.error else "",
-            message=it.error.message if it.error else "",
-        )
-        async for it in items
-    ]
 
 
 def _described(found: AnyJob) -> str:
@@ -190,7 +158,7 @@ def _described(found: AnyJob) -> str:
     return ", ".join(f"{number} {word}" for number, word in numbers if number)
 
 
-def _shown(found: AnyJob) -> Any:
+def _shown(found: AnyJob, note: str = "") -> str:
     counts, thing = found.counts, _THINGS.get(found.kind, "item")
     things = f"{counts.items} {thing}{'s' * (counts.items != 1)}"
     if not found.finished:
@@ -198,6 +166,8 @@ def _shown(found: AnyJob) -> Any:
     lines = [f"{found.outcome}: {things}: {_described(found) or 'nothing to do'}"]
     if counts.failed:
         lines.append(f"  each by itself: sluice job {found.id} --failed")
+    if note:
+        lines.append(f"  {note}: sluice job {found.id} --items")
     if found.kind == Kind.BULK_IMPORT:
         lines.append(f"  what became of its files: sluice pull --job {found.id}")
     if found.kind == Kind.BULK_EXPORT:

@@ -2,7 +2,7 @@
 
 import { items } from "./jobs_api.js";
 import { fill, h, icon, problem, skeleton } from "./dom.js";
-import { number } from "./words.js";
+import { number, things } from "./words.js";
 
 const PAGE = 50;
 const LOOKS = { ATTACHED: "done", SKIPPED: "skipped", FAILED: "failed", CANCELLED: "cancelled", PENDING: "waiting" };
@@ -96,7 +96,16 @@ function row(item) {
       item.error
         ? [h("p", { class: "why" }, item.error.message), h("p", { class: "soft" }, item.error.more_info)]
         : (item.state !== "ATTACHED" || !name) && h("p", { class: "soft" }, WORDS[item.state] ?? item.state),
+      notes(item).map((text) => h("p", { class: "note" }, text)),
       name ? h("p", { class: "soft id" }, name) : null));
+}
+
+// What nobody has to do anything about, but may want to know; operators are not told of others' items.
+function notes({ warnings = [], other_contents: others = 0 }) {
+  return [
+    warnings.length && `Its metadata lack what the source did not have: ${warnings.join(", ")}.`,
+    others && `The document has ${things(others, "further content")}, not imported.`,
+  ].filter(Boolean);
 }
 
 const tail = (address) => address.split("/").slice(-2).join("/");
