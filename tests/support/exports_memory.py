@@ -13,8 +13,8 @@ from typing import Any
 from obstore.store import LocalStore, MemoryStore
 
 from sluice_contracts.exports import ExportAccess, ExportLevel, ExportRequest, FileKind
-from sluice_gateway.fhir.bulk import BulkPorts
 from sluice_gateway.fhir.export_store import Admission, ExportRow, FileRow
+from sluice_gateway.fhir.exports import ExportPorts
 from sluice_storage.access.model import Grant, GranteeKind
 from sluice_storage.encryption.framing import sealed
 from sluice_storage.exports.downloads import DeletedJobError
@@ -198,7 +198,7 @@ class MemoryBulk:
         if self.folder.exists():
             self.objects = FolderFiles(LocalStore(self.folder), folder=self.folder)
         self.holds = MemoryHolds(self.exports)
-        self.ports = BulkPorts(self.exports, self.objects, self.holds)
+        self.ports = ExportPorts(self.exports, self.objects, self.holds)
 
     def seal(
         self,

@@ -20,6 +20,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from sluice_contracts import wire
 from sluice_contracts.commands import DocumentImportCommand
+from sluice_contracts.events import JobKind
 from sluice_contracts.ids import Keys
 from sluice_contracts.topics import JOBS_DOCUMENT_IMPORT, JOBS_EVENTS
 from sluice_fhir.scrape_match import SchemaSet
@@ -32,6 +33,7 @@ from sluice_gateway.etas import Etas
 from sluice_gateway.fhir.measures import MeasurePorts
 from sluice_gateway.health import Health
 from sluice_gateway.idempotency import Kept
+from sluice_gateway.job_ids import id_keys
 from sluice_gateway.jobs import ItemRow, JobRow, Rerun
 from sluice_gateway.models.base import ErrorBody
 from sluice_gateway.models.jobs import AnyJobQuery
@@ -40,7 +42,7 @@ from sluice_gateway.paging import Window
 from sluice_gateway.publishing import Commands
 from sluice_gateway.quotas import Policy, Usage
 from sluice_gateway.settings import Settings
-from sluice_gateway.wiring import Gateway, Ports, assemble, job_key
+from sluice_gateway.wiring import Gateway, Ports, assemble
 from sluice_security.guard_urls import Prefix
 from sluice_storage.audit import Record
 from sluice_storage.catalogue import Catalogue
@@ -272,9 +274,9 @@ class Site:
         records = self.broker.records(JOBS_DOCUMENT_IMPORT.name)
         return [decoder.decode(record.value or b"") for record in records]
 
-    @property
-    def job_key(self) -> Keys:
-        return job_key(self.gateway.settings.secrets)
+    def id_keys(self, kind: JobKind = JobKind.DOCUMENT_IMPORT) -> Keys:
+        """Give what ids of jobs of this kind are signed with."""
+        return id_keys(self.gateway.settings.secrets, kind)
 
 
 def one_item(**fields: Any) -> dict[str, Any]:
@@ -336,7 +338,7 @@ async def memory_gateway(
         groups=cast("Any", bulk.groups),
         lookup=cast("Any", bulk.lookup),
         smart=authority.smart_configuration,
-        bulk=bulk.ports,
+        exports=bulk.ports,
         dead_letters=DeadLetters(*dead_letters or no_dead_letters()),
         audit=audit,
         audit_reader=cast("Any", None),

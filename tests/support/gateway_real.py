@@ -29,7 +29,7 @@ from sluice_fhir.source_store import SourceRegistry, SourceStore
 from sluice_gateway.app import make_app, make_runner
 from sluice_gateway.checkup import Checkup
 from sluice_gateway.dead_letters import DeadLetters
-from sluice_gateway.fhir.bulk import BulkPorts
+from sluice_gateway.fhir.exports import ExportPorts
 from sluice_gateway.fhir.measures import MeasurePorts
 from sluice_gateway.health import Health
 from sluice_gateway.publishing import Commands
@@ -204,7 +204,7 @@ async def real_gateway(
             groups=Groups(pool),
             lookup=Lookup(pool),
             smart=authority.smart_configuration,
-            bulk=BulkPorts(PostgresExports(pool), exports or ExportObjects.from_url("memory:"), holds),
+            exports=ExportPorts(PostgresExports(pool), exports or ExportObjects.from_url("memory:"), holds),
             dead_letters=DeadLetters(*no_dead_letters()),
             audit=PostgresAudit(pool),
             audit_reader=Reader(pool),

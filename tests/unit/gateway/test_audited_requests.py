@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from sluice_contracts.audit import ACTS, DENIED
+from sluice_contracts.events import JobKind
 from sluice_contracts.ids import job_id
 from sluice_gateway.audit_rules import RULES, UNRECORDED
 from sluice_gateway.auditing import Auditing
-from sluice_gateway.fhir.bulk import export_key
 from sluice_gateway.routes import ROUTES
 from sluice_security.callers import Origins
 from sluice_storage.audit import Record
@@ -47,7 +47,7 @@ def test_every_disclosure_is_held_by_a_test() -> None:
 
 
 def exported(site: Site, data: bytes = DATA) -> tuple[str, str]:
-    job = job_id(export_key(site.gateway.settings.secrets), "portal/ann", site.now.at, 7)
+    job = job_id(site.id_keys(JobKind.BULK_EXPORT), "portal/ann", site.now.at, 7)
     site.bulk.exports.add(job)
     row = site.bulk.seal(job, data)
     site.bulk.exports.end(job, datetime.fromtimestamp(site.now.at, UTC))

@@ -12,10 +12,10 @@ import pytest
 
 from sluice_contracts import wire
 from sluice_contracts.commands import CancelBulkExport, ExpireJob, StartBulkExport
+from sluice_contracts.events import JobKind
 from sluice_contracts.exports import ExportAccess, ExportLevel, ExportRequest, FileKind, TypeFilter
 from sluice_contracts.ids import job_id
 from sluice_contracts.topics import JOBS_BULK_EXPORT, JOBS_EXPIRE
-from sluice_gateway.fhir.bulk import export_key
 from sluice_storage.access.model import GranteeKind
 from support.gateway_memory import Site, memory_gateway
 
@@ -59,7 +59,7 @@ async def issue(answer: Any) -> dict[str, Any]:
 
 
 def new_job(site: Site, owner: str = "portal/ann", nonce: int = 77) -> str:
-    return job_id(export_key(site.gateway.settings.secrets), owner, site.now.at, nonce)
+    return job_id(site.id_keys(JobKind.BULK_EXPORT), owner, site.now.at, nonce)
 
 
 async def kick_off(site: Site, path: str = "/fhir/$export", **more: str) -> str:
@@ -521,7 +521,7 @@ async def test_whoever_an_export_is_not_there_for_is_told_the_same(site: Site) -
         ("018f0000-0000-8000-8000-000000000000", own),
         ("nothing", own),
         (finished.upper(), own),
-        (job_id(site.job_key, "portal/ann", site.now.at, 5), own),
+        (job_id(site.id_keys(), "portal/ann", site.now.at, 5), own),
         (deleted, own),
         (cancelled, own),
         (gone, own),

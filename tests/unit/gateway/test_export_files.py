@@ -17,9 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sluice_contracts.events import JobKind
 from sluice_contracts.ids import job_id
 from sluice_gateway.fhir import sending
-from sluice_gateway.fhir.bulk import export_key
 from sluice_gateway.fhir.files import _numbers
 from sluice_storage.encryption.framing import FRAME, HEAD, SEALED
 from sluice_storage.encryption.keys import MasterKeys
@@ -50,7 +50,7 @@ async def sealed_site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIt
 
 def listed(site: Site, data: bytes = DATA) -> tuple[str, str]:
     """End an export of one file; give the export's id and the file's path."""
-    job = job_id(export_key(site.gateway.settings.secrets), "portal/ann", site.now.at, 7)
+    job = job_id(site.id_keys(JobKind.BULK_EXPORT), "portal/ann", site.now.at, 7)
     site.bulk.exports.add(job)
     row = site.bulk.seal(job, data)
     site.bulk.exports.end(job, datetime.fromtimestamp(site.now.at, UTC))

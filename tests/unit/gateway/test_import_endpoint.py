@@ -64,9 +64,9 @@ async def test_a_sound_request_is_one_record_on_the_log_before_it_is_answered(si
 
 async def test_the_id_is_bound_to_the_client_and_subject_that_it_was_given_to(site: Site) -> None:
     job = (await (await site.post(URL, json=one_item(), headers=site.bearer())).json())["id"]
-    assert accepted_at(site.job_key, "portal/ann", job) == site.now()
-    assert accepted_at(site.job_key, "portal/bob", job) is None
-    assert accepted_at(site.job_key, "other/ann", job) is None
+    assert accepted_at(site.id_keys(), "portal/ann", job) == site.now()
+    assert accepted_at(site.id_keys(), "portal/bob", job) is None
+    assert accepted_at(site.id_keys(), "other/ann", job) is None
 
 
 async def test_without_conflict_resolution_names_that_are_taken_are_skipped(site: Site) -> None:

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from sluice_contracts.audit import DENIED, FAILED, SUCCESS
+from sluice_contracts.events import JobKind
 from sluice_contracts.ids import job_id
 from sluice_gateway.audit_rules import RULES
-from sluice_gateway.fhir.bulk import export_key
 from sluice_gateway.fhir.outcomes import ALIAS, BASE
-from sluice_gateway.fhir.pulls import pull_key
 from sluice_gateway.routes import ROUTES
 from sluice_gateway.routing import Route
 from support.gateway_memory import ADVANCE, Site, error_shape, job_row, memory_gateway
@@ -121,15 +120,14 @@ STRANGERS = [
 
 def owned_job(site: Site, route: Route) -> str:
     """Make a job of ann's through the portal that the route would tell of, and give its id."""
-    secret = site.gateway.settings.secrets
-    key = (
-        site.job_key
+    kind = (
+        JobKind.DOCUMENT_IMPORT
         if route.name in IMPORTS
-        else export_key(secret)
+        else JobKind.BULK_EXPORT
         if route.name in EXPORTS
-        else pull_key(secret)
+        else JobKind.BULK_IMPORT
     )
-    job = job_id(key, "portal/ann", site.now.at, 1)
+    job = job_id(site.id_keys(kind), "portal/ann", site.now.at, 1)
     if route.name in IMPORTS:
         site.jobs.add("portal", "ann", job_row(job))
     elif route.name in EXPORTS:

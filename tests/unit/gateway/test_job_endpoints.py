@@ -33,7 +33,7 @@ async def site() -> AsyncIterator[Site]:
 
 
 def given_id(site: Site, owner: str = "portal/ann", nonce: int = 7) -> str:
-    return job_id(site.job_key, owner, site.now(), nonce)
+    return job_id(site.id_keys(), owner, site.now(), nonce)
 
 
 async def submitted(site: Site) -> str:

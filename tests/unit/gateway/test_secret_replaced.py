@@ -36,4 +36,4 @@ async def test_the_first_secret_is_the_one_that_ids_are_made_with(secret: str) -
         async with memory_gateway(secret=secret) as site:
             job = await submitted(site)
         assert await seen(only, job) == [200, 200]
-        assert accepted_at(only.job_key, "portal/ann", job) is not None
+        assert accepted_at(only.id_keys(), "portal/ann", job) is not None

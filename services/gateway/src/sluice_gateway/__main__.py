@@ -27,7 +27,7 @@ from sluice_gateway.app import make_runner
 from sluice_gateway.checkup import Checkup
 from sluice_gateway.dead_letters import DeadLetters
 from sluice_gateway.etas import Etas, asking
-from sluice_gateway.fhir.bulk import BulkPorts
+from sluice_gateway.fhir.exports import ExportPorts
 from sluice_gateway.fhir.measures import MeasurePorts
 from sluice_gateway.health import Health, listening
 from sluice_gateway.idempotency import LIFETIME
@@ -155,7 +155,9 @@ def _ports(settings: Settings, connected: _Connected) -> Ports:
         groups=Groups(pool),
         lookup=Lookup(pool),
         smart=authority.smart_configuration,
-        bulk=BulkPorts(connected.upkeep.exports, ExportObjects.from_url(settings.objects), connected.holds),
+        exports=ExportPorts(
+            connected.upkeep.exports, ExportObjects.from_url(settings.objects), connected.holds
+        ),
         dead_letters=DeadLetters(
             look,
             lambda topic, limit: redrive(KafkaBackend(settings.kafka), topic, limit),

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Protocol
 
 from sluice_contracts.events import JobKind, JobOutcome, Stage
-from sluice_contracts.ids import Keys, accepted_at, is_job_id
+from sluice_contracts.ids import is_job_id
 from sluice_contracts.progress import ItemRank
 from sluice_gateway.etas import Etas
 from sluice_gateway.hrefs import Hrefs
-from sluice_gateway.jobs import error_of, owner_of
+from sluice_gateway.job_ids import JobIds
+from sluice_gateway.jobs import error_of
 from sluice_gateway.models.imports import ItemStateName, JobStateName
 from sluice_gateway.models.jobs import AnyJob, AnyJobQuery, JobCounts, JobItem, JobStage
 from sluice_gateway.paging import Window
@@ -24,8 +25,6 @@ from sluice_gateway.problems import not_found
 from sluice_security.tokens import Principal
 
 OPERATORS = "ops/jobs"
-# How long a job may be known by its id alone. A row that is missing for longer is one that never was.
-_UNSEEN_SECONDS = 3600.0
 
 Owner = tuple[str, str]
 """A client and a subject."""
@@ -104,8 +103,8 @@ class AllJobs:
     ----------
     store
         Where they are read.
-    keys
-        The keys that the ids of each kind are signed with.
+    ids
+        Reads the ids of each kind.
     hrefs
         Makes addresses.
     etas
@@ -117,14 +116,14 @@ class AllJobs:
     def __init__(
         self,
         store: AnyJobStore,
-        keys: Mapping[JobKind, Keys],
+        ids: Mapping[JobKind, JobIds],
         *,
         hrefs: Hrefs,
         etas: Etas,
         now: Callable[[], float],
     ) -> None:
         self._store = store
-        self._keys = keys
+        self._ids = ids
         self._hrefs = hrefs
         self._etas = etas
         self._now = now
@@ -214,10 +213,8 @@ class AllJobs:
 
     def _accepted(self, who: Principal, job: str) -> AnyJob:
         """Give a job of which nothing but its id is known yet."""
-        for kind, key in self._keys.items():
-            at = accepted_at(key, owner_of(who), job)
-            if at is not None and self._now() - at < _UNSEEN_SECONDS:
-                submitted = datetime.fromtimestamp(at, UTC)
+        for kind, ids in self._ids.items():
+            if (submitted := ids.unseen(who, job)) is not None:
                 none: dict[str, Any] = dict.fromkeys(
                     ("items", "attached", "skipped", "failed", "cancelled"), 0
                 )

@@ -10,11 +10,10 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from sluice_gateway.problems import Problem
-from sluice_security.tokens import Principal
 
 LIFETIME = timedelta(hours=24)
 # The IETF draft's header is a quoted string; what clients send is mostly a bare UUID. Both are taken as is.
@@ -45,40 +44,6 @@ class KeyStore(Protocol):
 
     async def forget(self, before: datetime) -> int:
         """Remove keys accepted before `before`; give how many."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Which job a request stands for, when that was accepted (Unix seconds), and whether it is published."""
-
-    job: str
-    at: float
-    published: bool
-
-
-async def claim(
-    keys: KeyStore, who: Principal, key: str | None, request: bytes, job: str, now: float
-) -> Claim:
-    """Claim a key for a new job; under a key that stands for the same request already, give the job it has.
-
-    Parameters
-    ----------
-    key
-        None: the request carries none, and the job is its own.
-    request
-        The request's digest.
-
-    Raises
-    ------
-    Problem
-        422: the key was used for another request.
-    """
-    if key is None:
-        return Claim(job, now, published=False)
-    kept = await keys.keep(who.client, who.subject, key, request, job, datetime.fromtimestamp(now, UTC))
-    if kept.request != request:
-        raise conflict()
-    return Claim(kept.job, kept.accepted_at.timestamp(), kept.published)
 
 
 def checked_key(header: str | None) -> str | None:

@@ -6,18 +6,19 @@ as about a job that does not exist.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
 
 from sluice_contracts.commands import CancelDocumentImport, ConflictResolution, ImportItem
 from sluice_contracts.errors import ERROR_TEXTS, ItemError
 from sluice_contracts.events import JobOutcome
-from sluice_contracts.ids import Keys, accepted_at, is_job_id
+from sluice_contracts.ids import is_job_id
 from sluice_contracts.progress import ItemRank
 from sluice_gateway.etas import Etas
 from sluice_gateway.hrefs import Hrefs
+from sluice_gateway.job_ids import JobIds
 from sluice_gateway.models.base import ErrorBody
 from sluice_gateway.models.files import File
 from sluice_gateway.models.imports import (
@@ -31,10 +32,6 @@ from sluice_gateway.models.imports import (
 from sluice_gateway.paging import Window, links
 from sluice_gateway.problems import Problem, not_found
 from sluice_security.tokens import Principal
-
-# How long a job may be known by its id alone. A row that is missing for longer is one that never was.
-_UNSEEN_SECONDS = 3600.0
-_NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,32 +109,6 @@ class CommandPublisher(Protocol):
         """
 
 
-def owner_of(principal: Principal) -> str:
-    """Name the owner that a job id is bound to."""
-    return f"{principal.client}/{principal.subject}"
-
-
-def unseen(key: Keys, who: Principal, job: str, now: float) -> float | None:
-    """Give when a job of theirs was accepted (Unix seconds) of which nothing but its id may be known yet.
-
-    None: it is not theirs, or was accepted so long ago that it would be known.
-
-    Parameters
-    ----------
-    key
-        The key that ids of its kind are signed with.
-    now
-        Unix seconds.
-    """
-    at = accepted_at(key, owner_of(who), job)
-    return at if at is not None and now - at < _UNSEEN_SECONDS else None
-
-
-def asked(job: str) -> str:
-    """Give a job's id as it can be looked up: what is none is looked up as well, and not found."""
-    return job if is_job_id(job) else _NOBODY
-
-
 def error_of(code: str | None, source_status: int | None) -> ErrorBody:
     """Say in words why an item has no file; the source's own status wins over the usual one."""
     try:
@@ -165,14 +136,12 @@ class Jobs:
         Where jobs and files are read.
     commands
         Puts commands on Kafka.
-    key
-        The key that job ids are signed with.
+    ids
+        Reads job ids.
     hrefs
         Makes addresses.
     etas
         Tells when running jobs will end.
-    now
-        The wall clock, Unix seconds.
     """
 
     def __init__(
@@ -181,18 +150,16 @@ class Jobs:
         files: FileReader,
         commands: CommandPublisher,
         *,
-        key: Keys,
+        ids: JobIds,
         hrefs: Hrefs,
         etas: Etas,
-        now: Callable[[], float],
     ) -> None:
-        self._etas = etas
         self._store = store
         self._files = files
         self._commands = commands
-        self._key = key
+        self._ids = ids
         self._hrefs = hrefs
-        self._now = now
+        self._etas = etas
 
     async def poll(self, who: Principal, job: str, window: Window) -> Job:
         """Give the job with a page of its results.
@@ -251,7 +218,7 @@ class Jobs:
         if row is not None:
             running = row.state == JobStateName.RUNNING
             return self._summary(row, await self._etas.one(job) if running else None)
-        accepted = unseen(self._key, who, job, self._now())
+        accepted = self._ids.unseen(who, job)
         if accepted is None:
             raise not_found("job")
         return JobSummary(
@@ -260,7 +227,7 @@ class Jobs:
             state=JobStateName.SUBMITTED,
             outcome=None,
             counts=ItemCounts(total=0, attached=0, skipped=0, failed=0, cancelled=0, pending=0),
-            submitted_on=datetime.fromtimestamp(accepted, UTC),
+            submitted_on=accepted,
             started_on=None,
             finished_on=None,
             eta=None,

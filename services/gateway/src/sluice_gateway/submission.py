@@ -1,26 +1,24 @@
 """Accepting import jobs: validate, resolve, count, keep the key, publish.
 
-A job is accepted when its first record is acknowledged on Kafka, and not before; until then nothing has
-happened that a client would have to undo. The order of the checks is the order of what an answer may tell:
-first what is wrong with the request itself, then whether its destinations exist for this subject.
+The order of the checks is the order of what an answer may tell: first what is wrong with the request itself,
+then whether its destinations exist for this subject.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from sluice_contracts.commands import ConflictResolution, ImportItem, StartDocumentImport
-from sluice_contracts.ids import Keys, job_id
+from sluice_gateway.accepting import Accepting
 from sluice_gateway.hrefs import Hrefs
-from sluice_gateway.idempotency import Kept, KeyStore, claim, conflict, digest
+from sluice_gateway.idempotency import Kept, KeyStore, conflict, digest
 from sluice_gateway.import_requests import parse_import, registered
-from sluice_gateway.jobs import Rerun, owner_of
+from sluice_gateway.jobs import Rerun
 from sluice_gateway.models.imports import ImportRequest, JobAccepted, JobStateName
 from sluice_gateway.problems import FieldProblem, Problem, invalid, listed
-from sluice_gateway.publishing import Commands
 from sluice_gateway.quotas import Quotas
 from sluice_gateway.source_matching import SourceMatcher
 from sluice_security.tokens import Principal
@@ -102,12 +100,8 @@ class Submissions:
         Which servers are registered, and where subjects may write.
     quotas, keys
         What is counted and what is kept.
-    commands
-        Puts commands on Kafka.
-    key
-        The key that job ids are signed with.
-    now, nonce
-        The wall clock (Unix seconds) and a source of 32 random bits.
+    accepting
+        Accepts jobs of this kind.
     """
 
     def __init__(
@@ -116,22 +110,15 @@ class Submissions:
         destinations: DestinationFinder,
         quotas: Quotas,
         keys: KeyStore,
-        commands: Commands,
-        *,
-        key: Keys,
+        accepting: Accepting,
         hrefs: Hrefs,
-        now: Callable[[], float],
-        nonce: Callable[[], int],
     ) -> None:
         self._sources = sources
         self._destinations = destinations
         self._quotas = quotas
         self._keys = keys
-        self._commands = commands
-        self._key = key
+        self._accepting = accepting
         self._hrefs = hrefs
-        self._now = now
-        self._nonce = nonce
 
     async def submit(self, who: Principal, raw: bytes, idempotency_key: str | None) -> JobAccepted:
         """Accept the job that a request's body asks for.
@@ -227,26 +214,20 @@ class Submissions:
     async def _start(
         self, who: Principal, wanted: Wanted, idempotency_key: str | None, request_digest: bytes
     ) -> JobAccepted:
-        now = self._now()
-        made = job_id(self._key, owner_of(who), now, self._nonce())
-        claimed = await claim(self._keys, who, idempotency_key, request_digest, made, now)
-        job = claimed.job
-        if claimed.published:
-            return self._accepted(job)
+        claim = await self._accepting.claim(who, idempotency_key, request_digest)
+        if claim.published:
+            return self._accepted(claim.job)
         command = StartDocumentImport(
-            job=job,
+            job=claim.job,
             client=who.client,
             subject=who.subject,
-            submitted_at=claimed.at,
+            submitted_at=claim.at,
             items=wanted.items,
             conflict_resolution=wanted.conflict_resolution,
             tags=wanted.tags,
         )
-        # Under a key a repeat publishes the same job again; without one, nobody would ever claim it.
-        await self._commands.start(command, withdraw=idempotency_key is None)
-        if idempotency_key is not None:
-            self._commands.later(self._keys.published(who.client, who.subject, idempotency_key))
-        return self._accepted(job)
+        await self._accepting.begin(claim, command)
+        return self._accepted(claim.job)
 
     def _accepted(self, job: str) -> JobAccepted:
         return JobAccepted(id=job, href=self._hrefs.job(job), state=JobStateName.SUBMITTED)

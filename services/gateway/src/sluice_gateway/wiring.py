@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from sluice_contracts.events import JobKind
-from sluice_contracts.ids import Keys, derived
 from sluice_fhir.client import FhirClient
 from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.source_store import SourceStore
+from sluice_gateway.accepting import Accepting
 from sluice_gateway.all_jobs import AllJobs, AnyJobStore
 from sluice_gateway.auditing import Auditing, Records
 from sluice_gateway.authentication import Verifier
@@ -20,15 +20,15 @@ from sluice_gateway.dead_letters import DeadLetters
 from sluice_gateway.downloads import Tickets
 from sluice_gateway.etas import Etas
 from sluice_gateway.fhir.audit_trail import AuditReader, AuditTrail
-from sluice_gateway.fhir.bulk import Bulk, BulkPorts, assemble_bulk, export_key
 from sluice_gateway.fhir.bulk_submit import BulkSubmit
 from sluice_gateway.fhir.discovery import Discovery, SmartSource
+from sluice_gateway.fhir.exports import ExportPorts, Exports, assemble_exports
 from sluice_gateway.fhir.measures import MeasurePorts, Measures
 from sluice_gateway.fhir.outcomes import BASE
 from sluice_gateway.fhir.pacing import Pacing
 from sluice_gateway.fhir.pull_bundles import BroughtReader, Bundles
 from sluice_gateway.fhir.pull_store import PullStore
-from sluice_gateway.fhir.pulls import Pulls, pull_key
+from sluice_gateway.fhir.pulls import Pulls
 from sluice_gateway.fhir.reading import Reading
 from sluice_gateway.fhir.searching import Searching
 from sluice_gateway.fhir.starting import Sight
@@ -40,6 +40,7 @@ from sluice_gateway.groups import GroupsApi
 from sluice_gateway.health import Health
 from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.idempotency import KeyStore
+from sluice_gateway.job_ids import JobIds, id_keys
 from sluice_gateway.jobs import Jobs, JobStore
 from sluice_gateway.page_files import PageFiles
 from sluice_gateway.projects import Projects
@@ -88,7 +89,7 @@ class Ports:
     groups: Groups
     lookup: Lookup
     smart: SmartSource
-    bulk: BulkPorts
+    exports: ExportPorts
     measures: MeasurePorts
     dead_letters: DeadLetters
     checkup: Checkup
@@ -127,7 +128,7 @@ class Gateway:
     searching: Searching
     audit_trail: AuditTrail
     discovery: Discovery
-    bulk: Bulk
+    exports: Exports
     measures: Measures
     dead_letters: DeadLetters
     checkup: Checkup
@@ -135,18 +136,85 @@ class Gateway:
     document: bytes
 
 
-def job_key(secrets: Keys) -> Keys:
-    """Give the keys that job ids are signed with: the deployment's secrets for this one purpose."""
-    return derived(secrets, b"sluice job ids")
+@dataclass(frozen=True, slots=True)
+class _JobServices:
+    """Makes the services that take jobs and tell of them, of what they have in common."""
 
+    settings: Settings
+    ports: Ports
+    hrefs: Hrefs
+    quotas: Quotas
+    ids: Mapping[JobKind, JobIds]
+    now: Callable[[], float]
 
-def _job_keys(settings: Settings) -> dict[JobKind, Keys]:
-    secret = settings.secrets
-    return {
-        JobKind.DOCUMENT_IMPORT: job_key(secret),
-        JobKind.BULK_EXPORT: export_key(secret),
-        JobKind.BULK_IMPORT: pull_key(secret),
-    }
+    def submissions(self) -> Submissions:
+        ports = self.ports
+        accepting = self._accepting(JobKind.DOCUMENT_IMPORT)
+        return Submissions(
+            ports.registry, ports.catalogue.projects, self.quotas, ports.keys, accepting, self.hrefs
+        )
+
+    def jobs(self, files: Files) -> Jobs:
+        ids = self.ids[JobKind.DOCUMENT_IMPORT]
+        return Jobs(
+            self.ports.jobs, files, self.ports.commands, ids=ids, hrefs=self.hrefs, etas=self.ports.etas
+        )
+
+    def all_jobs(self) -> AllJobs:
+        return AllJobs(self.ports.all_jobs, self.ids, hrefs=self.hrefs, etas=self.ports.etas, now=self.now)
+
+    def exports(self) -> Exports:
+        ports = self.ports
+        return assemble_exports(
+            self.settings,
+            ports.exports,
+            Sight(ports.grants, ports.groups, ports.lookup),
+            self.quotas,
+            self._accepting(JobKind.BULK_EXPORT),
+            ports.commands,
+            self._pacing(self.settings.export_retry_after),
+            ids=self.ids[JobKind.BULK_EXPORT],
+            hrefs=self.hrefs,
+            etas=ports.etas,
+            now=self.now,
+        )
+
+    def pulls(self) -> Pulls:
+        ports = self.ports
+        return Pulls(
+            ports.registry,
+            ports.pulls,
+            self.quotas,
+            self._accepting(JobKind.BULK_IMPORT),
+            ports.commands,
+            self._pacing(self.settings.import_retry_after),
+            Bundles(ports.pulls, ports.brought, self.hrefs(BASE)),
+            ids=self.ids[JobKind.BULK_IMPORT],
+            hrefs=self.hrefs,
+            etas=ports.etas,
+            relative=self.settings.import_relative_location,
+            now=self.now,
+        )
+
+    def bulk_submit(self) -> BulkSubmit:
+        ports = self.ports
+        return BulkSubmit(
+            ports.registry,
+            ports.submissions,
+            ports.pulls,
+            self.quotas,
+            ports.commands,
+            self._pacing(self.settings.import_retry_after),
+            ids=self.ids[JobKind.BULK_IMPORT],
+            hrefs=self.hrefs,
+            now=self.now,
+        )
+
+    def _accepting(self, kind: JobKind) -> Accepting:
+        return Accepting(self.ids[kind], self.ports.keys, self.ports.commands)
+
+    def _pacing(self, longest: int) -> Pacing:
+        return Pacing(longest, self.settings.export_early_polls, monotonic=time.monotonic)
 
 
 def assemble(
@@ -167,31 +235,27 @@ def assemble(
         The wall clock (Unix seconds) and a source of 32 random bits.
     """
     hrefs = Hrefs(settings.public_url)
+    base = hrefs(BASE)
     quotas = Quotas(ports.quotas, Policy(most=settings.bulk_limit), now=now)
+    ids = {kind: JobIds(id_keys(settings.secrets, kind), now, nonce) for kind in JobKind}
+    of_jobs = _JobServices(settings, ports, hrefs, quotas, ids, now)
     files = Files(ports.catalogue, hrefs)
-    key = job_key(settings.secrets)
-    pulls = _pulls(settings, ports, quotas, hrefs, now=now, nonce=nonce)
-    all_jobs = AllJobs(ports.all_jobs, _job_keys(settings), hrefs=hrefs, etas=ports.etas, now=now)
+    all_jobs, pulls = of_jobs.all_jobs(), of_jobs.pulls()
+    hooks = Seal(settings.secrets, "webhooks")
     return Gateway(
         settings=settings,
         auditing=Auditing(ports.audit, Origins(settings.trusted_proxies)),
         verifier=ports.verifier,
         hrefs=hrefs,
         quotas=quotas,
-        submissions=_submissions(settings, ports, quotas, hrefs, now=now, nonce=nonce),
+        submissions=of_jobs.submissions(),
         forecasts=Forecasts(ports.catalogue),
-        jobs=Jobs(ports.jobs, files, ports.commands, key=key, hrefs=hrefs, etas=ports.etas, now=now),
+        jobs=of_jobs.jobs(files),
         all_jobs=all_jobs,
         watching=Watching(ports.tail, all_jobs.some),
         pulls=pulls,
-        webhooks=Webhooks(
-            ports.webhooks,
-            Seal(settings.secrets, "webhooks"),
-            settings.loopback_sources,
-            hrefs,
-            now,
-        ),
-        bulk_submit=_bulk_submit(settings, ports, quotas, hrefs, now=now, nonce=nonce),
+        webhooks=Webhooks(ports.webhooks, hooks, settings.loopback_sources, hrefs, now),
+        bulk_submit=of_jobs.bulk_submit(),
         projects=Projects(ports.catalogue, hrefs),
         files=files,
         tickets=Tickets(Seal(settings.secrets, "downloads"), hrefs, now),
@@ -201,109 +265,14 @@ def assemble(
         health=ports.health,
         grants=GrantsApi(ports.grants, hrefs, now=lambda: datetime.fromtimestamp(now(), UTC)),
         groups=GroupsApi(ports.groups, ports.grants, hrefs),
-        reading=Reading(ports.grants, ports.groups, ports.lookup, hrefs(BASE)),
-        searching=Searching(ports.grants, ports.groups, ports.lookup, hrefs(BASE)),
-        audit_trail=AuditTrail(ports.audit_reader, hrefs(BASE)),
+        reading=Reading(ports.grants, ports.groups, ports.lookup, base),
+        searching=Searching(ports.grants, ports.groups, ports.lookup, base),
+        audit_trail=AuditTrail(ports.audit_reader, base),
         discovery=Discovery(ports.smart, settings, now=now),
-        bulk=_bulk(settings, ports, quotas, hrefs, now=now, nonce=nonce),
-        measures=Measures(ports.measures, ports.grants, quotas, pulls, ports.registry, hrefs(BASE)),
+        exports=of_jobs.exports(),
+        measures=Measures(ports.measures, ports.grants, quotas, pulls, ports.registry, base),
         dead_letters=ports.dead_letters,
         checkup=ports.checkup,
         page_files=PageFiles(settings.issuer),
         document=document,
-    )
-
-
-def _submissions(
-    settings: Settings,
-    ports: Ports,
-    quotas: Quotas,
-    hrefs: Hrefs,
-    *,
-    now: Callable[[], float],
-    nonce: Callable[[], int],
-) -> Submissions:
-    return Submissions(
-        ports.registry,
-        ports.catalogue.projects,
-        quotas,
-        ports.keys,
-        ports.commands,
-        key=job_key(settings.secrets),
-        hrefs=hrefs,
-        now=now,
-        nonce=nonce,
-    )
-
-
-def _bulk(
-    settings: Settings,
-    ports: Ports,
-    quotas: Quotas,
-    hrefs: Hrefs,
-    *,
-    now: Callable[[], float],
-    nonce: Callable[[], int],
-) -> Bulk:
-    return assemble_bulk(
-        settings,
-        ports.bulk,
-        Sight(ports.grants, ports.groups, ports.lookup),
-        ports.keys,
-        quotas,
-        ports.commands,
-        hrefs=hrefs,
-        etas=ports.etas,
-        now=now,
-        monotonic=time.monotonic,
-        nonce=nonce,
-    )
-
-
-def _pulls(
-    settings: Settings,
-    ports: Ports,
-    quotas: Quotas,
-    hrefs: Hrefs,
-    *,
-    now: Callable[[], float],
-    nonce: Callable[[], int],
-) -> Pulls:
-    return Pulls(
-        ports.registry,
-        ports.pulls,
-        ports.keys,
-        quotas,
-        ports.commands,
-        Pacing(settings.import_retry_after, settings.export_early_polls, monotonic=time.monotonic),
-        Bundles(ports.pulls, ports.brought, hrefs(BASE)),
-        key=pull_key(settings.secrets),
-        hrefs=hrefs,
-        etas=ports.etas,
-        relative=settings.import_relative_location,
-        now=now,
-        nonce=nonce,
-    )
-
-
-def _bulk_submit(
-    settings: Settings,
-    ports: Ports,
-    quotas: Quotas,
-    hrefs: Hrefs,
-    *,
-    now: Callable[[], float],
-    nonce: Callable[[], int],
-) -> BulkSubmit:
-    return BulkSubmit(
-        ports.registry,
-        ports.submissions,
-        ports.pulls,
-        quotas,
-        ports.commands,
-        Pacing(settings.import_retry_after, settings.export_early_polls, monotonic=time.monotonic),
-        key=pull_key(settings.secrets),
-        hrefs=hrefs,
-        now=now,
-        nonce=nonce,
     )

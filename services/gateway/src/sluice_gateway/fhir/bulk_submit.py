@@ -15,11 +15,10 @@ from typing import Any
 import msgspec
 
 from sluice_contracts.commands import StartBulkImport
-from sluice_contracts.ids import Keys, is_job_id, job_id
 from sluice_contracts.imports import ExportType, ImportRequest
+from sluice_gateway.fhir.asynchronous import Told, not_available
 from sluice_gateway.fhir.outcomes import Issue, Refusal, operation_outcome, refused
 from sluice_gateway.fhir.pacing import Pacing
-from sluice_gateway.fhir.polling import Told, unavailable_export
 from sluice_gateway.fhir.pull_store import PullStore
 from sluice_gateway.fhir.submission_manifest import (
     STATUS_PLACE,
@@ -41,13 +40,11 @@ from sluice_gateway.fhir.submission_parameters import (
 )
 from sluice_gateway.fhir.submission_store import ManifestRow, OpenSubmission, SubmissionRow, SubmissionStore
 from sluice_gateway.hrefs import Hrefs
-from sluice_gateway.jobs import owner_of
+from sluice_gateway.job_ids import JobIds, lookup_id
 from sluice_gateway.publishing import Commands
 from sluice_gateway.quotas import Quotas
 from sluice_gateway.source_matching import SourceMatcher, source_for
 from sluice_security.tokens import Principal
-
-_NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
 class BulkSubmit:
@@ -63,10 +60,10 @@ class BulkSubmit:
         Puts commands on Kafka.
     pacing
         How often a client polls.
-    key
-        The key that imports' ids are signed with.
-    now, nonce
-        The wall clock (Unix seconds) and a source of 32 random bits.
+    ids
+        Makes imports' ids.
+    now
+        The wall clock, Unix seconds.
     """
 
     def __init__(
@@ -78,10 +75,9 @@ class BulkSubmit:
         commands: Commands,
         pacing: Pacing,
         *,
-        key: Keys,
+        ids: JobIds,
         hrefs: Hrefs,
         now: Callable[[], float],
-        nonce: Callable[[], int],
     ) -> None:
         self._sources = sources
         self._store = store
@@ -89,10 +85,9 @@ class BulkSubmit:
         self._quotas = quotas
         self._commands = commands
         self._pacing = pacing
-        self._key = key
+        self._ids = ids
         self._hrefs = hrefs
         self._now = now
-        self._nonce = nonce
 
     async def submit(self, who: Principal, body: bytes) -> dict[str, Any]:
         """Do what a request to `$bulk-submit` says, and give the OperationOutcome that says so.
@@ -171,7 +166,7 @@ class BulkSubmit:
         manifest = next((each for each in row.manifests if file_name(each.number) == name), None)
         found = None if manifest is None else await self._pulls.get(manifest.job)
         if manifest is None or not ended(row, manifest, found):
-            raise unavailable_export()
+            raise not_available()
         return msgspec.json.encode(operation_outcome([outcome_of(row, manifest, found)])) + b"\n"
 
     async def forget(self, who: Principal, submission: str) -> None:
@@ -190,7 +185,6 @@ class BulkSubmit:
         if source is None:
             text = f"{MANIFEST} must be on a registered source server. Ask the operators to register it."
             raise _wrong(400, MANIFEST, "not-supported", text)
-        now = self._now()
         request = ImportRequest(
             source=source.id,
             url=manifest.url,
@@ -198,9 +192,9 @@ class BulkSubmit:
             base=manifest.base,
             claims=True,
         )
-        job = job_id(self._key, owner_of(who), now, self._nonce())
+        job, at = self._ids.new(who)
         return StartBulkImport(
-            job=job, client=who.client, subject=who.subject, submitted_at=now, request=request
+            job=job, client=who.client, subject=who.subject, submitted_at=at, request=request
         )
 
     async def _change(
@@ -230,9 +224,9 @@ class BulkSubmit:
         return [] if start is None else [start]
 
     async def _find(self, who: Principal, submission: str) -> SubmissionRow:
-        row = await self._store.get(submission if is_job_id(submission) else _NOBODY)
+        row = await self._store.get(lookup_id(submission))
         if row is None or not row.asked or (row.client, row.subject) != (who.client, who.subject):
-            raise unavailable_export()
+            raise not_available()
         return row
 
     async def _imports(self, row: SubmissionRow) -> Imports:

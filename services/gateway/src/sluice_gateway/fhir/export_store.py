@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, Self
 
 from sluice_contracts.exports import ExportAccess, ExportRequest, FileKind
 
@@ -49,6 +49,25 @@ class ExportRow:
     expires_at: datetime | None
     submitted_at: datetime | None
     gone: bool
+
+    @classmethod
+    def accepted(cls, client: str, subject: str, at: datetime) -> Self:
+        """Give an export of which nothing but its acceptance is known yet."""
+        return cls(
+            client=client,
+            subject=subject,
+            request=None,
+            access=None,
+            transaction_time=None,
+            parts=0,
+            planned=False,
+            sealed=0,
+            outcome=None,
+            finished_at=None,
+            expires_at=None,
+            submitted_at=at,
+            gone=False,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,10 @@ from aiohttp import hdrs, web
 
 from sluice_gateway.auditing import disclosing, note
 from sluice_gateway.downloads import span
+from sluice_gateway.fhir.asynchronous import not_available
 from sluice_gateway.fhir.export_store import FileRow
 from sluice_gateway.fhir.outcomes import refused
-from sluice_gateway.fhir.polling import Owners, unavailable_export
+from sluice_gateway.fhir.polling import Owners
 from sluice_gateway.fhir.preferences import listed, weight
 from sluice_gateway.fhir.sending import (
     EncryptedFile,
@@ -152,7 +153,7 @@ class Files:
         part, n = _numbers(name)
         _, file = await self._owners.find_file(who, job, part, n)
         if file.name != name:
-            raise unavailable_export()
+            raise not_available()
         asked = wanted(request, file)
         response = _head(file, asked)
         if asked.known or request.method == hdrs.METH_HEAD or not file.size:
@@ -162,7 +163,7 @@ class Files:
             async with self._holds.hold(job):
                 await self._send(request, response, job, file, asked)
         except DeletedJobError:
-            raise unavailable_export() from None
+            raise not_available() from None
         except ObjectStoreError as error:
             if request.get(STREAMING):
                 raise  # the head is sent: all that can still be said is to break the connection
@@ -204,7 +205,7 @@ class Files:
         try:
             opened = await asyncio.to_thread(os.open, path, os.O_RDONLY)
         except FileNotFoundError:
-            raise unavailable_export() from None
+            raise not_available() from None
         try:
             file: OpenFile = PlainFile(opened)
             if sealed is not None:
@@ -222,7 +223,7 @@ class Files:
         if not file.encrypted:
             return None
         if file.data_key is None:
-            raise unavailable_export()  # the export was deleted between two statements
+            raise not_available()  # the export was deleted between two statements
         key = self._keys.unwrap(file.data_key, data_key_name(job))
         return SealedObject(file.key, file.size, key)
 
@@ -236,7 +237,7 @@ def _begun(opened: int, sealed: SealedObject, start: int) -> OpenFile:
 def _refusal(error: ObjectStoreError) -> Problem:
     match error:
         case MissingObjectError():
-            return unavailable_export()
+            return not_available()
         case ForgedObjectError():
             return refused(500, "exception", "The file is damaged. Begin the export again.")
         case _:

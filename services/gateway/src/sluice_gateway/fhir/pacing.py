@@ -15,7 +15,7 @@ from prometheus_client import Counter
 
 from sluice_gateway.fhir.outcomes import refused
 
-EARLY = Counter("sluice_gateway_early_polls", "Polls of exports before the time that was asked for.")
+EARLY = Counter("sluice_gateway_early_polls", "Polls before the time that was asked for.")
 # Clocks and networks are not exact: a client that waits as long as it was told is never early.
 _TOLERANCE = 0.5
 
@@ -38,7 +38,7 @@ class Pacing:
     monotonic
         A clock that never goes back.
     size
-        How many exports to remember.
+        How many requests to remember.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class Pacing:
         EARLY.inc()
         known.early += 1
         if known.early > self._patience:
-            text = "The export is polled more often than asked. Wait as long as Retry-After says."
+            text = "This is polled more often than was asked. Wait as long as Retry-After says."
             raise refused(429, "throttled", text, {"Retry-After": str(math.ceil(left))})
 
     def wait(self, poll: Hashable, age: float) -> int:
-        """Give for how many seconds the next poll should wait, for an export that is `age` seconds old.
+        """Give for how many seconds the next poll should wait, for a request that is `age` seconds old.
 
-        A young export may be ended in a moment, an old one will not be.
+        A young one may be ended in a moment, an old one will not be.
         """
         seconds = max(1, min(self._longest, int(age / 10)))
         early = self._known[poll].early if poll in self._known else 0
@@ -85,5 +85,5 @@ class Pacing:
         return seconds
 
     def forget(self, poll: Hashable) -> None:
-        """Forget an export that has ended."""
+        """Forget a request that has ended."""
         self._known.pop(poll, None)

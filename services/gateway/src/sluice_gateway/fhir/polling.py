@@ -1,13 +1,11 @@
 """Exports from their owner's side: polling, manifests, deleting.
 
-Whoever is not an export's owner (the client and the subject of the token it was begun with) is told the same,
-and after the same work, as about an export that is unknown, expired, cancelled or deleted.
+Whoever is not an export's owner is told that it is not there after the same work as its owner's answer takes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, Protocol
@@ -15,15 +13,15 @@ from typing import Any, Protocol
 from sluice_contracts.commands import CancelBulkExport, ExpireJob
 from sluice_contracts.events import JobOutcome
 from sluice_contracts.exports import ExpiryReason
-from sluice_contracts.ids import Keys
 from sluice_gateway.etas import Etas, left
+from sluice_gateway.fhir.asynchronous import Told, not_available, owned
 from sluice_gateway.fhir.export_store import ExportRow, ExportStore, FileRow
 from sluice_gateway.fhir.kickoff import Dialect, ListedFile, Page
-from sluice_gateway.fhir.outcomes import Refusal, refused
+from sluice_gateway.fhir.outcomes import refused
 from sluice_gateway.fhir.pacing import Pacing
 from sluice_gateway.fhir.scope_check import check_covers
 from sluice_gateway.hrefs import Hrefs
-from sluice_gateway.jobs import asked, unseen
+from sluice_gateway.job_ids import JobIds, lookup_id
 from sluice_gateway.problems import Problem
 from sluice_gateway.publishing import Commands
 from sluice_security.tokens import Principal
@@ -33,20 +31,6 @@ from sluice_storage.pool import TRANSIENT
 _PAGES = 50
 
 
-def unavailable_export() -> Refusal:
-    """Give the one answer for an export that is not there for whoever asks (404)."""
-    return refused(404, "forbidden", "The queried request is not available.")
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What a poll is answered: a status, header fields, and a manifest if there is one."""
-
-    status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    manifest: dict[str, Any] | None = None
-
-
 class Owners:
     """Tells whose exports are whose.
 
@@ -54,15 +38,15 @@ class Owners:
     ----------
     store
         Where exports are read.
-    key
-        The key that exports' ids are signed with.
+    ids
+        Reads exports' ids.
     now
         The wall clock, Unix seconds.
     """
 
-    def __init__(self, store: ExportStore, *, key: Keys, now: Callable[[], float]) -> None:
+    def __init__(self, store: ExportStore, ids: JobIds, now: Callable[[], float]) -> None:
         self._store = store
-        self._key = key
+        self._ids = ids
         self._now = now
 
     async def find(self, who: Principal, job: str) -> ExportRow:
@@ -73,49 +57,25 @@ class Owners:
         Refusal
             404: they have no such export, or not any more. 403: the token's scopes do not cover it.
         """
-        return self.checked(who, job, await self._store.get(asked(job)))
+        return self.checked(who, job, await self._store.get(lookup_id(job)))
 
     async def find_file(self, who: Principal, job: str, part: int, n: int) -> tuple[ExportRow, FileRow]:
         """Give the owner's export and a file of it; raises as `find`, also if there is no such file."""
-        row, file = await self._store.file(asked(job), part, n)
+        row, file = await self._store.file(lookup_id(job), part, n)
         row = self.checked(who, job, row)
         if file is None:
-            raise unavailable_export()
+            raise not_available()
         return row, file
 
     def checked(self, who: Principal, job: str, row: ExportRow | None) -> ExportRow:
         """Give the row if it is the owner's and still there; raises as `find`."""
-        if row is None and (at := unseen(self._key, who, job, self._now())) is not None:
-            row = _accepted(who, at)
-        if (
-            row is None
-            or row.gone
-            or (row.client, row.subject) != (who.client, who.subject)
-            or row.outcome == JobOutcome.CANCELLED
-            or (row.expires_at is not None and row.expires_at.timestamp() <= self._now())
-        ):
-            raise unavailable_export()
+        if row is None and (at := self._ids.unseen(who, job)) is not None:
+            row = ExportRow.accepted(who.client, who.subject, at)
+        row = owned(who, row)
+        if row.expires_at is not None and row.expires_at.timestamp() <= self._now():
+            raise not_available()
         check_covers(who, row.access)
         return row
-
-
-def _accepted(who: Principal, at: float) -> ExportRow:
-    """Give an export of which nothing but its id is known yet."""
-    return ExportRow(
-        client=who.client,
-        subject=who.subject,
-        request=None,
-        access=None,
-        transaction_time=None,
-        parts=0,
-        planned=False,
-        sealed=0,
-        outcome=None,
-        finished_at=None,
-        expires_at=None,
-        submitted_at=datetime.fromtimestamp(at, UTC),
-        gone=False,
-    )
 
 
 class Releases(Protocol):
@@ -189,7 +149,7 @@ class Polling:
         row = await self._owners.find(who, job)
         # Every page but the first has an address only once the one before it was told.
         if page and (page >= _pages(row) or not _grows(row)):
-            raise unavailable_export()
+            raise not_available()
         if row.outcome == JobOutcome.FAILED:
             raise refused(500, "exception", "The export has failed. Begin it again.")
         start, end = _span(row, page)
@@ -216,7 +176,7 @@ class Polling:
         """
         row = await self._owners.find(who, job)
         if not await self._store.withdraw(job, datetime.fromtimestamp(self._now(), UTC)):
-            raise unavailable_export()
+            raise not_available()
         try:
             # Who deletes it has most often just fetched its last file, and waits for nobody then.
             await self._releases.release(job)
@@ -235,7 +195,7 @@ class Polling:
 
     async def _manifest(self, job: str, row: ExportRow, page: int) -> dict[str, Any] | None:
         if row.request is None or row.transaction_time is None:
-            raise unavailable_export()  # its content went between two statements
+            raise not_available()  # its content went between two statements
         start, end = _span(row, page)
         rows = await self._store.files(job, start, end)
         following = self._hrefs.export(job, page + 1) if _grows(row) and page + 1 < _pages(row) else None

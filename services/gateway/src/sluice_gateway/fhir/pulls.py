@@ -14,20 +14,20 @@ import msgspec
 
 from sluice_contracts.commands import CancelBulkImport, StartBulkImport
 from sluice_contracts.events import JobOutcome
-from sluice_contracts.ids import Keys, derived, job_id
 from sluice_contracts.imports import ImportRequest
+from sluice_gateway.accepting import Accepting
 from sluice_gateway.etas import Etas, left
+from sluice_gateway.fhir.asynchronous import Told, not_available, owned
 from sluice_gateway.fhir.outcomes import Issue, Refusal, refused
 from sluice_gateway.fhir.pacing import Pacing
-from sluice_gateway.fhir.polling import Told, unavailable_export
 from sluice_gateway.fhir.pull_bundles import Bundles
 from sluice_gateway.fhir.pull_outcomes import error_text, errors, information
 from sluice_gateway.fhir.pull_parameters import URL, Wanted
 from sluice_gateway.fhir.pull_store import PullRow, PullStore
 from sluice_gateway.fhir.v3.manifest import instant
 from sluice_gateway.hrefs import Hrefs
-from sluice_gateway.idempotency import KeyStore, claim, digest
-from sluice_gateway.jobs import asked, owner_of, unseen
+from sluice_gateway.idempotency import digest
+from sluice_gateway.job_ids import JobIds, lookup_id
 from sluice_gateway.problems import Problem
 from sluice_gateway.publishing import Commands
 from sluice_gateway.quotas import Quotas
@@ -41,11 +41,6 @@ ERRORS = "errors_file_1.ndjson"
 _OUTCOME = "OperationOutcome"
 
 
-def pull_key(secrets: Keys) -> Keys:
-    """Give the keys that bulk imports' ids are signed with; no other job's id is one of theirs."""
-    return derived(secrets, b"sluice bulk import ids")
-
-
 class Pulls:
     """Accepts bulk imports, and tells how they stand.
 
@@ -53,54 +48,52 @@ class Pulls:
     ----------
     sources
         Where registered sources are looked up.
-    store, keys, quotas
-        What is known of imports, what idempotency keys stand for, what is counted.
-    commands
-        Puts commands on Kafka.
+    store, quotas
+        What is known of imports, and what is counted.
+    accepting, commands
+        Accepts jobs of this kind; puts commands on Kafka.
     pacing
         How often a client polls.
     bundles
         Writes what imports brought as Bundles.
-    key
-        The key that imports' ids are signed with.
+    ids
+        Reads imports' ids.
     etas
         Tells when running imports will end.
     relative
         Give `Content-Location` without scheme and host, as seed clients of the test server expect.
-    now, nonce
-        The wall clock (Unix seconds) and a source of 32 random bits.
+    now
+        The wall clock, Unix seconds.
     """
 
     def __init__(
         self,
         sources: SourceMatcher,
         store: PullStore,
-        keys: KeyStore,
         quotas: Quotas,
+        accepting: Accepting,
         commands: Commands,
         pacing: Pacing,
         bundles: Bundles,
         *,
-        key: Keys,
+        ids: JobIds,
         hrefs: Hrefs,
         etas: Etas,
         relative: bool,
         now: Callable[[], float],
-        nonce: Callable[[], int],
     ) -> None:
         self._sources = sources
         self._store = store
-        self._keys = keys
         self._quotas = quotas
+        self._accepting = accepting
         self._commands = commands
         self._pacing = pacing
         self._bundles = bundles
-        self._key = key
+        self._ids = ids
         self._hrefs = hrefs
         self._etas = etas
         self._relative = relative
         self._now = now
-        self._nonce = nonce
 
     async def start(
         self, who: Principal, read: Callable[[], Wanted], idempotency_key: str | None = None
@@ -192,7 +185,7 @@ class Pulls:
         """
         row = await self._find(who, job)
         if row.outcome is None or row.files is None or (name == ERRORS and not row.problems):
-            raise unavailable_export()
+            raise not_available()
         return information(self._store, job, row) if name == INFORMATION else errors(self._store, job, row)
 
     async def bundles(self, who: Principal, job: str) -> AsyncGenerator[bytes]:
@@ -205,7 +198,7 @@ class Pulls:
         """
         row = await self._find(who, job)
         if row.outcome is None or row.files is None:
-            raise unavailable_export()
+            raise not_available()
         return self._bundles.write(job, row.base)
 
     async def delete(self, who: Principal, job: str) -> None:
@@ -218,7 +211,7 @@ class Pulls:
         """
         row = await self._find(who, job)
         if not await self._store.withdraw(job, datetime.fromtimestamp(self._now(), UTC)):
-            raise unavailable_export()
+            raise not_available()
         if row.outcome is not None:
             return
         try:
@@ -232,34 +225,21 @@ class Pulls:
         return _progress(row) + left(eta, self._now())
 
     async def _begin(self, who: Principal, request: ImportRequest, idempotency_key: str | None) -> str:
-        now = self._now()
-        made = job_id(self._key, owner_of(who), now, self._nonce())
         wanted = digest("$import", msgspec.json.encode(request))
-        claimed = await claim(self._keys, who, idempotency_key, wanted, made, now)
-        job = claimed.job
-        if claimed.published:
-            return job
+        claim = await self._accepting.claim(who, idempotency_key, wanted)
+        if claim.published:
+            return claim.job
         command = StartBulkImport(
-            job=job, client=who.client, subject=who.subject, submitted_at=claimed.at, request=request
+            job=claim.job, client=who.client, subject=who.subject, submitted_at=claim.at, request=request
         )
-        # Under a key a repeat publishes the same job again; without one, nobody would ever claim it.
-        await self._commands.start(command, withdraw=idempotency_key is None)
-        if idempotency_key is not None:
-            self._commands.later(self._keys.published(who.client, who.subject, idempotency_key))
-        return job
+        await self._accepting.begin(claim, command)
+        return claim.job
 
     async def _find(self, who: Principal, job: str) -> PullRow:
-        row = await self._store.get(asked(job))
-        if row is None and (at := unseen(self._key, who, job, self._now())) is not None:
-            return PullRow.accepted(who.client, who.subject, datetime.fromtimestamp(at, UTC))
-        if (
-            row is None
-            or row.gone
-            or (row.client, row.subject) != (who.client, who.subject)
-            or row.outcome == JobOutcome.CANCELLED
-        ):
-            raise unavailable_export()
-        return row
+        row = await self._store.get(lookup_id(job))
+        if row is None and (at := self._ids.unseen(who, job)) is not None:
+            row = PullRow.accepted(who.client, who.subject, at)
+        return owned(who, row)
 
     def _manifest(self, job: str, base: str, row: PullRow, at: datetime) -> dict[str, Any]:
         told = self._hrefs(f"{base}/{job}/{INFORMATION}")

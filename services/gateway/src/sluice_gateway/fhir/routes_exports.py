@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from aiohttp import hdrs, web
 from pydantic import Field
 
@@ -12,7 +11,7 @@ from sluice_contracts.exports import ExportLevel
 from sluice_gateway.fhir.files import NDJSON
 from sluice_gateway.fhir.kickoff import KickOff
 from sluice_gateway.fhir.preferences import check_accept, lenient
-from sluice_gateway.fhir.routing import fhir_route
+from sluice_gateway.fhir.routing import fhir_route, poll_response
 from sluice_gateway.fhir.v3.parameters import IN_ADDRESSES
 from sluice_gateway.idempotency import checked_key
 from sluice_gateway.models.base import QueryModel
@@ -69,7 +68,7 @@ async def _kick_off(call: Call, level: ExportLevel) -> Answer:
         lenient=lenient(request.headers.getall("Prefer", ())),
     )
     key = checked_key(call.headers.get("Idempotency-Key"))
-    job = await call.gateway.bulk.starting.start(call.principal, kickoff, key)
+    job = await call.gateway.exports.starting.start(call.principal, kickoff, key)
     return Answer(None, 202, {hdrs.CONTENT_LOCATION: call.gateway.hrefs.export(job)})
 
 
@@ -113,16 +112,13 @@ async def get_export(call: Call) -> web.Response:
     202 while it runs, with `X-Progress` and `Retry-After`; 200 with the manifest once it has ended. Whoever
     did not begin it is told that it is not there.
     """
-    told = await call.gateway.bulk.polling.poll(call.principal, call.path["id"], call.query.page)
-    if told.manifest is None:
-        return web.Response(status=told.status, headers=told.headers)
-    body = msgspec.json.encode(told.manifest)
-    return web.Response(status=told.status, body=body, content_type=JSON, headers=told.headers)
+    told = await call.gateway.exports.polling.poll(call.principal, call.path["id"], call.query.page)
+    return poll_response(told)
 
 
 async def delete_export(call: Call) -> Answer:
     """Delete an export: cancel it if it runs, and remove what it wrote."""
-    await call.gateway.bulk.polling.delete(call.principal, call.path["id"])
+    await call.gateway.exports.polling.delete(call.principal, call.path["id"])
     return Answer(None, 202)
 
 
@@ -131,7 +127,7 @@ async def get_export_file(call: Call) -> web.StreamResponse:
 
     The entity tag is the file's SHA-256, as in the manifest.
     """
-    return await call.gateway.bulk.files.serve(
+    return await call.gateway.exports.files.serve(
         call.principal, call.request, call.path["id"], call.path["name"]
     )
 

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
 
-import msgspec
 from aiohttp import hdrs, web
 
 from sluice_gateway.auditing import disclosing
@@ -15,7 +14,7 @@ from sluice_gateway.fhir.outcomes import ALIAS, BASE
 from sluice_gateway.fhir.preferences import check_accept, lenient
 from sluice_gateway.fhir.pull_parameters import read_import
 from sluice_gateway.fhir.pulls import ERRORS, INFORMATION, SCOPE
-from sluice_gateway.fhir.routing import fhir_route
+from sluice_gateway.fhir.routing import fhir_route, poll_response
 from sluice_gateway.fhir.sending import written
 from sluice_gateway.idempotency import checked_key
 from sluice_gateway.routing import JSON, STREAMING, Answer, Call
@@ -61,10 +60,7 @@ async def get_import_status(call: Call) -> web.Response:
     became of it. Whoever did not begin it is told that it is not there.
     """
     told = await call.gateway.pulls.poll(call.principal, call.path["id"], base_of(call.request))
-    if told.manifest is None:
-        return web.Response(status=told.status, headers=told.headers)
-    body = msgspec.json.encode(told.manifest)
-    return web.Response(status=told.status, body=body, content_type=JSON, headers=told.headers)
+    return poll_response(told)
 
 
 async def delete_import(call: Call) -> Answer:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import msgspec
 from aiohttp import hdrs, web
 
 from sluice_gateway.fhir.files import NDJSON
 from sluice_gateway.fhir.preferences import check_accept, lenient
 from sluice_gateway.fhir.pulls import SCOPE
 from sluice_gateway.fhir.routes_imports import base_of
-from sluice_gateway.fhir.routing import fhir_route
+from sluice_gateway.fhir.routing import fhir_route, poll_response
 from sluice_gateway.fhir.submission_manifest import STATUS_PLACE
 from sluice_gateway.routing import JSON, Answer, Call, as_json
 
@@ -62,8 +61,7 @@ async def get_submission_status(call: Call) -> web.Response:
     200. Items say by `manifestUrl` which manifest they are about.
     """
     told = await call.gateway.bulk_submit.poll(call.principal, call.path["id"], base_of(call.request))
-    body = msgspec.json.encode(told.manifest)
-    return web.Response(status=told.status, body=body, content_type=JSON, headers=told.headers)
+    return poll_response(told)
 
 
 async def delete_submission_status(call: Call) -> Answer:

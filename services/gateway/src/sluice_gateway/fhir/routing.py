@@ -14,8 +14,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+from aiohttp import web
+
+from sluice_gateway.fhir.asynchronous import Told
 from sluice_gateway.fhir.outcomes import BASE, FHIR_JSON
-from sluice_gateway.routing import Handler, Route
+from sluice_gateway.routing import JSON, Handler, Route
 
 
 def fhir_route(
@@ -56,3 +60,11 @@ def fhir_route(
         media=media,
         **more,
     )
+
+
+def poll_response(told: Told) -> web.Response:
+    """Turn what a poll is answered into its response."""
+    if told.manifest is None:
+        return web.Response(status=told.status, headers=told.headers)
+    body = msgspec.json.encode(told.manifest)
+    return web.Response(status=told.status, body=body, content_type=JSON, headers=told.headers)

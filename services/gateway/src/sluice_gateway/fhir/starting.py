@@ -1,7 +1,4 @@
-"""Accepting exports: read, resolve what may be seen, admit, publish.
-
-As for imports, an export is accepted when its first record is acknowledged on Kafka, and not before.
-"""
+"""Accepting exports: read, resolve what may be seen, admit, publish."""
 
 from __future__ import annotations
 
@@ -14,15 +11,14 @@ import msgspec
 
 from sluice_contracts.commands import StartBulkExport
 from sluice_contracts.exports import ExportAccess, ExportLevel, ExportRequest
-from sluice_contracts.ids import Keys, job_id
+from sluice_gateway.accepting import Accepting
 from sluice_gateway.fhir.access import resolve
 from sluice_gateway.fhir.export_store import Admission, ExportStore
 from sluice_gateway.fhir.kickoff import Dialect, KickOff
 from sluice_gateway.fhir.outcomes import Issue, Refusal, refused
 from sluice_gateway.fhir.scope_check import exporting, lacking
 from sluice_gateway.hrefs import Hrefs
-from sluice_gateway.idempotency import KeyStore, claim, digest
-from sluice_gateway.jobs import owner_of
+from sluice_gateway.idempotency import digest
 from sluice_gateway.problems import Problem
 from sluice_gateway.publishing import Commands
 from sluice_gateway.quotas import Quotas
@@ -79,16 +75,14 @@ class Starting:
         The version of Bulk Data Access.
     sight
         Who may see whom.
-    store, keys, quotas
-        What is known of exports, what idempotency keys stand for, what is counted.
-    commands
-        Puts commands on Kafka.
+    store, quotas
+        What is known of exports, and what is counted.
+    accepting, commands
+        Accepts jobs of this kind; puts commands on Kafka.
     rules
         What operators set.
-    key
-        The key that exports' ids are signed with.
-    now, nonce
-        The wall clock (Unix seconds) and a source of 32 random bits.
+    now
+        The wall clock, Unix seconds.
     """
 
     def __init__(
@@ -96,27 +90,23 @@ class Starting:
         dialect: Dialect,
         sight: Sight,
         store: ExportStore,
-        keys: KeyStore,
         quotas: Quotas,
+        accepting: Accepting,
         commands: Commands,
         rules: Rules,
         *,
-        key: Keys,
         hrefs: Hrefs,
         now: Callable[[], float],
-        nonce: Callable[[], int],
     ) -> None:
         self._dialect = dialect
         self._sight = sight
         self._store = store
-        self._keys = keys
         self._quotas = quotas
+        self._accepting = accepting
         self._commands = commands
         self._rules = rules
-        self._key = key
         self._hrefs = hrefs
         self._now = now
-        self._nonce = nonce
 
     async def start(self, who: Principal, kickoff: KickOff, idempotency_key: str | None = None) -> str:
         """Accept an export and give its id.
@@ -179,32 +169,25 @@ class Starting:
     async def _begin(
         self, who: Principal, request: ExportRequest, access: ExportAccess, idempotency_key: str | None
     ) -> str:
-        now = self._now()
-        made = job_id(self._key, owner_of(who), now, self._nonce())
         spelled = spelling(request)
-        claimed = await claim(
-            self._keys, who, idempotency_key, digest(f"$export {request.url}", spelled), made, now
-        )
-        job = claimed.job
-        if claimed.published:
+        claim = await self._accepting.claim(who, idempotency_key, digest(f"$export {request.url}", spelled))
+        job = claim.job
+        if claim.published:
             return job
         await self._admit(Admission(job, who.client, who.subject, digest("$export", spelled)))
         command = StartBulkExport(
             job=job,
             client=who.client,
             subject=who.subject,
-            submitted_at=claimed.at,
+            submitted_at=claim.at,
             request=request,
             access=access,
         )
         try:
-            # Under a key a repeat publishes the same job again; without one, nobody would ever claim it.
-            await self._commands.start(command, withdraw=idempotency_key is None)
+            await self._accepting.begin(claim, command)
         except Problem:
             self._commands.later(self._store.dismiss(job))
             raise
-        if idempotency_key is not None:
-            self._commands.later(self._keys.published(who.client, who.subject, idempotency_key))
         return job
 
     async def _admit(self, admission: Admission) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sluice_contracts.ids import Keys, derived
+from sluice_gateway.accepting import Accepting
 from sluice_gateway.etas import Etas
 from sluice_gateway.fhir.export_store import ExportStore
 from sluice_gateway.fhir.files import Files, Holds
@@ -15,14 +15,14 @@ from sluice_gateway.fhir.sending import ExportFiles
 from sluice_gateway.fhir.starting import Rules, Sight, Starting
 from sluice_gateway.fhir.v3 import Version3
 from sluice_gateway.hrefs import Hrefs
-from sluice_gateway.idempotency import KeyStore
+from sluice_gateway.job_ids import JobIds
 from sluice_gateway.publishing import Commands
 from sluice_gateway.quotas import Quotas
 from sluice_gateway.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class BulkPorts:
+class ExportPorts:
     """What bulk export reaches outside: exports' rows, their files, what keeps these while they are read."""
 
     store: ExportStore
@@ -31,7 +31,7 @@ class BulkPorts:
 
 
 @dataclass(frozen=True, slots=True)
-class Bulk:
+class Exports:
     """The services that bulk export's handlers use."""
 
     starting: Starting
@@ -39,42 +39,27 @@ class Bulk:
     files: Files
 
 
-def export_key(secrets: Keys) -> Keys:
-    """Give the keys that exports' ids are signed with; an import's id is no export's."""
-    return derived(secrets, b"sluice export ids")
-
-
-def assemble_bulk(
+def assemble_exports(
     settings: Settings,
-    ports: BulkPorts,
+    ports: ExportPorts,
     sight: Sight,
-    keys: KeyStore,
     quotas: Quotas,
+    accepting: Accepting,
     commands: Commands,
+    pacing: Pacing,
     *,
+    ids: JobIds,
     hrefs: Hrefs,
     etas: Etas,
     now: Callable[[], float],
-    monotonic: Callable[[], float],
-    nonce: Callable[[], int],
-) -> Bulk:
-    """Put it together; `now` is the wall clock (Unix seconds), `monotonic` one that never goes back."""
-    key = export_key(settings.secrets)
+) -> Exports:
+    """Put it together; `now` is the wall clock (Unix seconds)."""
     dialect = Version3()
-    owners = Owners(ports.store, key=key, now=now)
-    return Bulk(
+    owners = Owners(ports.store, ids, now)
+    rules = Rules(settings.export_running, settings.export_refuse_duplicates)
+    return Exports(
         starting=Starting(
-            dialect,
-            sight,
-            ports.store,
-            keys,
-            quotas,
-            commands,
-            Rules(settings.export_running, settings.export_refuse_duplicates),
-            key=key,
-            hrefs=hrefs,
-            now=now,
-            nonce=nonce,
+            dialect, sight, ports.store, quotas, accepting, commands, rules, hrefs=hrefs, now=now
         ),
         polling=Polling(
             owners,
@@ -82,7 +67,7 @@ def assemble_bulk(
             dialect,
             commands,
             ports.holds,
-            Pacing(settings.export_retry_after, settings.export_early_polls, monotonic=monotonic),
+            pacing,
             hrefs=hrefs,
             etas=etas,
             milliseconds=settings.export_retry_after_milliseconds,
