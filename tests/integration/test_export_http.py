@@ -300,6 +300,34 @@ async def test_a_foreign_subject_is_told_the_same_about_every_address(world: Wor
     assert await world.download(item)
 
 
+async def test_what_was_exported_by_a_grant_is_read_while_it_is_granted(world: World) -> None:
+    own = world.headers(subject="erin")
+    headers = {**own, "Accept": "application/fhir+json", "Prefer": "respond-async"}
+    grants = Grants(world.rows)
+
+    async def told(*addresses: str) -> set[int]:
+        found = set()
+        for address in addresses:
+            async with world.session.get(address, headers=own) as answer:
+                found.add(answer.status)
+        return found
+
+    await world.grant("erin")
+    kick_off = f"{world.gateway.url}/fhir/$export?_type=Organization"
+    async with world.session.get(kick_off, headers=headers) as answer:
+        location = answer.headers["Content-Location"]
+    async with asyncio.timeout(60):
+        while await told(location) == {202}:  # noqa: ASYNC110 - the exporter is another service
+            await asyncio.sleep(0.1)
+    async with world.session.get(location, headers=own) as answer:
+        (item,) = (await answer.json())["output"]
+    (grant,) = await grants.of("portal", "erin")
+    assert await grants.revoke(grant.id, "operator")
+    assert await told(location, item["url"]) == {404}
+    await world.grant("erin")
+    assert await told(location, item["url"]) == {200}
+
+
 async def test_an_export_that_is_deleted_while_it_runs_leaves_nothing(world: World) -> None:
     location = await world.kick_off("$export")
     async with world.session.delete(location, headers=world.headers()) as answer:

@@ -48,6 +48,7 @@ def test_every_disclosure_is_held_by_a_test() -> None:
 
 def exported(site: Site, data: bytes = DATA) -> tuple[str, str]:
     job = job_id(site.id_keys(JobKind.BULK_EXPORT), "portal/ann", site.now.at, 7)
+    site.bulk.grants.give("ann")
     site.bulk.exports.add(job)
     row = site.bulk.seal(job, data)
     site.bulk.exports.end(job, datetime.fromtimestamp(site.now.at, UTC))

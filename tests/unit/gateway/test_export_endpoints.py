@@ -538,6 +538,33 @@ def headers_of(site: Site, client: str = "portal", subject: str = "ann") -> dict
     return dict(site.bearer(scopes=SCOPES, client=client, subject=subject))
 
 
+async def test_an_export_is_its_owners_to_read_while_they_are_granted_all_it_may_hold(site: Site) -> None:
+    job = new_job(site)
+    site.bulk.exports.add(job)
+    row = site.bulk.seal(job, b"{}\n")
+    own = headers(site)
+    paths = (f"/fhir/exports/{job}", f"/fhir/exports/{job}/files/{row.name}")
+
+    async def statuses(running: int, file: int) -> None:
+        found = [await site.get(path, headers=own) for path in paths]
+        assert [answer.status for answer in found] == [running, file]
+        assert all([await issue(answer) == GONE for answer in found if answer.status == 404])
+
+    await statuses(202, 200)
+    site.bulk.exports.end(job, datetime.fromtimestamp(site.now.at, UTC))
+    await statuses(200, 200)
+    for left in ([], [{"types": ("Patient",)}], [{"group": "g"}]):
+        site.bulk.grants.rows.clear()
+        for grant in left:
+            site.bulk.grants.give("ann", **grant)
+        await statuses(404, 404)
+    site.bulk.grants.give("ann", types=("Patient", "Observation"))
+    await statuses(200, 200)
+    site.bulk.grants.rows.clear()
+    assert (await site.call("DELETE", paths[0], headers=own)).status == 202
+    assert site.bulk.exports.withdrawn == {job}
+
+
 async def test_an_export_that_nobody_has_heard_of_is_there_for_an_hour_and_no_longer(site: Site) -> None:
     job = await kick_off(site)
     site.now.at += 3599

@@ -35,6 +35,7 @@ PLAIN = {"Accept-Encoding": "identity"}
 async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
     """A gateway whose files are in a folder, or in a store that gives them piece by piece; also old ones."""
     async with memory_gateway(files=tmp_path) as found:
+        found.bulk.grants.give("ann")
         found.bulk.objects.plain = request.param.startswith("folder")
         found.bulk.encrypted = not request.param.endswith("not encrypted")
         yield found
@@ -44,6 +45,7 @@ async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 async def sealed_site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
     """A gateway whose files are all encrypted."""
     async with memory_gateway(files=tmp_path) as found:
+        found.bulk.grants.give("ann")
         found.bulk.objects.plain = request.param == "folder"
         yield found
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice_contracts.exports import ExportAccess, ExportLevel, Reach, TypeFilter
-from sluice_gateway.fhir.access import resolve
+from sluice_gateway.fhir.access import resolve, still_granted
 from sluice_security.export_scopes import Permission, exportable
 from sluice_security.scopes import Scopes
 from sluice_storage.access.model import Grant, GranteeKind
@@ -99,6 +99,32 @@ def test_at_the_group_level_only_the_groups_patients_are_seen_and_only_of_covere
             and any(given_by(one, name, frozenset({group})) for one in covering)
         )
         assert seen(access, name, frozenset({group})) == expected
+
+
+@given(grants, grants, permissions, st.sampled_from([SYSTEM, GROUP]), st.sampled_from(GROUPS))
+def test_an_export_is_still_granted_if_and_only_if_all_that_it_may_hold_is(
+    held: list[Grant],
+    later: list[Grant],
+    permitted: Mapping[str, Permission],
+    level: ExportLevel,
+    group: str,
+) -> None:
+    access = resolve(held, level, group if level is GROUP else None, permitted)
+    if access is None:
+        return
+    assert still_granted(tuple(held), access)
+    assert still_granted(tuple(later), access) == all(
+        any(given_by(one, name, groups) for one in later)
+        for name in TYPES
+        for groups in (frozenset[str](), *(frozenset({group}) for group in GROUPS))
+        if seen(access, name, groups)
+    )
+
+
+def test_an_export_of_all_types_takes_a_grant_of_all_types() -> None:
+    access = ExportAccess(all_patients=True)
+    assert still_granted((grant(),), access)
+    assert not still_granted((grant(None, *TYPES),), access)
 
 
 @given(grants, permissions, requests)

@@ -131,6 +131,7 @@ def owned_job(site: Site, route: Route) -> str:
     if route.name in IMPORTS:
         site.jobs.add("portal", "ann", job_row(job))
     elif route.name in EXPORTS:
+        site.bulk.grants.give("ann")
         site.bulk.exports.add(job)
         site.bulk.seal(job, b"{}\n")
         site.bulk.exports.end(job, datetime.fromtimestamp(site.now.at, UTC))

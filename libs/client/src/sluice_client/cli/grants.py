@@ -87,7 +87,7 @@ def list_grants(
 
 @grants.command("revoke")
 def revoke_grant(context: typer.Context, id_: Annotated[str, typer.Argument(metavar="ID")]) -> None:
-    """Take a grant back; exports that were kicked off before go on."""
+    """Take a grant back: what exports hold by it is not found any more."""
     session = session_of(context)
     session.call(lambda client: client.revoke_grant(id_))
     session.show({"revoked": id_}, lambda: "revoked")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
 import asyncpg
 
 from sluice_storage.access.model import Grant, GranteeKind, GrantPage
+from sluice_storage.coalesce import Coalescer
 from sluice_storage.resources.tables import Connection
 
 _COLUMNS = """
     id::text, grantee_kind, grantee, all_patients, group_id, types, granted_by, granted_at, expires_at,
     revoked_by, revoked_at
 """
+# Seconds from one batch of questions to the next: as for polls of exports, each of which asks.
+_PACE = 0.01
 
 
 def utc_now() -> datetime:
@@ -36,25 +39,31 @@ class Grants:
     def __init__(self, pool: asyncpg.Pool, now: Callable[[], datetime] = utc_now) -> None:
         self._pool = pool
         self._now = now
+        self._asked = Coalescer(self._read, pace=_PACE)
 
     async def of(self, client: str, subject: str) -> tuple[Grant, ...]:
         """Give the grants that count now for a token of this client and this subject.
 
         Where the client acts for itself they are the client's, else the user's; never both.
         """
-        kind = GranteeKind.CLIENT if subject == client else GranteeKind.USER
+        return await self._asked((GranteeKind.CLIENT if subject == client else GranteeKind.USER, subject))
+
+    async def _read(self, grantees: Sequence[tuple[GranteeKind, str]]) -> Sequence[tuple[Grant, ...]]:
+        found: dict[tuple[GranteeKind, str], list[Grant]] = {each: [] for each in grantees}
         rows = await self._pool.fetch(
             f"""
-            SELECT {_COLUMNS} FROM access.grants
-            WHERE grantee = $1 AND grantee_kind = $2 AND revoked_at IS NULL
-                AND (expires_at IS NULL OR expires_at > $3)
+            SELECT {_COLUMNS} FROM unnest($1::text[], $2::text[]) AS asked (kind, name)
+            JOIN access.grants ON grantee_kind = kind AND grantee = name COLLATE "C"
+            WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3)
             ORDER BY granted_at, id
             """,  # noqa: S608
-            subject,
-            kind.value,
+            [kind.value for kind, _ in found],
+            [grantee for _, grantee in found],
             self._now(),
         )
-        return tuple(map(_grant, rows))
+        for grant in map(_grant, rows):
+            found[grant.grantee_kind, grant.grantee].append(grant)
+        return [tuple(found[each]) for each in grantees]
 
     async def give(self, grant: Grant) -> None:
         """Keep a new grant.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sluice_contracts.exports import ExportAccess, ExportLevel, Reach, TypeFilter
@@ -134,6 +135,24 @@ def _union(by_patients: Mapping[_Patients, list[str]], permitted: Mapping[str, P
         narrower=reaches if len(reaches) > 1 else (),
         limits=limits_of(permitted, covered),
     )
+
+
+# Every poll asks, and an access may name all types there are.
+@lru_cache(maxsize=1024)
+def still_granted(grants: tuple[Grant, ...], access: ExportAccess) -> bool:
+    """Say whether grants that count now let see all that an export may hold."""
+    return all(
+        _within(reach, _patients(grants, name))
+        for reach in access.reaches
+        for name in (sorted(RESOURCE_TYPES) if reach.types is None else reach.types)
+    )
+
+
+def _within(reach: Reach, patients: _Patients | None) -> bool:
+    if patients is None:
+        return False
+    everybody, groups = patients
+    return everybody or (not reach.all_patients and set(reach.groups) <= set(groups))
 
 
 def _covers(grant: Grant, name: str) -> bool:

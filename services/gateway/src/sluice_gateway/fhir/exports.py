@@ -55,7 +55,7 @@ def assemble_exports(
 ) -> Exports:
     """Put it together; `now` is the wall clock (Unix seconds)."""
     dialect = Version3()
-    owners = Owners(ports.store, ids, now)
+    owners = Owners(ports.store, sight.grants, ids, now)
     rules = Rules(settings.export_running, settings.export_refuse_duplicates)
     return Exports(
         starting=Starting(

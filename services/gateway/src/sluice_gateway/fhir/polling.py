@@ -1,10 +1,12 @@
 """Exports from their owner's side: polling, manifests, deleting.
 
 Whoever is not an export's owner is told that it is not there after the same work as its owner's answer takes.
+So is its owner once a grant has ended that it needed; but deleting it they still can.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -14,17 +16,20 @@ from sluice_contracts.commands import CancelBulkExport, ExpireJob
 from sluice_contracts.events import JobOutcome
 from sluice_contracts.exports import ExpiryReason
 from sluice_gateway.etas import Etas, left
+from sluice_gateway.fhir.access import still_granted
 from sluice_gateway.fhir.asynchronous import Told, not_available, owned
 from sluice_gateway.fhir.export_store import ExportRow, ExportStore, FileRow
 from sluice_gateway.fhir.kickoff import Dialect, ListedFile, Page
 from sluice_gateway.fhir.outcomes import refused
 from sluice_gateway.fhir.pacing import Pacing
 from sluice_gateway.fhir.scope_check import check_covers
+from sluice_gateway.fhir.starting import GrantReader
 from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.job_ids import JobIds, lookup_id
 from sluice_gateway.problems import Problem
 from sluice_gateway.publishing import Commands
 from sluice_security.tokens import Principal
+from sluice_storage.access.model import Grant
 from sluice_storage.pool import TRANSIENT
 
 # A manifest that grows is told in about as many pages, whatever the export's size.
@@ -36,16 +41,19 @@ class Owners:
 
     Parameters
     ----------
-    store
-        Where exports are read.
+    store, grants
+        Where exports, and who may see whose data, are read.
     ids
         Reads exports' ids.
     now
         The wall clock, Unix seconds.
     """
 
-    def __init__(self, store: ExportStore, ids: JobIds, now: Callable[[], float]) -> None:
+    def __init__(
+        self, store: ExportStore, grants: GrantReader, ids: JobIds, now: Callable[[], float]
+    ) -> None:
         self._store = store
+        self._grants = grants
         self._ids = ids
         self._now = now
 
@@ -55,20 +63,30 @@ class Owners:
         Raises
         ------
         Refusal
-            404: they have no such export, or not any more. 403: the token's scopes do not cover it.
+            404: they have no such export, or not any more, or may not see any more what it holds. 403: the
+            token's scopes do not cover it.
         """
-        return self.checked(who, job, await self._store.get(lookup_id(job)))
+        # Side by side: each waits for others that ask at the same time.
+        row, grants = await asyncio.gather(
+            self._store.get(lookup_id(job)), self._grants.of(who.client, who.subject)
+        )
+        return _granted(self._checked(who, job, row), grants)
+
+    async def find_to_delete(self, who: Principal, job: str) -> ExportRow:
+        """Give the owner's export whether they may still see what it holds or not; raises as `find`."""
+        return self._checked(who, job, await self._store.get(lookup_id(job)))
 
     async def find_file(self, who: Principal, job: str, part: int, n: int) -> tuple[ExportRow, FileRow]:
         """Give the owner's export and a file of it; raises as `find`, also if there is no such file."""
-        row, file = await self._store.file(lookup_id(job), part, n)
-        row = self.checked(who, job, row)
+        (found, file), grants = await asyncio.gather(
+            self._store.file(lookup_id(job), part, n), self._grants.of(who.client, who.subject)
+        )
+        row = _granted(self._checked(who, job, found), grants)
         if file is None:
             raise not_available()
         return row, file
 
-    def checked(self, who: Principal, job: str, row: ExportRow | None) -> ExportRow:
-        """Give the row if it is the owner's and still there; raises as `find`."""
+    def _checked(self, who: Principal, job: str, row: ExportRow | None) -> ExportRow:
         if row is None and (at := self._ids.unseen(who, job)) is not None:
             row = ExportRow.accepted(who.client, who.subject, at)
         row = owned(who, row)
@@ -76,6 +94,13 @@ class Owners:
             raise not_available()
         check_covers(who, row.access)
         return row
+
+
+def _granted(row: ExportRow, grants: tuple[Grant, ...]) -> ExportRow:
+    """Give the row if its owner may still see all that the export may hold."""
+    if row.access is not None and not still_granted(grants, row.access):
+        raise not_available()
+    return row
 
 
 class Releases(Protocol):
@@ -174,7 +199,7 @@ class Polling:
         Refusal
             404: they have no such export.
         """
-        row = await self._owners.find(who, job)
+        row = await self._owners.find_to_delete(who, job)
         if not await self._store.withdraw(job, datetime.fromtimestamp(self._now(), UTC)):
             raise not_available()
         try:

@@ -37,7 +37,7 @@ async def get_grant(call: Call) -> Answer:
 
 
 async def revoke_grant(call: Call) -> Answer:
-    """Revoke a grant: from now on it gives nothing. Exports that were kicked off before go on."""
+    """Revoke a grant: from now on it gives nothing. What exports hold by it is not found any more."""
     await call.gateway.grants.revoke(call.path["id"], call.principal.subject)
     return Answer(status=204)
 
