@@ -18,6 +18,7 @@ from sluice_contracts.commands import (
 from sluice_contracts.errors import ERROR_TEXTS, ItemError
 from sluice_contracts.ids import job_id
 from sluice_contracts.progress import ItemRank
+from sluice_contracts.topics import JOBS_DOCUMENT_IMPORT
 from sluice_gateway.jobs import ItemRow, Rerun
 from sluice_storage.catalogue.model import Entry, EntryKind
 from support.gateway_memory import BASE, FOLDER, PROJECT, ROOT, Site, job_row, memory_gateway, one_item
@@ -89,12 +90,15 @@ async def test_a_job_is_known_to_its_owner_the_moment_it_is_accepted(site: Site)
     assert (body["id"], body["state"], body["result"], body["finished_on"]) == (job, "SUBMITTED", [], None)
 
 
-async def test_an_id_without_a_row_is_known_for_an_hour_and_then_never_was(site: Site) -> None:
+async def test_an_id_without_a_row_is_known_while_its_command_is_kept_and_then_never_was(site: Site) -> None:
     job = await submitted(site)
-    site.now.at += 3590
-    assert (await site.get(f"{URL}/{job}", headers=site.bearer())).status == 200
+    assert JOBS_DOCUMENT_IMPORT.retention is not None
+    site.now.at += JOBS_DOCUMENT_IMPORT.retention.total_seconds() - 10
+    for path in (URL, "/v2/jobs"):
+        assert (await site.get(f"{path}/{job}", headers=site.bearer())).status == 200
     site.now.at += 20
-    assert (await site.get(f"{URL}/{job}", headers=site.bearer())).status == 404
+    for path in (URL, "/v2/jobs"):
+        assert (await site.get(f"{path}/{job}", headers=site.bearer())).status == 404
 
 
 async def test_a_row_is_found_however_old_it_is_and_whatever_key_signed_its_id(site: Site) -> None:

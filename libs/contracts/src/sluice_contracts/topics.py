@@ -6,7 +6,7 @@ created by an explicit step (`sluice-topics create`) before any service starts, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -27,6 +27,8 @@ RETRY_TIERS = (
     RetryTier("1m", timedelta(minutes=1)),
     RetryTier("10m", timedelta(minutes=10)),
 )
+COMMANDS_KEPT = timedelta(days=7)
+"""How long commands stay on Kafka: an accepted job that no service has begun by then never will be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Topic:
     producers: tuple[str, ...]
     consumers: tuple[str, ...]
     partitions: int = 8
-    retention: timedelta | None = field(default=timedelta(days=7))
+    retention: timedelta | None = COMMANDS_KEPT
     compacted: bool = False
     retries: tuple[RetryTier, ...] = ()
     ordered: bool = False

@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 
 from sluice_contracts.events import JobKind
 from sluice_contracts.ids import Keys, accepted_at, derived, is_job_id, job_id
+from sluice_contracts.topics import COMMANDS_KEPT
 from sluice_security.tokens import Principal
 
-# How long a job may be known by its id alone. A row that is missing for longer is one that never was.
-_UNSEEN_SECONDS = 3600.0
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 _PURPOSES = {
     JobKind.DOCUMENT_IMPORT: b"sluice job ids",
@@ -57,10 +56,10 @@ class JobIds:
     def unseen(self, who: Principal, job: str) -> datetime | None:
         """Give when a job of theirs was accepted of which nothing but its id may be known yet.
 
-        None: it is not theirs, or was accepted so long ago that it would be known.
+        None: it is not theirs, or was accepted so long ago that its command is not kept any more.
         """
         at = accepted_at(self.keys, _owner(who), job)
-        if at is None or self.now() - at >= _UNSEEN_SECONDS:
+        if at is None or self.now() - at >= COMMANDS_KEPT.total_seconds():
             return None
         return datetime.fromtimestamp(at, UTC)
 
