@@ -17,7 +17,7 @@ from sluice_contracts.events import ItemCancelled, JobExpired
 from sluice_contracts.exports import ExpiryReason
 from sluice_expirer.expiring import Expiring
 from sluice_expirer.postgres import PostgresJobs
-from sluice_expirer.timing import Rounds
+from sluice_expirer.timing import DueJobs
 from sluice_storage.encryption.opening import ForgedObjectError, SealedObject
 from sluice_storage.exports.downloads import DeletedJobError, Downloads
 from sluice_storage.pool import open_pool
@@ -36,7 +36,7 @@ class Expiry:
 
     bench: Bench
     expiring: Expiring
-    rounds: Rounds
+    rounds: DueJobs
     downloads: Downloads
     admin: asyncpg.Pool
     time: list[datetime]
@@ -83,12 +83,11 @@ async def expiry(database: Database, scratch: Path) -> AsyncIterator[Expiry]:
         opened = Expiry(
             bench,
             Expiring(jobs, bench.objects, LONGEST, lambda: time[0]),
-            Rounds(
+            DueJobs(
                 jobs,
                 bench.objects,
                 publisher := _Publisher(),
                 settle=timedelta(hours=2),
-                every=1.0,
                 now=lambda: time[0],
             ),
             Downloads(gateway, lambda: time[0]),

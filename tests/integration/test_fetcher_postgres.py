@@ -155,7 +155,7 @@ async def test_the_janitor_clears_what_finished_jobs_left_and_nothing_else(
             "completed" if ended[name] else None,
             ended[name],
         )
-    janitor = Janitor(PostgresLeavings(pool), timedelta(days=7), every=1, clock=now.timestamp)
+    janitor = Janitor(PostgresLeavings(pool), timedelta(days=7), now.timestamp)
     assert [await janitor.sweep() for _ in range(2)] == [4, 0]
     for name, command in names.items():
         counts = [

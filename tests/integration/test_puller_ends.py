@@ -203,7 +203,7 @@ async def test_an_import_is_forgotten_seven_days_after_its_end_and_what_it_loade
     time = [datetime.now(UTC) + timedelta(days=6)]
     pool = await open_pool(site.database.dsn_for("expirer"))
     keep = timedelta(days=Expiry(postgres="x", objects="memory:").expire_import_days)
-    imports = Imports(pool, keep=keep, every=1.0, now=lambda: time[0])
+    imports = Imports(pool, keep=keep, now=lambda: time[0])
     everything = "SELECT (SELECT count(*) FROM pulls.files) + (SELECT count(*) FROM pulls.patients)"
     await imports.round()
     assert await site.rows.fetchval(everything) == 3

@@ -56,6 +56,7 @@ from sluice_storage.resources.brought import Brought
 from sluice_storage.resources.groups import Groups
 from sluice_storage.resources.lookup import Lookup
 from sluice_streaming.backend import Producer
+from sluice_streaming.beside import beside
 from sluice_streaming.memory import MemoryBroker
 from sluice_streaming.tail import MemoryTail
 from support.catalogue import Bench, open_bench
@@ -143,11 +144,6 @@ def _nonces() -> Callable[[], int]:
     return lambda: next(numbers)
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
 @asynccontextmanager
 async def real_gateway(
     database: Database,
@@ -177,8 +173,7 @@ async def real_gateway(
             **{"public_url": AUDIENCE, **settings},
         )
         holds = Downloads(pool)
-        renewing = asyncio.create_task(holds.renew())
-        stack.push_async_callback(_ended, renewing)
+        await stack.enter_async_context(beside(holds.renew()))
         sources = SourceStore(pool, chosen.secrets, loopback=True)
         ports = Ports(
             verifier=authority.verifier(),

@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from sluice_attacher.janitor import Janitor
+from sluice_streaming.rounds import repeat
 
 
 class FakeContents:
@@ -38,9 +39,9 @@ class FakeStaging:
 async def test_every_shard_has_its_turn_and_a_failed_round_stops_nothing() -> None:
     contents, staging = FakeContents(), FakeStaging()
     contents.failures = 3
-    janitor = Janitor(contents, staging, every=0.0, clock=lambda: 250.0)
+    janitor = Janitor(contents, staging, clock=lambda: 250.0)
     stop = asyncio.Event()
-    running = asyncio.create_task(janitor.run(stop))
+    running = asyncio.create_task(repeat(stop, 0.0, janitor.round, "sweeping"))
     while len(contents.shards) < 300:  # noqa: ASYNC110 - rounds are what is waited for
         await asyncio.sleep(0)
     stop.set()
@@ -52,6 +53,6 @@ async def test_every_shard_has_its_turn_and_a_failed_round_stops_nothing() -> No
 
 async def test_only_what_no_upload_can_still_be_writing_is_swept_from_staging() -> None:
     staging = FakeStaging()
-    janitor = Janitor(FakeContents(), staging, every=60, clock=lambda: 1e9, keep_staging=timedelta(hours=7))
+    janitor = Janitor(FakeContents(), staging, clock=lambda: 1e9, keep_staging=timedelta(hours=7))
     await janitor.sweep(0)
     assert staging.before == [datetime.fromtimestamp(1e9, UTC) - timedelta(hours=7)]

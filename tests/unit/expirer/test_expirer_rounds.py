@@ -12,10 +12,11 @@ from sluice_contracts.commands import ExpireJob
 from sluice_contracts.exports import ExpiryReason
 from sluice_expirer.expiring import Expiring
 from sluice_expirer.store import Due, Gone
-from sluice_expirer.timing import Rounds
+from sluice_expirer.timing import DueJobs
 from sluice_storage.exports.objects import ObjectStoreError
 from sluice_streaming.messages import Delivery, Message
 from sluice_streaming.outcomes import Unavailable
+from sluice_streaming.rounds import repeat
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 JOB = "0191d2a0-0000-8000-8000-000000000000"
@@ -86,8 +87,8 @@ class Publisher:
         self.jobs += [message.key for message in messages]
 
 
-def rounds(jobs: MemoryJobs, objects: Objects, publisher: Publisher) -> Rounds:
-    return Rounds(jobs, objects, publisher, settle=timedelta(hours=2), every=0.001, now=lambda: NOW)
+def rounds(jobs: MemoryJobs, objects: Objects, publisher: Publisher) -> DueJobs:
+    return DueJobs(jobs, objects, publisher, settle=timedelta(hours=2), now=lambda: NOW)
 
 
 async def test_a_round_asks_for_each_due_job_once_and_deletes_none_itself() -> None:
@@ -102,7 +103,7 @@ async def test_rounds_go_on_after_any_error() -> None:
     jobs, publisher = MemoryJobs(["a"]), Publisher()
     jobs.errors = [Unavailable("postgres"), RuntimeError("a bug")]
     stop = asyncio.Event()
-    task = asyncio.create_task(rounds(jobs, Objects(), publisher).run(stop))
+    task = asyncio.create_task(repeat(stop, 0.001, rounds(jobs, Objects(), publisher).round, "looking"))
     async with asyncio.timeout(10):
         while not publisher.jobs:  # noqa: ASYNC110 - it happens in the other task
             await asyncio.sleep(0.001)

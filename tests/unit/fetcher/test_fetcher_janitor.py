@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from sluice_fetcher.janitor import Janitor
 from sluice_streaming.outcomes import Unavailable
+from sluice_streaming.rounds import repeat
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -42,8 +43,8 @@ class Clock:
         return self.now
 
 
-def make(leavings: MemoryLeavings, clock: Clock, every: float = 300.0) -> Janitor:
-    return Janitor(leavings, timedelta(days=7), every=every, clock=clock)
+def make(leavings: MemoryLeavings, clock: Clock) -> Janitor:
+    return Janitor(leavings, timedelta(days=7), clock)
 
 
 async def test_only_jobs_that_ended_long_enough_ago_are_cleared_and_each_once() -> None:
@@ -68,7 +69,7 @@ async def test_a_trouble_ends_a_round_and_not_the_janitor() -> None:
     leavings, clock = MemoryLeavings(), Clock()
     leavings.ended = {"job": START - timedelta(days=9)}
     stop = asyncio.Event()
-    running = asyncio.create_task(make(leavings, clock, every=0.001).run(stop))
+    running = asyncio.create_task(repeat(stop, 0.001, make(leavings, clock).round, "clearing"))
     for error in (Unavailable("postgres"), RuntimeError("x")):
         leavings.error = error
         leavings.looked.clear()

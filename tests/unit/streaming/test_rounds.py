@@ -16,7 +16,7 @@ async def test_a_round_that_is_asked_for_does_not_wait_for_its_time() -> None:
         rounds += 1
         taken.set()
 
-    running = asyncio.create_task(repeat(stop, 3600.0, take, waits="waits", fails="fails", wake=wake))
+    running = asyncio.create_task(repeat(stop, 3600.0, take, "taking", wake=wake))
     for expected in (1, 2, 3):
         async with asyncio.timeout(10):
             await taken.wait()
@@ -35,4 +35,4 @@ async def test_the_end_does_not_wait_for_a_round_to_come() -> None:
         stop.set()
 
     async with asyncio.timeout(10):
-        await repeat(stop, 3600.0, take, waits="waits", fails="fails")
+        await repeat(stop, 3600.0, take, "taking")

@@ -11,17 +11,8 @@ from typing import Protocol
 from sluice_streaming.messages import Message, Outgoing, Partition, Record
 
 
-class Producer(Protocol):
-    """Publishes; one per process, shared by everything in it."""
-
-    async def start(self) -> None:
-        """Connect, waiting for the log to answer as long as that takes."""
-
-    async def stop(self) -> None:
-        """Wait for what is under way, within a few seconds, and disconnect."""
-
-    def ready(self) -> bool | str:
-        """Say whether what is published is acknowledged: True, or what it waits for."""
+class Publisher(Protocol):
+    """What publishes messages, for those who need no more of a producer."""
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """Publish messages and return when all of them are acknowledged by every in-sync replica.
@@ -35,6 +26,19 @@ class Producer(Protocol):
         ValueError
             A message is larger than the log accepts; publishing it again will not help.
         """
+
+
+class Producer(Publisher, Protocol):
+    """Publishes; one per process, shared by everything in it."""
+
+    async def start(self) -> None:
+        """Connect, waiting for the log to answer as long as that takes."""
+
+    async def stop(self) -> None:
+        """Wait for what is under way, within a few seconds, and disconnect."""
+
+    def ready(self) -> bool | str:
+        """Say whether what is published is acknowledged: True, or what it waits for."""
 
     async def send(self, records: Sequence[Outgoing]) -> None:
         """Publish bytes as they are and wait for acknowledgement without end; otherwise as `publish`.

@@ -17,17 +17,16 @@ async def repeat(
     stop: asyncio.Event,
     every: float,
     take: Callable[[], Awaitable[None]],
+    what: str,
     *,
-    waits: str,
-    fails: str,
     wake: asyncio.Event | None = None,
 ) -> None:
     """Take rounds until `stop` is set, `every` so many seconds; after one that fails the next tries again.
 
     Parameters
     ----------
-    waits, fails
-        What is logged when a round cannot be taken because something is away, or fails otherwise.
+    what
+        What a round is for, as the log says that it waits for something that is away, or failed otherwise.
     wake
         Set for a round before its time; it is cleared.
     """
@@ -35,10 +34,10 @@ async def repeat(
         try:
             await take()
         except Unavailable as away:
-            log.info(waits, what=away.what)
+            log.info("a round waits", round=what, away=away.what)
         except Exception as error:
             # What is asked for by command goes on without it.
-            log.error(fails, **describe(error))  # noqa: TRY400
+            log.error("a round failed", round=what, **describe(error))  # noqa: TRY400
         await _pause(stop, every, wake)
 
 

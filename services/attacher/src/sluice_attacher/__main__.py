@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 import asyncpg
@@ -22,8 +21,10 @@ from sluice_storage.catalogue import Catalogue
 from sluice_storage.objects import ObjectStore
 from sluice_storage.pool import open_pool
 from sluice_streaming.backend import Backend
+from sluice_streaming.beside import beside
 from sluice_streaming.limits import Limits
 from sluice_streaming.lots import weigh
+from sluice_streaming.rounds import repeat
 from sluice_streaming.service import Context, run
 from sluice_streaming.slots import idle
 from sluice_streaming.step import Step
@@ -44,32 +45,28 @@ async def serve(context: Context, settings: Settings, backend: Backend, limits: 
     pool = await context.starting(open_pool(settings.postgres, size=6, application="sluice-attacher"))
     try:
         catalogue = Catalogue(pool, objects)
-        janitor = Janitor(catalogue.blobs, objects, every=settings.sweep_seconds, clock=time.time)
-        sweeping = asyncio.create_task(janitor.run(context.stop))
-        try:
-            async with (
-                GuardedClient(
-                    limits=settings.http_limits,
-                    loopback=settings.loopback_sources,
-                    networks=settings.networks,
-                ) as http,
-                sharing(pool, GROUP, idle) as shared,
-            ):
-                bounds = FhirLimits(attachment=settings.attachment_limit)
-                client = FhirClient(http, limits=bounds, throttle=shared.throttle)
-                step = _step(settings, pool, catalogue, objects, client)
-                worker = Worker(
-                    backend,
-                    GROUP,
-                    (step,),
-                    concurrency=settings.concurrency,
-                    limits=limits or settings.limits(),
-                )
-                context.watch(worker.ready)
-                await worker.run(context.stop)
-        finally:
-            sweeping.cancel()
-            await asyncio.gather(sweeping, return_exceptions=True)
+        janitor = Janitor(catalogue.blobs, objects, clock=time.time)
+        async with (
+            beside(repeat(context.stop, settings.sweep_seconds, janitor.round, "sweeping")),
+            GuardedClient(
+                limits=settings.http_limits,
+                loopback=settings.loopback_sources,
+                networks=settings.networks,
+            ) as http,
+            sharing(pool, GROUP, idle) as shared,
+        ):
+            bounds = FhirLimits(attachment=settings.attachment_limit)
+            client = FhirClient(http, limits=bounds, throttle=shared.throttle)
+            step = _step(settings, pool, catalogue, objects, client)
+            worker = Worker(
+                backend,
+                GROUP,
+                (step,),
+                concurrency=settings.concurrency,
+                limits=limits or settings.limits(),
+            )
+            context.watch(worker.ready)
+            await worker.run(context.stop)
     finally:
         await pool.close()
 

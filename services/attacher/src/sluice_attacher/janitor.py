@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -34,12 +34,12 @@ class Staging(Protocol):
 class Janitor:
     """Sweeps in rounds; several processes may do so at once.
 
+    Each round looks for orphans in one of 256 shards of the store.
+
     Parameters
     ----------
     contents, staging
         What is swept.
-    every
-        Seconds between rounds. Each round looks for orphans in one of 256 shards of the store.
     keep_staging
         How long an upload may take.
     clock
@@ -51,32 +51,22 @@ class Janitor:
         contents: Contents,
         staging: Staging,
         *,
-        every: float,
         clock: Callable[[], float],
         keep_staging: timedelta = timedelta(days=1),
     ) -> None:
         self._contents = contents
         self._staging = staging
-        self._every = every
         self._clock = clock
         self._keep_staging = keep_staging
+        # Processes that were started at different times do not sweep the same shard.
+        self._shards = (number % _SHARDS for number in itertools.count(int(clock())))
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Sweep until `stop` is set; a round that fails is logged and the next tried."""
-        round_number = int(self._clock())
-        while not stop.is_set():
-            try:
-                await self.sweep(round_number % _SHARDS)
-            except Exception as error:  # the service attaches on while the janitor waits for better times
-                log.warning("sweeping failed", error=type(error).__name__)
-            round_number += 1
-            try:
-                await asyncio.wait_for(stop.wait(), self._every)
-            except TimeoutError:
-                continue
+    async def round(self) -> None:
+        """Sweep the shard whose turn it is, and whatever is marked."""
+        await self.sweep(next(self._shards))
 
     async def sweep(self, shard: int) -> None:
-        """Do one round."""
+        """Sweep one shard, and whatever is marked."""
         now = datetime.fromtimestamp(self._clock(), UTC)
         staged = await self._staging.sweep_staging(now - self._keep_staging)
         orphans = await self._contents.remove_orphans(shard)

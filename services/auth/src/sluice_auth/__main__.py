@@ -20,6 +20,7 @@ from sluice_security.http import GuardedClient
 from sluice_security.serving import QuietRunner
 from sluice_storage.pool import TRANSIENT, open_pool
 from sluice_streaming.service import Context, run
+from sluice_streaming.starting import unless
 
 log = structlog.get_logger(__name__)
 
@@ -102,7 +103,6 @@ async def _serve(app: web.Application, settings: Settings, upkeep: Upkeep, stop:
     host, _, port = settings.listen.rpartition(":")
     runner = QuietRunner(app, access_log=None, handle_signals=False, shutdown_timeout=10.0)
     await runner.setup()
-    chores = asyncio.create_task(upkeep.run(), name="upkeep")
     try:
         try:
             await web.TCPSite(runner, host or None, int(port), ssl_context=settings.tls()).start()
@@ -110,14 +110,8 @@ async def _serve(app: web.Application, settings: Settings, upkeep: Upkeep, stop:
             log.error("cannot listen: is the port in use?", listen=settings.listen)  # noqa: TRY400
             raise
         log.info("listening", address=runner.addresses[0][:2])
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait([stopping, chores], return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if chores.done():
-            chores.result()
+        await unless(stop, upkeep.run())
     finally:
-        chores.cancel()
-        await asyncio.gather(chores, return_exceptions=True)
         await runner.cleanup()
 
 

@@ -12,15 +12,17 @@ from sluice_expirer.expiring import Expiring
 from sluice_expirer.imports import Imports
 from sluice_expirer.postgres import PostgresJobs
 from sluice_expirer.settings import Settings
-from sluice_expirer.timing import Rounds
+from sluice_expirer.timing import DueJobs
 from sluice_storage.exports.objects import ExportObjects
 from sluice_storage.pool import open_pool
 from sluice_streaming.backend import Backend
+from sluice_streaming.rounds import repeat
 from sluice_streaming.service import Context, run
 from sluice_streaming.step import Step
 from sluice_streaming.worker import Worker
 
 GROUP = "expirer"
+_AUDIT_SECONDS = 3_600.0
 
 
 def utc_now() -> datetime:
@@ -42,8 +44,8 @@ async def serve(
     producer = backend.producer()
     jobs, objects = PostgresJobs(pool), ExportObjects.from_url(settings.objects)
     expiring = Expiring(jobs, objects, settings.longest_download, now)
-    rounds = Rounds(jobs, objects, producer, settle=settings.settle, every=settings.expire_every, now=now)
-    imports = Imports(pool, keep=settings.import_keep, every=settings.expire_every, now=now)
+    due = DueJobs(jobs, objects, producer, settle=settings.settle, now=now)
+    imports = Imports(pool, keep=settings.import_keep, now=now)
     records = AuditRecords(pool, keep=settings.audit_keep, now=now)
     worker = Worker(
         backend,
@@ -57,9 +59,12 @@ async def serve(
         await context.starting(producer.start())
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.run(context.stop))
-            group.create_task(rounds.run(context.stop))
-            group.create_task(imports.run(context.stop))
-            group.create_task(records.run(context.stop))
+            for every, take, what in (
+                (settings.expire_every, due.round, "looking for expired exports"),
+                (settings.expire_every, imports.round, "looking for expired imports"),
+                (_AUDIT_SECONDS, records.round, "keeping audit records"),
+            ):
+                group.create_task(repeat(context.stop, every, take, what))
     finally:
         await producer.stop()
         await pool.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -11,11 +10,8 @@ import structlog
 
 from sluice_expirer.postgres import available
 from sluice_streaming.outcomes import Unavailable
-from sluice_streaming.rounds import repeat
 
 log = structlog.get_logger(__name__)
-
-_EVERY = 3_600.0
 
 
 class AuditRecords:
@@ -35,16 +31,6 @@ class AuditRecords:
         self._pool = pool
         self._keep = keep
         self._now = now
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set."""
-        await repeat(
-            stop,
-            _EVERY,
-            self.round,
-            waits="keeping audit records waits",
-            fails="keeping audit records failed",
-        )
 
     async def round(self) -> None:
         """Make the months to come, and drop those that are over.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -10,7 +9,6 @@ import asyncpg
 import structlog
 
 from sluice_expirer.postgres import available
-from sluice_streaming.rounds import repeat
 
 log = structlog.get_logger(__name__)
 
@@ -43,25 +41,14 @@ class Imports:
         Connections of the role `sluice_expirer`.
     keep
         How long after its end an import is kept.
-    every
-        Seconds between rounds.
     now
         Gives the time.
     """
 
-    def __init__(
-        self, pool: asyncpg.Pool, *, keep: timedelta, every: float, now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, pool: asyncpg.Pool, *, keep: timedelta, now: Callable[[], datetime]) -> None:
         self._pool = pool
         self._keep = keep
-        self._every = every
         self._now = now
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set."""
-        await repeat(
-            stop, self._every, self.round, waits="expiry waits", fails="looking for expired imports failed"
-        )
 
     async def round(self) -> None:
         """Forget every import whose time has come.

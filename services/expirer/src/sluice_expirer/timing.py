@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Protocol
 
 import structlog
 
@@ -14,23 +12,16 @@ from sluice_contracts.topics import JOBS_EXPIRE
 from sluice_expirer.expiring import Objects
 from sluice_expirer.store import Jobs
 from sluice_storage.exports.objects import ObjectStoreError
+from sluice_streaming.backend import Publisher
 from sluice_streaming.messages import Message
 from sluice_streaming.outcomes import Unavailable
-from sluice_streaming.rounds import repeat
 
 log = structlog.get_logger(__name__)
 
 _AT_ONCE = 200
 
 
-class Publisher(Protocol):
-    """The part of a producer that is used here."""
-
-    async def publish(self, messages: Sequence[Message]) -> None:
-        """Publish and return when all are acknowledged."""
-
-
-class Rounds:
+class DueJobs:
     """Asks, round after round, for what has to go; any number of processes may do so.
 
     Parameters
@@ -44,8 +35,6 @@ class Rounds:
     settle
         How long after a job went its files are looked for once more: longer than a part may take to be
         written, so that a writer that was late is found out.
-    every
-        Seconds between rounds.
     now
         Gives the time.
     """
@@ -57,25 +46,13 @@ class Rounds:
         publisher: Publisher,
         *,
         settle: timedelta,
-        every: float,
         now: Callable[[], datetime],
     ) -> None:
         self._jobs = jobs
         self._objects = objects
         self._publisher = publisher
         self._settle = settle
-        self._every = every
         self._now = now
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set."""
-        await repeat(
-            stop,
-            self._every,
-            self.round,
-            waits="expiry waits",
-            fails="looking for expired exports failed",
-        )
 
     async def round(self) -> None:
         """Ask for everything that is due, and sweep after what went.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from contextlib import suppress
 from typing import Any
 
 import asyncpg
@@ -24,7 +22,9 @@ from sluice_security.http import GuardedClient
 from sluice_security.http_budget import MemoryBudget
 from sluice_storage.pool import open_pool
 from sluice_streaming.backend import Backend
+from sluice_streaming.beside import beside
 from sluice_streaming.lots import weigh
+from sluice_streaming.rounds import repeat
 from sluice_streaming.service import Context, run
 from sluice_streaming.slots import idle
 from sluice_streaming.step import Step
@@ -61,17 +61,13 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
                 limits=settings.limits(),
             )
             context.watch(worker.ready)
-            janitor = Janitor(
-                PostgresLeavings(pool), settings.keep, every=settings.sweep_interval, clock=time.time
-            )
-            sweeping = asyncio.create_task(janitor.run(context.stop))
-            try:
-                await worker.run(context.stop)
-            finally:
-                sweeping.cancel()
-                with suppress(asyncio.CancelledError):
-                    await sweeping
-                await searching.close()
+            janitor = Janitor(PostgresLeavings(pool), settings.keep, time.time)
+            clearing = repeat(context.stop, settings.sweep_interval, janitor.round, "clearing finished jobs")
+            async with beside(clearing):
+                try:
+                    await worker.run(context.stop)
+                finally:
+                    await searching.close()
     finally:
         await pool.close()
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import structlog
-
-from sluice_streaming.outcomes import Unavailable
-from sluice_telemetry.logs import describe
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +27,7 @@ class Leavings(Protocol):
 
 
 class Janitor:
-    """Clears jobs that ended longer than `keep` ago, and looks again every `every` seconds.
+    """Clears jobs that ended longer than `keep` ago.
 
     It goes through the finished jobs in the order in which they ended and remembers how far it came, so each
     round looks only at what ended since; a new process begins again from the first.
@@ -42,38 +38,20 @@ class Janitor:
         Where they lie.
     keep
         How long they are kept after their job ended, for looking into what went wrong.
-    every
-        Seconds between rounds.
     clock
         Unix seconds.
     """
 
-    def __init__(
-        self, leavings: Leavings, keep: timedelta, *, every: float, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, leavings: Leavings, keep: timedelta, clock: Callable[[], float]) -> None:
         self._leavings = leavings
         self._keep = keep
-        self._every = every
         self._clock = clock
         self._done = datetime.fromtimestamp(0, UTC)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set."""
-        while not stop.is_set():
-            try:
-                rows = await self.sweep()
-                if rows:
-                    log.info("cleared finished jobs", rows=rows)
-            except Unavailable as away:
-                log.info("clearing waits", what=away.what)
-            except Exception as error:
-                # Imports go on without it; the next round tries again.
-                log.error("clearing failed", **describe(error))  # noqa: TRY400
-            try:
-                async with asyncio.timeout(self._every):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+    async def round(self) -> None:
+        """Clear every job whose time has come; raises as `sweep`."""
+        if rows := await self.sweep():
+            log.info("cleared finished jobs", rows=rows)
 
     async def sweep(self) -> int:
         """Clear every job whose time has come; gives how many rows went.

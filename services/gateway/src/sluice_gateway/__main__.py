@@ -60,10 +60,12 @@ from sluice_storage.resources.artifacts import Artifacts
 from sluice_storage.resources.brought import Brought
 from sluice_storage.resources.groups import Groups
 from sluice_storage.resources.lookup import Lookup
+from sluice_streaming.beside import beside
 from sluice_streaming.kafka import KafkaBackend, KafkaTuning
 from sluice_streaming.letters_reading import dead_topics
 from sluice_streaming.redrive import redrive
 from sluice_streaming.service import Context, run
+from sluice_streaming.starting import unless
 from sluice_streaming.tail import KafkaTail
 
 log = structlog.get_logger(__name__)
@@ -194,8 +196,7 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
         stack.callback(connecting.cancel)
         upkeep = Upkeep(PostgresKeys(pool), PostgresExports(pool))
         holds = Downloads(pool)
-        renewing = asyncio.create_task(holds.renew(), name="hold what is downloaded")
-        stack.push_async_callback(_ended, renewing)
+        await stack.enter_async_context(beside(holds.renew(), "hold what is downloaded"))
         connected = _Connected(pool, session, authority, verifier, http, commands, upkeep, holds)
         ports = _ports(settings, connected)
         yield (
@@ -208,11 +209,6 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
             ),
             upkeep,
         )
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _forget(upkeep: Upkeep) -> None:
@@ -228,13 +224,12 @@ async def _forget(upkeep: Upkeep) -> None:
 async def main(context: Context) -> None:
     """Serve until asked to stop; then finish what is under way."""
     settings = Settings()
-    async with running(context, settings) as (gateway, forgetting):
+    async with running(context, settings) as (gateway, upkeep):
         # What was made by now stays: leaving it out keeps collections short, and so the slowest answers fast.
         gc.collect()
         gc.freeze()
         runner = make_runner(gateway)
         await runner.setup()
-        upkeep = asyncio.create_task(_forget(forgetting), name="upkeep")
         try:
             try:
                 await web.TCPSite(runner, *settings.address, ssl_context=settings.tls()).start()
@@ -242,14 +237,8 @@ async def main(context: Context) -> None:
                 log.error("cannot listen: is the port in use?", listen=settings.listen)  # noqa: TRY400
                 raise
             log.info("listening", address=runner.addresses[0][:2])
-            stopping = asyncio.create_task(context.stop.wait())
-            await asyncio.wait([stopping, upkeep], return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-            if upkeep.done():
-                upkeep.result()
+            await unless(context.stop, _forget(upkeep))
         finally:
-            upkeep.cancel()
-            await asyncio.gather(upkeep, return_exceptions=True)
             await runner.cleanup()
 
 

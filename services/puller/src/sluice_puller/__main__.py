@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import asyncpg
 
@@ -29,14 +30,16 @@ from sluice_puller.pruning import Pruning
 from sluice_puller.pulling import Pulling
 from sluice_puller.removing import Removing
 from sluice_puller.settings import Settings
-from sluice_puller.timing import Rounds
+from sluice_puller.timing import DuePolls
 from sluice_security.http import GuardedClient
 from sluice_storage.pool import open_pool
 from sluice_storage.resources.loader import Loader
 from sluice_storage.resources.withdrawing import Withdrawer
 from sluice_streaming.backend import Backend
+from sluice_streaming.rounds import repeat
 from sluice_streaming.service import Context, run
 from sluice_streaming.slots import idle
+from sluice_streaming.starting import unless
 from sluice_streaming.step import Step
 from sluice_streaming.worker import Worker
 
@@ -47,6 +50,7 @@ _STEPS_AT_ONCE = 16
 _AGE = timedelta(days=30)
 # A file of ten gigabytes from a source that is slow but not too slow.
 _FILE_SECONDS = 12 * 3600.0
+_PRUNE_SECONDS = 3600.0
 
 
 def utc_now() -> datetime:
@@ -105,7 +109,7 @@ async def _work(
     calls = SourceCalls(http, tokens, clock=time.time, throttle=shared.throttle)
     remote = ExportCalls(http, tokens, calls, clock=time.time)
     producer = backend.producer()
-    rounds = Rounds(jobs, producer, lease=settings.lease, every=settings.pull_every, now=now)
+    due = DuePolls(jobs, producer, lease=settings.lease, every=settings.pull_every, now=now)
     asking = Asking(
         jobs,
         sources,
@@ -113,7 +117,7 @@ async def _work(
         settings.patience,
         now,
         delete=settings.pull_delete,
-        expect=rounds.expect,
+        expect=due.expect,
     )
     pulling = Pulling(jobs, asking, lease=settings.lease, now=now)
     contents = Contents(
@@ -125,12 +129,7 @@ async def _work(
     )
     loading = Loading(PostgresFiles(rows), sources, contents, now)
     workers = _workers(settings, backend, pulling, loading)
-    removing = Removing(
-        PostgresRemovals(rows),
-        Withdrawer(resources).withdraw,
-        every=settings.pull_every,
-        now=now,
-    )
+    removing = Removing(PostgresRemovals(rows), Withdrawer(resources).withdraw, now)
     pruning = Pruning(rows, timedelta(days=settings.replaced_days), now)
     try:
         await context.starting(producer.start())
@@ -138,9 +137,8 @@ async def _work(
             for worker in workers:
                 context.watch(worker.ready)
                 group.create_task(worker.run(context.stop))
-            group.create_task(rounds.run(context.stop))
-            group.create_task(removing.run(context.stop))
-            group.create_task(pruning.run(context.stop))
+            for rounds in _rounds(context.stop, settings, due, removing, pruning):
+                group.create_task(rounds)
     finally:
         await producer.stop()
 
@@ -161,6 +159,18 @@ def _workers(
     return (
         Worker(backend, GROUP, (steps,), concurrency=_STEPS_AT_ONCE, limits=limits),
         Worker(backend, FILES_GROUP, (files,), concurrency=settings.pull_files, limits=limits),
+    )
+
+
+def _rounds(
+    stop: asyncio.Event, settings: Settings, due: DuePolls, removing: Removing, pruning: Pruning
+) -> tuple[Coroutine[Any, Any, object], ...]:
+    every = settings.pull_every
+    return (
+        repeat(stop, every, due.round, "asking for what is due", wake=due.wake),
+        # What is under way at the end is left to others.
+        unless(stop, repeat(stop, every, removing.round, "taking back what was loaded")),
+        repeat(stop, _PRUNE_SECONDS, pruning.round, "removing old versions"),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -13,12 +12,10 @@ from prometheus_client import Counter
 from sluice_puller.postgres_jobs import available
 from sluice_storage.resources.model import Snapshot
 from sluice_storage.resources.upkeep import prune
-from sluice_streaming.rounds import repeat
 
 log = structlog.get_logger(__name__)
 
 PRUNED = Counter("sluice_puller_pruned_total", "Replaced versions of resources that were removed.")
-_EVERY = 3600.0
 _LOCK = "SELECT pg_try_advisory_lock(hashtext('sluice_puller.pruning'))"
 _UNLOCK = "SELECT pg_advisory_unlock(hashtext('sluice_puller.pruning'))"
 # What an export in progress reads stays, what a submission that may be stopped has replaced, and what is
@@ -49,16 +46,6 @@ class Pruning:
         self._pool = pool
         self._keep = keep
         self._now = now
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set."""
-        await repeat(
-            stop,
-            _EVERY,
-            self.round,
-            waits="removing old versions waits",
-            fails="removing old versions failed",
-        )
 
     async def round(self) -> None:
         """Remove what has had its time.

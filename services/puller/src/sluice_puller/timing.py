@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from sluice_contracts.commands import PollExport
 from sluice_contracts.topics import JOBS_BULK_IMPORT
 from sluice_puller.store import Due, Jobs
+from sluice_streaming.backend import Publisher
 from sluice_streaming.messages import Message
-from sluice_streaming.rounds import repeat
 from sluice_telemetry.trace import TRACEPARENT
 
 _AT_ONCE = 200
@@ -19,14 +18,7 @@ _AT_ONCE = 200
 _EARLY = 0.005
 
 
-class Publisher(Protocol):
-    """The part of a producer that is used here."""
-
-    async def publish(self, messages: Sequence[Message]) -> None:
-        """Publish and return when all are acknowledged."""
-
-
-class Rounds:
+class DuePolls:
     """Asks, round after round, for the steps that are due; any number of processes may do so.
 
     Parameters
@@ -41,6 +33,11 @@ class Rounds:
         Seconds between rounds.
     now
         Gives the time.
+
+    Attributes
+    ----------
+    wake
+        Set when the next round is to come before its time.
     """
 
     def __init__(
@@ -57,7 +54,7 @@ class Rounds:
         self._lease = lease
         self._every = every
         self._now = now
-        self._wake = asyncio.Event()
+        self.wake = asyncio.Event()
 
     def expect(self, due: datetime) -> None:
         """Have a round at this time, if the next one would come later.
@@ -66,18 +63,7 @@ class Rounds:
         """
         wait = max(0.0, (due - self._now()).total_seconds())
         if wait < self._every:
-            asyncio.get_running_loop().call_later(wait + _EARLY, self._wake.set)
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set."""
-        await repeat(
-            stop,
-            self._every,
-            self.round,
-            wake=self._wake,
-            waits="polling waits",
-            fails="looking for what is due failed",
-        )
+            asyncio.get_running_loop().call_later(wait + _EARLY, self.wake.set)
 
     async def round(self) -> None:
         """Ask for every step that is due.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
-from typing import Protocol
 
 import msgspec
 import structlog
@@ -19,6 +18,7 @@ from sluice_contracts.states import JobState
 from sluice_contracts.topics import JOBS_EVENTS, JOBS_STATE
 from sluice_status import metrics
 from sluice_status.ledger import Announced, Ledger
+from sluice_streaming.backend import Publisher
 from sluice_streaming.messages import Message
 from sluice_streaming.outcomes import Unavailable
 from sluice_telemetry.spans import Kind, hop
@@ -28,13 +28,6 @@ log = structlog.get_logger(__name__)
 
 _AT_ONCE = 500
 _LONGEST_PAUSE = 5.0
-
-
-class Publisher(Protocol):
-    """The part of a producer that the announcer uses."""
-
-    async def publish(self, messages: Sequence[Message]) -> None:
-        """Publish and return when all are acknowledged."""
 
 
 class Announcer:

@@ -87,16 +87,10 @@ async def _work(
         async def forget() -> None:
             await store.forget(now() - settings.keep, now() - _JOBS_KEPT)
 
-        sends = repeat(
-            context.stop, every, send, waits="deliveries wait", fails="delivering failed", wake=wake
-        )
-        forgets = repeat(
-            context.stop, _FORGET_SECONDS, forget, waits="forgetting waits", fails="forgetting failed"
-        )
         async with asyncio.TaskGroup() as group:
             group.create_task(fold.run(context.stop))
-            group.create_task(sends)
-            group.create_task(forgets)
+            group.create_task(repeat(context.stop, every, send, "delivering", wake=wake))
+            group.create_task(repeat(context.stop, _FORGET_SECONDS, forget, "forgetting"))
 
 
 if __name__ == "__main__":
