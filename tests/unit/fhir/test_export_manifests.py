@@ -66,6 +66,13 @@ def test_a_next_page_may_be_spelled_as_in_the_ballot() -> None:
     )
 
 
+def test_how_deep_a_manifest_may_nest_is_for_the_caller_to_say() -> None:
+    body = b'{"output": [], "extension": {"a": {"b": {}}}}'
+    assert not read_manifest(body, URL, 4).files
+    with pytest.raises(SourceFailure):
+        read_manifest(body, URL, 3)
+
+
 def test_an_address_is_listed_once() -> None:
     manifest = read(output=[{"url": "a", "type": "Patient"}, {"url": "a", "type": "Group"}])
     assert [file.type for file in manifest.files] == ["Patient"]

@@ -79,6 +79,7 @@ async def test_a_file_is_sent_whole_with_its_hash_as_its_tag(site: Site) -> None
     assert "Content-Encoding" not in fields
     assert fields["Vary"] == "Accept-Encoding"
     assert fields["X-Content-Type-Options"] == "nosniff"
+    assert fields["X-RateLimit-Limit"] == "1000"
 
 
 async def test_asking_about_a_file_gives_its_size_and_no_body(site: Site) -> None:

@@ -182,6 +182,7 @@ async def test_a_watcher_is_told_how_a_job_stands_then_each_event_then_its_end(s
     row, other = added(site), added(site)
     async with site.client.get(f"/v2/jobs/{row.job}/events", headers=site.bearer()) as answer:
         assert answer.content_type == "text/event-stream"
+        assert answer.headers["X-RateLimit-Remaining"] == "1000"
         snapshot = await next_event(answer)
         assert snapshot["event"] == "snapshot"
         assert json.loads(snapshot["data"])["id"] == row.job

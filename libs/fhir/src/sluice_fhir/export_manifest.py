@@ -20,7 +20,6 @@ from sluice_fhir.json_depth import is_deeper
 from sluice_security.failure import SourceFailure
 from sluice_security.guard_urls import UrlRefusedError, parse_url
 
-_DEPTH = 64
 # What the ballot of 4.0.0 calls a list.
 _ALSO = {PulledKind.ERROR: ("outcome",)}
 _OK = 200
@@ -72,20 +71,22 @@ class Manifest:
     following: str | None = None
 
 
-def read_manifest(body: bytes, url: str) -> Manifest:
+def read_manifest(body: bytes, url: str, depth: int = 64) -> Manifest:
     """Read a manifest.
 
     Parameters
     ----------
     url
         Where it came from.
+    depth
+        How deep it may nest.
 
     Raises
     ------
     SourceFailure
         `BAD_MANIFEST`: it is none.
     """
-    if is_deeper(body, _DEPTH):
+    if is_deeper(body, depth):
         raise _bad()
     try:
         fields: Any = msgspec.json.decode(body)

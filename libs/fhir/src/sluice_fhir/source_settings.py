@@ -25,6 +25,10 @@ class SourceSettings(SecretSettings):
         The slowest a body may come: bytes per second over so many seconds.
     source_ratio
         How much a body may grow when decompressed.
+    source_depth
+        How deep the JSON of a document, of what it refers to and of a manifest may nest.
+    source_redirects
+        How many redirects of one request are followed, each within what is allowed.
     """
 
     loopback_sources: bool = False
@@ -35,6 +39,8 @@ class SourceSettings(SecretSettings):
     source_rate: float = Field(default=1000.0, ge=0)
     source_rate_window: float = Field(default=60.0, gt=0)
     source_ratio: float = Field(default=100.0, ge=1)
+    source_depth: int = Field(default=64, ge=1, le=500)
+    source_redirects: int = Field(default=3, ge=0, le=20)
 
     @field_validator("source_networks")
     @classmethod
@@ -57,4 +63,5 @@ class SourceSettings(SecretSettings):
             rate=self.source_rate,
             rate_window=self.source_rate_window,
             ratio=self.source_ratio,
+            redirects=self.source_redirects,
         )

@@ -1,4 +1,8 @@
-"""The limits of outgoing HTTP, each a setting."""
+"""The limits of outgoing HTTP.
+
+Those of sources are settings (`sluice_fhir.source_settings`), but for what is about this side alone:
+`ratio_floor`, `read_buffer` and `keepalive`.
+"""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
             ) as http,
             sharing(pool, GROUP, idle) as shared,
         ):
-            limits = FhirLimits(document=settings.document_limit)
+            limits = FhirLimits(document=settings.document_limit, depth=settings.source_depth)
             client = FhirClient(http, limits=limits, throttle=shared.throttle)
             budget = MemoryBudget(settings.documents_in_flight)
             searching = Searching(client, budget)

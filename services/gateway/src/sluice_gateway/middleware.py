@@ -148,6 +148,7 @@ async def add_fields(request: web.Request, response: web.StreamResponse) -> None
     response.headers[hdrs.SERVER] = "sluice"  # whoever asks need not know with what it is made
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+    response.headers.update(await _quota_fields(request))
 
 
 @web.middleware
@@ -164,8 +165,6 @@ async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         with hop(meter.name, Kind.SERVER, request.headers.get(TRACEPARENT), told=not meter.quiet) as span:
             response = await _answered(request, handler)
-            if not response.prepared:
-                response.headers.update(await _quota_fields(request))
             span.set("http.route", meter.route)
             span.set("http.response.status_code", response.status)
             meter.note(request, response.status, time.perf_counter() - began)

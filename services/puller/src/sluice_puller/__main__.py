@@ -117,6 +117,7 @@ async def _work(
         settings.patience,
         now,
         delete=settings.pull_delete,
+        depth=settings.source_depth,
         expect=due.expect,
     )
     pulling = Pulling(jobs, asking, lease=settings.lease, now=now)

@@ -79,6 +79,8 @@ class Asking:
         How they are waited for.
     delete
         Delete exports at their sources when their files are loaded, or not wanted any more.
+    depth
+        How deep a manifest may nest.
     now
         Gives the time.
     """
@@ -92,6 +94,7 @@ class Asking:
         now: Callable[[], datetime],
         *,
         delete: bool,
+        depth: int,
         expect: Callable[[datetime], None],
     ) -> None:
         self._jobs = jobs
@@ -100,6 +103,7 @@ class Asking:
         self._patience = patience
         self._now = now
         self._delete = delete
+        self._depth = depth
         self._expect = expect
 
     async def step(self, job: PullJob) -> None:
@@ -151,7 +155,7 @@ class Asking:
         SourceFailure
             `BAD_MANIFEST`: it is none, goes round in a circle, or lists more than can be told apart.
         """
-        page = read_manifest(first.body, first.url)
+        page = read_manifest(first.body, first.url, self._depth)
         time, needs_token = page.transaction_time, page.requires_token
         files: dict[str, ListedFile] = {file.url: file for file in page.files}
         seen = {first.url}
@@ -163,7 +167,7 @@ class Asking:
             if not isinstance(answer, Complete):
                 # What a complete manifest links to is there (version 3.0.0, "Response - Output Manifest").
                 raise SourceFailure(ItemError.BAD_MANIFEST)
-            page = read_manifest(answer.body, answer.url)
+            page = read_manifest(answer.body, answer.url, self._depth)
             for file in page.files:
                 files.setdefault(file.url, file)
             needs_token = needs_token or page.requires_token

@@ -57,7 +57,7 @@ async def serve(context: Context, settings: Settings, backend: Backend) -> None:
             ) as http,
             sharing(pool, GROUP, idle) as shared,
         ):
-            limits = FhirLimits(document=settings.resource_limit)
+            limits = FhirLimits(document=settings.resource_limit, depth=settings.source_depth)
             client = FhirClient(http, limits=limits, throttle=shared.throttle)
             chooser = SourceSchemas(schemas, client)
             scraper = Scraper(SharedReads(ttl=settings.shared_seconds, limit=settings.shared_bytes))
