@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from sluice_stack.stack import Stack
 from support.page import NEEDS_CHROMIUM, Person, at_the_page, bury, chromium, frozen, submit, username
@@ -54,12 +54,54 @@ async def test_what_became_of_a_bulk_import_is_shown_and_it_can_be_forgotten(
         assert b"OperationOutcome" in await downloaded(person, "button:has-text('Download all of it')")
         assert b"page-1" in await downloaded(person, "button:has-text('Download what it brought')")
         told = await page.locator(".timeline li strong").all_text_contents()
-        assert told[:3] == ["Submitted", "Exported at the source: 2 files", "Loaded"]
+        assert told[:4] == [
+            "Submitted",
+            "Exported at the source: 2 files",
+            "Loaded",
+            "What it refers to looked up",
+        ]
         page.on("dialog", lambda dialog: dialog.accept())
         await page.click("button:has-text('Forget the import')")
         await page.wait_for_url(re.compile("#/jobs$"))
         await person.open(f"/jobs/{job}")
         await expect(page.locator("[role=alert]")).to_contain_text("There is no such")
+
+
+async def test_what_is_worth_knowing_of_a_job_and_its_items_is_told(browser: Browser, stack: Stack) -> None:
+    async with aiohttp.ClientSession() as http:
+        await register_source(stack, http, "r4")
+
+    async def stuck(route: Route) -> None:
+        found = await (await route.fetch()).json()
+        changes = {"state": "RUNNING", "outcome": None, "stuck_since": "2026-01-31T12:00:00Z"}
+        await route.fulfill(json={**found, **changes})
+
+    async def sparse(route: Route) -> None:
+        found = await (await route.fetch()).json()
+        found["result"][0] |= {"warnings": ["visit_date"], "other_contents": 2}
+        await route.fulfill(json=found)
+
+    source = f"{stack.layout.source_url}/r4/fhir/DocumentReference"
+    async with at_the_page(browser, stack) as person:
+        page = person.page
+        await person.sign_in("demo")
+        job = await submit(person, [f"{source}/bench-000081"], "Worth knowing")
+        await expect(page.locator(".progress .badge")).to_have_text("Done")
+        assert await page.locator(".items .note, .progress .notice").all_text_contents() == []
+        await page.route(f"**/v2/bulk/fhir/{job}?*", sparse)
+        await page.route(f"**/v2/jobs/{job}", stuck)
+        # Its events would say that it has ended.
+        await page.route(f"**/v2/jobs/{job}/events", lambda route: route.fulfill(status=204))
+        await page.reload()
+        notes = page.locator(".items .note")
+        await expect(notes).to_have_text(
+            [
+                "Its metadata lack what the source did not have: visit_date.",
+                "The document has 2 further contents, not imported.",
+            ]
+        )
+        await expect(page.locator(".progress .notice")).to_contain_text("nothing was heard of it since")
+        assert await person.violations() == []
 
 
 async def test_an_exports_files_are_downloaded_and_deleted_at_the_page(
@@ -133,6 +175,17 @@ async def test_an_operator_sees_how_sources_do(browser: Browser, stack: Stack) -
         protected = page.locator(".card", has_text=f"{stack.layout.source_url}/bearer/fhir")
         await expect(protected).to_contain_text("a token")
         assert "t" * 20 not in await page.content()
+
+        async def failing(route: Route) -> None:
+            found = await (await route.fetch()).json()
+            alert = {"noticed_on": "2026-01-31T12:00:00Z", "seconds": 300, "failed": 21, "ended_well": 1}
+            await route.fulfill(json={**found, "alert": alert})
+
+        await page.route("**/health", failing)
+        await page.reload()
+        words = "within 5 minutes 21 attempts failed for its reasons, and 1 item ended well"
+        await expect(page.locator(".card", has_text=source).locator(".notice")).to_contain_text(words)
+        assert await person.violations() == []
 
 
 async def test_a_job_and_the_redrive_form_are_used_by_keyboard_alone(browser: Browser, stack: Stack) -> None:

@@ -123,3 +123,21 @@ async def test_items_are_given_in_their_order_and_by_their_state(
     assert ([row.item for row in rows], total) == ([0, 1], 3)
     failed, count = await store.items(job, int(ItemRank.FAILED), Window(10, 1))
     assert ([row.item for row in failed], count) == ([2], 2)
+
+
+async def test_a_pull_has_when_its_source_began_and_when_references_were_looked_up(
+    pools: tuple[PostgresAllJobs, asyncpg.Pool],
+) -> None:
+    store, admin = pools
+    document, pull = await add(admin), await add(admin, JobKind.BULK_IMPORT)
+    later = AT + timedelta(hours=1)
+    await admin.execute("INSERT INTO pulls.jobs (job, begun_at, files) VALUES ($1, $2, 2)", pull, AT)
+    lifted = "INSERT INTO status.job_items (job, item, rank, updated_at) VALUES ($1, $2, $3, $4)"
+    for job in (document, pull):
+        await admin.execute(lifted, job, 2, int(ItemRank.ATTACHED), later)
+    rows = {row.job: row for row in await store.some(OWNER, [document, pull])}
+    assert (rows[pull].begun_at, rows[pull].settled_at) == (AT, later)
+    assert (rows[document].begun_at, rows[document].settled_at) == (None, None)
+    await admin.execute("UPDATE status.job_items SET rank = $1", int(ItemRank.FAILED))
+    (row,) = await store.some(OWNER, [pull])
+    assert row.settled_at is None

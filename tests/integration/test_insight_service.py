@@ -144,7 +144,7 @@ async def told(service: Insight, wanted: dict[str, int]) -> bool:
     return await service.ended() == wanted
 
 
-async def test_what_is_stuck_and_what_fails_is_told_once(module_kafka: Kafka) -> None:
+async def test_what_is_stuck_and_what_fails_is_told_once_and_when_it_has_ended(module_kafka: Kafka) -> None:
     await create(module_kafka.bootstrap)
     job, now = job_number(100), time.time()
     tries = [
@@ -165,7 +165,13 @@ async def test_what_is_stuck_and_what_fails_is_told_once(module_kafka: Kafka) ->
                 await asyncio.sleep(0.2)
         shown = {subject for each in await service.get("/alerts") for subject in each.values()}
         assert shown >= {job, "s2", "JobStuck", "SourceFailing"}
-    assert (about.count(job), about.count("s2")) == (1, 1)
+        assert (about.count(job), about.count("s2")) == (1, 1)
+        # Heard of again, it is not stuck any more, and that is told too.
+        await publish(module_kafka, [attached(job, item, time.time()) for item in range(3)])
+        async with asyncio.timeout(60):
+            while (await _told_of(module_kafka)).count(job) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
+        assert job not in {each.get("job") for each in await service.get("/alerts")}
 
 
 async def _told_of(kafka: Kafka) -> list[str]:

@@ -49,6 +49,7 @@ async def test_an_export_is_kicked_off_polled_loaded_and_deleted_at_its_source(s
     assert site.told(JobPlanned)[0].sources == (site.source_id,)
     row = await site.job()
     assert (row["request"], row["poll_url"], row["progress"]) == (None, None, 45)
+    assert row["submitted_at"] <= row["begun_at"] <= row["planned_at"]
 
 
 async def test_a_manifest_that_is_simply_there_is_imported_without_a_kick_off(site: PullSite) -> None:
@@ -59,6 +60,7 @@ async def test_a_manifest_that_is_simply_there_is_imported_without_a_kick_off(si
     assert set(await site.stored()) == {"Patient/p1"}
     assert site.source.asked_for("/fhir/$export") == []
     assert site.source.deleted == 0
+    assert (await site.job())["begun_at"] is None
 
 
 async def test_an_export_of_nothing_ends(site: PullSite) -> None:

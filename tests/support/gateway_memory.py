@@ -25,6 +25,7 @@ from sluice_contracts.ids import Keys
 from sluice_contracts.topics import JOBS_DOCUMENT_IMPORT, JOBS_EVENTS
 from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.sources import Source, best_match
+from sluice_gateway.alerts import Alerts, Held
 from sluice_gateway.all_jobs import AnyItemRow, AnyJobRow, Owner
 from sluice_gateway.app import make_app
 from sluice_gateway.checkup import Checkup
@@ -254,6 +255,7 @@ class Site:
     bulk: MemoryBulk
     ends: dict[str, float]
     audit: list[Record]
+    alerts: list[Held]
 
     def bearer(self, **kwargs: Any) -> dict[str, str]:
         """Headers with a token, by default of `ann` through the client `portal`, and advance access."""
@@ -304,9 +306,13 @@ async def memory_gateway(
     broker, quotas, keys, jobs = MemoryBroker(), MemoryQuotas(), MemoryKeys(), MemoryJobs()
     catalogue, bulk = MemoryCatalogue(), MemoryBulk(files or Path("/nonexistent"))
     pulls, ends, all_jobs = MemoryPulls(), dict[str, float](), MemoryAllJobs()
+    held: list[Held] = []
 
     async def known_ends(_jobs: Collection[str]) -> Mapping[str, float]:
         return ends
+
+    async def known_alerts() -> Sequence[Held]:
+        return held
 
     submissions, audit = MemorySubmissions(), MemoryAudit()
     root, folder = Destination(PROJECT, ROOT), Destination(PROJECT, FOLDER)
@@ -344,6 +350,7 @@ async def memory_gateway(
         audit_reader=cast("Any", None),
         measures=MeasurePorts(cast("Any", None), cast("Any", None)),
         etas=Etas(known_ends),
+        alerts=Alerts(known_alerts, fresh=0.0),
     )
     chosen = Settings(
         postgres="postgresql://none",
@@ -369,6 +376,7 @@ async def memory_gateway(
             bulk,
             ends,
             audit.records,
+            held,
         )
     await commands.close()
 

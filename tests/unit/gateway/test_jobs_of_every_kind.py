@@ -24,6 +24,7 @@ from sluice_contracts.events import (
 )
 from sluice_contracts.progress import ItemRank
 from sluice_contracts.topics import JOBS_EVENTS
+from sluice_gateway.alerts import Held
 from sluice_gateway.all_jobs import AnyItemRow, AnyJobRow
 from sluice_gateway.jobs import Rerun
 from sluice_gateway.watches import MOST_HELD, JobWatch, Told
@@ -89,6 +90,29 @@ async def next_event(answer: ClientResponse) -> dict[str, str]:
                     fields[name] = value
             if fields or answer.content.at_eof():
                 return fields
+
+
+async def test_a_running_job_is_told_of_as_stuck_while_insight_says_so(site: Site) -> None:
+    silent, lively = added(site), added(site)
+    ended = added(site, state="FINISHED", outcome="completed", finished_at=AT)
+    since = AT.timestamp()
+    site.alerts.extend(
+        Held(type="JobStuck", at=since + 60, job=row.job, since=since) for row in (silent, ended)
+    )
+    listed = (await (await site.get("/v2/jobs", headers=site.bearer())).json())["items"]
+    told = {each["id"]: each["stuck_since"] for each in listed}
+    assert {job for job, when in told.items() if when} == {silent.job}
+    assert datetime.fromisoformat(told[silent.job]) == AT
+    site.alerts.clear()
+    body = await (await site.get(f"/v2/jobs/{silent.job}", headers=site.bearer())).json()
+    assert (body["stuck_since"], told[lively.job]) == (None, None)
+
+
+async def test_what_happened_before_and_after_a_pulls_files_is_among_its_stages(site: Site) -> None:
+    row = added(site, kind="bulk-import", begun_at=AT, settled_at=AT + timedelta(minutes=9))
+    site.all_jobs.rows[row.job] = row = replace(row, first_attached_at=AT, last_attached_at=AT)
+    body = await (await site.get(f"/v2/jobs/{row.job}", headers=site.bearer())).json()
+    assert [each["stage"] for each in body["stages"]] == ["kick-off", "load", "look-up"]
 
 
 async def test_a_job_is_shown_alike_whatever_its_kind(site: Site) -> None:

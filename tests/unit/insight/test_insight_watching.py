@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, generate_latest
 
 from sluice_contracts import wire
-from sluice_contracts.alerts import Alert, JobStuck, SourceFailing
+from sluice_contracts.alerts import Alert, AlertEnded, JobStuck, SourceFailing
 from sluice_contracts.events import JobKind
 from sluice_contracts.topics import INSIGHT_ALERTS
 from sluice_insight.folding import Dimension
@@ -59,13 +59,34 @@ def test_what_is_not_the_sources_fault_is_not_held_against_it(site: Site) -> Non
 def test_an_alert_is_news_once_until_it_stops_holding_or_was_not_told() -> None:
     watch = Watch()
     first = SourceFailing(at=1, source="s", seconds=300, faults=9, items=0)
-    assert watch.news(iter([first])) == [first]
-    assert watch.news(iter([replace(first, at=2)])) == []
+    assert watch.news(iter([first]), 1) == [first]
+    assert watch.news(iter([replace(first, at=2)]), 2) == []
     assert list(watch.current.values()) == [first]
     watch.forget(first)
-    assert watch.news(iter([replace(first, at=3)])) == [replace(first, at=3)]
-    assert watch.news(iter([])) == []
-    assert watch.news(iter([first])) == [first]
+    assert watch.news(iter([replace(first, at=3)]), 3) == [replace(first, at=3)]
+
+
+def test_the_end_of_an_alert_is_news_once_unless_it_was_not_told_or_holds_again() -> None:
+    watch = Watch()
+    first = SourceFailing(at=1, source="s", seconds=300, faults=9, items=0)
+    ended = AlertEnded(at=5, alert="SourceFailing", about="s", since=1)
+    assert watch.news(iter([]), 0) == []
+    watch.news(iter([first]), 1)
+    assert watch.news(iter([]), 5) == [ended]
+    assert watch.news(iter([]), 6) == []
+    watch.forget(ended)
+    assert watch.news(iter([]), 7) == [ended]
+    watch.forget(ended)
+    again = replace(first, at=8)
+    assert watch.news(iter([again]), 8) == [again]
+    assert watch.news(iter([]), 9) == [replace(ended, at=9, since=8)]
+
+
+def test_what_was_never_told_has_no_end_to_tell() -> None:
+    watch = Watch()
+    (first,) = watch.news(iter([SourceFailing(at=1, source="s", seconds=300, faults=9, items=0)]), 1)
+    watch.forget(first)
+    assert watch.news(iter([]), 2) == []
 
 
 def test_alerts_go_over_the_wire_and_name_what_they_are_about() -> None:
@@ -73,6 +94,7 @@ def test_alerts_go_over_the_wire_and_name_what_they_are_about() -> None:
     for alert, about in (
         (JobStuck(at=1, job=JOB, kind=JobKind.BULK_EXPORT, since=0, pending=2), JOB),
         (SourceFailing(at=1, source="s", seconds=300, faults=9, items=0), "s"),
+        (AlertEnded(at=2, alert="JobStuck", about=JOB, since=1), JOB),
     ):
         assert decoder.decode(wire.encode(alert)) == alert
         assert subject_of(alert) == about
@@ -90,7 +112,7 @@ def test_views_and_metrics_tell_rates_jobs_and_ends(site: Site) -> None:
     (shown,) = views.jobs()
     assert (shown["job"], shown["items"], shown["ended"], shown["stuck"]) == (JOB, 6, 4, False)
     assert views.etas([JOB, job_number(9), "nonsense"]) == {JOB: pytest.approx(shown["eta"], abs=0.1)}
-    watch.news(iter([SourceFailing(at=1, source="s1", seconds=300, faults=9, items=0)]))
+    watch.news(iter([SourceFailing(at=1, source="s1", seconds=300, faults=9, items=0)]), 1)
     assert views.alerts()[0]["type"] == "SourceFailing"
     assert msgspec.json.encode([views.jobs(), views.alerts(), views.by(Dimension.CLIENT)])
     registry = CollectorRegistry()

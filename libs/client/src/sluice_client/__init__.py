@@ -58,6 +58,7 @@ from sluice_client.models import (
     RateLimit,
     Registration,
     Source,
+    SourceAlert,
     SourceHealth,
     SourceMinute,
 )
@@ -125,6 +126,7 @@ __all__ = [
     "SluiceClient",
     "SluiceError",
     "Source",
+    "SourceAlert",
     "SourceHealth",
     "SourceMinute",
     "StoredArtifact",

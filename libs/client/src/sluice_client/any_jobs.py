@@ -37,7 +37,7 @@ class AnyJob(Struct, frozen=True, kw_only=True):
     """A job of any kind: `document-import`, `bulk-import` or `bulk-export`.
 
     `outcome` is `completed`, `cancelled` or `failed` once it has finished; `result` is where its kind's own
-    API shows it, for its owner.
+    API shows it, for its owner. `stuck_since` is when it was last heard of, if that is long ago and it runs.
     """
 
     id: str
@@ -52,6 +52,7 @@ class AnyJob(Struct, frozen=True, kw_only=True):
     started_on: datetime | None = None
     finished_on: datetime | None = None
     eta: datetime | None = None
+    stuck_since: datetime | None = None
     stages: list[JobStage] = field(default_factory=list)
     result: str = ""
 

@@ -209,6 +209,15 @@ class SourceMinute(Struct, frozen=True, kw_only=True):
     mean_seconds: float | None = None
 
 
+class SourceAlert(Struct, frozen=True, kw_only=True):
+    """What makes a source worth looking at: attempts that failed for its reasons within so many seconds."""
+
+    noticed_on: datetime
+    seconds: float
+    failed: int
+    ended_well: int
+
+
 class SourceHealth(Struct, frozen=True, kw_only=True):
     """How a source does; `state` is `unused`, `ok`, `slowed`, `held` or `failing`."""
 
@@ -223,6 +232,7 @@ class SourceHealth(Struct, frozen=True, kw_only=True):
     calls_per_second: float = 0.0
     processes: int = 0
     recent: list[SourceMinute] = field(default_factory=list)
+    alert: SourceAlert | None = None
 
 
 class RateLimit(Struct, frozen=True, kw_only=True):

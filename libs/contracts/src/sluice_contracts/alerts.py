@@ -1,7 +1,8 @@
 """Alerts: what whoever watches the events thinks somebody should look at.
 
-An alert says what was so at `at` (Unix seconds). It is told when it begins to hold, and again if the watcher
-was restarted meanwhile; alerts hold ids and counts, and no health information.
+An alert says what was so at `at` (Unix seconds). It is told when it begins to hold, and `AlertEnded` when it
+does no more. A watcher that was restarted tells again what holds then, and nothing of what ended meanwhile.
+Alerts hold ids and counts, and no health information.
 """
 
 from __future__ import annotations
@@ -39,4 +40,12 @@ class SourceFailing(Alert, frozen=True, kw_only=True, tag="SourceFailing"):
     items: Bytes
 
 
-InsightAlert = JobStuck | SourceFailing
+class AlertEnded(Alert, frozen=True, kw_only=True, tag="AlertEnded"):
+    """What was told at `since` holds no more: `alert` is its type, `about` its job or source."""
+
+    alert: Word
+    about: Word
+    since: Seconds
+
+
+InsightAlert = JobStuck | SourceFailing | AlertEnded

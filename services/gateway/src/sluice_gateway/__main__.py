@@ -23,6 +23,7 @@ from sluice_fhir.condition_store import ConditionStore
 from sluice_fhir.measures.artifacts import version_order
 from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.source_store import SourceRegistry, SourceStore
+from sluice_gateway.alerts import Alerts, asking_for_alerts
 from sluice_gateway.app import make_runner
 from sluice_gateway.checkup import Checkup
 from sluice_gateway.dead_letters import DeadLetters
@@ -168,6 +169,7 @@ def _ports(settings: Settings, connected: _Connected) -> Ports:
         audit_reader=Reader(pool),
         measures=MeasurePorts(Artifacts(pool, version_order), Applier(pool)),
         etas=Etas(asking(connected.session, settings.insight) if settings.insight else None),
+        alerts=Alerts(asking_for_alerts(connected.session, settings.insight) if settings.insight else None),
     )
 
 

@@ -14,12 +14,13 @@ from typing import Any, Protocol
 from sluice_contracts.events import JobKind, JobOutcome, Stage
 from sluice_contracts.ids import is_job_id
 from sluice_contracts.progress import ItemRank
+from sluice_gateway.alerts import Alerts
 from sluice_gateway.etas import Etas
 from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.job_ids import JobIds
 from sluice_gateway.jobs import error_of
 from sluice_gateway.models.imports import ItemStateName, JobStateName
-from sluice_gateway.models.jobs import AnyJob, AnyJobQuery, JobCounts, JobItem, JobStage
+from sluice_gateway.models.jobs import AnyJob, AnyJobQuery, JobCounts, JobItem, JobStage, PassedStage
 from sluice_gateway.paging import Window
 from sluice_gateway.problems import not_found
 from sluice_security.tokens import Principal
@@ -32,7 +33,10 @@ Owner = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class AnyJobRow:
-    """What the status service has folded of a job."""
+    """What the status service has folded of a job.
+
+    A bulk import also has when its source took it on, and when what it refers to had been looked up.
+    """
 
     job: str
     kind: str
@@ -54,6 +58,8 @@ class AnyJobRow:
     last_scraped_at: datetime | None = None
     first_attached_at: datetime | None = None
     last_attached_at: datetime | None = None
+    begun_at: datetime | None = None
+    settled_at: datetime | None = None
 
     @property
     def owner(self) -> Owner:
@@ -109,6 +115,8 @@ class AllJobs:
         Makes addresses.
     etas
         Tells when running jobs will end.
+    alerts
+        Tells which of them are stuck.
     now
         The wall clock, Unix seconds.
     """
@@ -120,12 +128,14 @@ class AllJobs:
         *,
         hrefs: Hrefs,
         etas: Etas,
+        alerts: Alerts,
         now: Callable[[], float],
     ) -> None:
         self._store = store
         self._ids = ids
         self._hrefs = hrefs
         self._etas = etas
+        self._alerts = alerts
         self._now = now
 
     def sees(self, who: Principal) -> Owner | None:
@@ -182,9 +192,10 @@ class AllJobs:
         """Write rows as they are answered."""
         running = [row.job for row in rows if row.state == JobStateName.RUNNING]
         etas = await self._etas.of(running) if running else {}
-        return [self._job(row, etas.get(row.job)) for row in rows]
+        stuck = await self._alerts.stuck() if running else {}
+        return [self._job(row, etas.get(row.job), stuck.get(row.job)) for row in rows]
 
-    def _job(self, row: AnyJobRow, eta: datetime | None) -> AnyJob:
+    def _job(self, row: AnyJobRow, eta: datetime | None, stuck: datetime | None) -> AnyJob:
         kind = JobKind(row.kind)
         counts = JobCounts(
             items=row.items,
@@ -207,6 +218,7 @@ class AllJobs:
             started_on=row.started_at,
             finished_on=row.finished_at,
             eta=eta,
+            stuck_since=stuck if row.state == JobStateName.RUNNING else None,
             stages=_stages(kind, row),
             result=self._result(kind, row.job),
         )
@@ -230,7 +242,7 @@ class AllJobs:
                     finished_at=None,
                     **none,
                 )
-                return self._job(row, None)
+                return self._job(row, None, None)
         raise not_found("job")
 
     def _result(self, kind: JobKind, job: str) -> str:
@@ -244,17 +256,19 @@ class AllJobs:
 
 
 _LAST_STAGE = {
-    JobKind.DOCUMENT_IMPORT: Stage.ATTACH,
-    JobKind.BULK_IMPORT: Stage.LOAD,
-    JobKind.BULK_EXPORT: Stage.EXPORT,
+    JobKind.DOCUMENT_IMPORT: PassedStage.ATTACH,
+    JobKind.BULK_IMPORT: PassedStage.LOAD,
+    JobKind.BULK_EXPORT: PassedStage.EXPORT,
 }
 
 
 def _stages(kind: JobKind, row: AnyJobRow) -> list[JobStage]:
     passed = (
-        (Stage.FETCH, row.first_fetched_at, row.last_fetched_at),
-        (Stage.SCRAPE, row.first_scraped_at, row.last_scraped_at),
+        (PassedStage.KICK_OFF, row.begun_at, row.begun_at),
+        (PassedStage.FETCH, row.first_fetched_at, row.last_fetched_at),
+        (PassedStage.SCRAPE, row.first_scraped_at, row.last_scraped_at),
         (_LAST_STAGE[kind], row.first_attached_at, row.last_attached_at),
+        (PassedStage.LOOK_UP, row.settled_at, row.settled_at),
     )
     return [
         JobStage(stage=stage, first_on=first, last_on=last)

@@ -33,9 +33,25 @@ def asking(session: aiohttp.ClientSession, base: str) -> Ask:
     async def ask(jobs: Collection[str]) -> Mapping[str, float]:
         async with session.get(f"{base}/etas", params=[("job", job) for job in jobs]) as answer:
             answer.raise_for_status()
-            return _answer.decode(await answer.content.read(_MOST_BYTES))
+            return _answer.decode(await whole(answer, _MOST_BYTES))
 
     return ask
+
+
+async def whole(answer: aiohttp.ClientResponse, most: int) -> bytes:
+    """Read an answer's body to its end.
+
+    Raises
+    ------
+    ValueError
+        It has more than `most` bytes.
+    """
+    body = bytearray()
+    async for chunk in answer.content.iter_any():
+        body += chunk
+        if len(body) > most:
+            raise ValueError("an answer of insight's is too long")
+    return bytes(body)
 
 
 class Etas:

@@ -11,9 +11,10 @@ from sluice_fhir.conditions import Bounds, Condition, pace, within
 from sluice_fhir.source_auth import BackendServicesAuth, public_jwk, shown
 from sluice_fhir.source_store import SourceExistsError, SourceStore
 from sluice_fhir.sources import InvalidSourceError, Source, SourceChange, SourceDraft
+from sluice_gateway.alerts import Alerts, Held
 from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.models.base import Listed
-from sluice_gateway.models.sources import KeySet, SourceHealth, SourceMinute, SourceShown
+from sluice_gateway.models.sources import KeySet, SourceAlert, SourceHealth, SourceMinute, SourceShown
 from sluice_gateway.problems import FieldProblem, Problem, invalid, not_found
 
 
@@ -36,13 +37,16 @@ class Sources:
         Where they are registered.
     conditions
         How they do.
+    alerts
+        What was noticed of them.
     hrefs
         Makes addresses.
     """
 
-    def __init__(self, store: SourceStore, conditions: Conditions, hrefs: Hrefs) -> None:
+    def __init__(self, store: SourceStore, conditions: Conditions, alerts: Alerts, hrefs: Hrefs) -> None:
         self._store = store
         self._conditions = conditions
+        self._alerts = alerts
         self._hrefs = hrefs
 
     async def create(self, draft: SourceDraft) -> SourceShown:
@@ -88,7 +92,9 @@ class Sources:
     async def health(self, source: str) -> SourceHealth:
         """Give how a source does; Problem 404."""
         found = await self._found(source)
-        return health_of(found, await self._conditions.show(source))
+        told = health_of(found, await self._conditions.show(source))
+        alert = await self._alerts.failing(source)
+        return told if alert is None else told.model_copy(update={"alert": _alert(alert)})
 
     async def _found(self, source: str) -> Source:
         found = await self._store.get(source)
@@ -117,6 +123,15 @@ class Sources:
         )
 
 
+def _alert(held: Held) -> SourceAlert:
+    return SourceAlert(
+        noticed_on=datetime.fromtimestamp(held.at, UTC),
+        seconds=held.seconds,
+        failed=held.faults,
+        ended_well=held.items,
+    )
+
+
 def health_of(source: Source, shown: Shown | None) -> SourceHealth:
     """Tell how a source does; None: nobody has called it yet."""
     told = SourceHealth(
@@ -131,6 +146,7 @@ def health_of(source: Source, shown: Shown | None) -> SourceHealth:
         calls_per_second=0.0,
         processes=0,
         recent=[],
+        alert=None,
     )
     if shown is None:
         return told

@@ -12,6 +12,7 @@ from sluice_fhir.client import FhirClient
 from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.source_store import SourceStore
 from sluice_gateway.accepting import Accepting
+from sluice_gateway.alerts import Alerts
 from sluice_gateway.all_jobs import AllJobs, AnyJobStore
 from sluice_gateway.auditing import Auditing, Records
 from sluice_gateway.authentication import Verifier
@@ -96,6 +97,7 @@ class Ports:
     audit: Records
     audit_reader: AuditReader
     etas: Etas = field(default_factory=Etas)
+    alerts: Alerts = field(default_factory=Alerts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,10 @@ class _JobServices:
         )
 
     def all_jobs(self) -> AllJobs:
-        return AllJobs(self.ports.all_jobs, self.ids, hrefs=self.hrefs, etas=self.ports.etas, now=self.now)
+        ports = self.ports
+        return AllJobs(
+            ports.all_jobs, self.ids, hrefs=self.hrefs, etas=ports.etas, alerts=ports.alerts, now=self.now
+        )
 
     def exports(self) -> Exports:
         ports = self.ports
@@ -260,7 +265,7 @@ def assemble(
         files=files,
         tickets=Tickets(Seal(settings.secrets, "downloads"), hrefs, now),
         catalogue=ports.catalogue,
-        sources=Sources(ports.sources, ports.conditions, hrefs),
+        sources=Sources(ports.sources, ports.conditions, ports.alerts, hrefs),
         trials=ScrapeTrials(ports.schemas, ports.registry, ports.fhir, quotas),
         health=ports.health,
         grants=GrantsApi(ports.grants, hrefs, now=lambda: datetime.fromtimestamp(now(), UTC)),

@@ -96,13 +96,13 @@ class Insight:
             _failed("expire", error)
 
     async def judge(self) -> None:
-        """See what is worth looking at and tell what is new, unless events are still being caught up with."""
+        """See what is worth looking at and tell what is new or over; not while catching up with events."""
         now = self._clock()
         if now - self._behind_at < self._settings.insight_settled_after:
             return
         try:
             held = holding(self.folder.jobs, self.folder.rates, now, self._settings.thresholds)
-            for alert in self.watch.news(held):
+            for alert in self.watch.news(held, now):
                 await self._tell(alert)
         except Exception as error:  # the timer has to go on
             _failed("judge", error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 from msgspec.structs import asdict
@@ -17,6 +18,8 @@ SPANS = (60.0, 300.0, 900.0)
 """The seconds over which rates are told."""
 MOST_JOBS = 1000
 """The most jobs in an answer."""
+MOST_ALERTS = 1000
+"""The most alerts in an answer."""
 
 
 class Views:
@@ -71,8 +74,9 @@ class Views:
         return found
 
     def alerts(self) -> list[dict[str, Any]]:
-        """Give the alerts that hold."""
-        return [{"type": type(alert).__name__, **asdict(alert)} for alert in self._watch.current.values()]
+        """Give the alerts that hold, the first of them if they are many."""
+        held = islice(self._watch.current.values(), MOST_ALERTS)
+        return [{"type": type(alert).__name__, **asdict(alert)} for alert in held]
 
     def counts(self) -> tuple[int, int]:
         """Give how many jobs run, and how many of them are stuck."""

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sluice_contracts.alerts import Alert, JobStuck, SourceFailing
+from sluice_contracts.alerts import Alert, AlertEnded, JobStuck, SourceFailing
 from sluice_insight.folding import Dimension, job_of, name_of
 from sluice_insight.jobs import JobView, stuck
 from sluice_insight.rates import Series, Window
@@ -67,27 +67,43 @@ def subject_of(alert: Alert) -> str:
             return alert.job
         case SourceFailing():
             return alert.source
+        case AlertEnded():
+            return alert.about
         case _:
             raise TypeError
 
 
 class Watch:
-    """Tells alerts that hold from those that are new."""
+    """Tells alerts that hold from those that are new, and from those that hold no more."""
 
     def __init__(self) -> None:
         self.current: dict[tuple[str, str], Alert] = {}
+        self._ended: dict[tuple[str, str], Alert] = {}
 
-    def news(self, alerts: Iterator[Alert]) -> list[Alert]:
-        """Take all alerts that hold now, and give those that did not hold before.
+    def news(self, alerts: Iterator[Alert], at: float) -> list[Alert]:
+        """Take all alerts that hold at `at`; give those that did not hold before, and which have ended.
 
         One that was given has to be told; if that fails, `forget` it, so that it is given again.
         """
-        now = {(type(alert).__name__, subject_of(alert)): alert for alert in alerts}
-        fresh = [alert for key, alert in now.items() if key not in self.current]
-        # Since when something holds stays as it was first told.
-        self.current = {key: self.current.get(key, alert) for key, alert in now.items()}
-        return fresh
+        held, self.current = self.current, {_key(alert): alert for alert in alerts}
+        fresh = [alert for key, alert in self.current.items() if key not in held]
+        for key, alert in held.items():
+            if key in self.current:
+                # Since when something holds stays as it was first told.
+                self.current[key] = alert
+            else:
+                self._ended[key] = AlertEnded(at=at, alert=key[0], about=key[1], since=alert.at)
+        ended = [alert for key, alert in self._ended.items() if key not in self.current]
+        self._ended = {}
+        return [*fresh, *ended]
 
     def forget(self, alert: Alert) -> None:
-        """Let an alert be news again."""
-        self.current.pop((type(alert).__name__, subject_of(alert)), None)
+        """Let an alert, or its end, be news again."""
+        if isinstance(alert, AlertEnded):
+            self._ended[alert.alert, alert.about] = alert
+        else:
+            self.current.pop(_key(alert), None)
+
+
+def _key(alert: Alert) -> tuple[str, str]:
+    return type(alert).__name__, subject_of(alert)

@@ -90,7 +90,9 @@ class PostgresJobs:
                     poll_url = coalesce($5, poll_url), progress = coalesce($6, progress),
                     waited = waited + $7,
                     phase = CASE WHEN phase = 'starting' AND $5::text IS NOT NULL THEN 'polling'
-                        ELSE phase END
+                        ELSE phase END,
+                    begun_at = CASE WHEN poll_url IS NULL AND $5::text IS NOT NULL
+                        THEN $3::timestamptz - $7::interval ELSE begun_at END
                 WHERE job = $1 AND turn = $2 AND (phase = 'releasing' OR ({_LIVE}))
                 """,  # noqa: S608
                 job,

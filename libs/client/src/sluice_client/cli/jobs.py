@@ -71,7 +71,7 @@ def jobs(
         return found
 
     found = session.call(work)
-    rows = [(it.id, it.kind, it.outcome or it.state, *_counted(it.counts), it.submitted_on) for it in found]
+    rows = [(it.id, it.kind, _state(it), *_counted(it.counts), it.submitted_on) for it in found]
     headings = ("job", "kind", "state", "items", "done", "skipped", "failed", "submitted")
     session.show(found, lambda: table(headings, rows, "No jobs."))
 
@@ -81,6 +81,10 @@ async def _watched(session: Session, client: SluiceClient) -> None:
         async for found in changes:
             session.show(found, lambda: Text(f"{found.id} {found.kind} {_shown(found)}".partition("\n")[0]))  # noqa: B023
             session.out.file.flush()
+
+
+def _state(found: AnyJob) -> str:
+    return "stuck" if found.stuck_since else found.outcome or found.state
 
 
 def _counted(counts: JobCounts) -> tuple[int, int, int, int]:
@@ -162,7 +166,10 @@ def _shown(found: AnyJob, note: str = "") -> str:
     counts, thing = found.counts, _THINGS.get(found.kind, "item")
     things = f"{counts.items} {thing}{'s' * (counts.items != 1)}"
     if not found.finished:
-        return f"{found.state}: {counts.done} of {things} ended {_described(found)}".rstrip()
+        line = f"{found.state}: {counts.done} of {things} ended {_described(found)}".rstrip()
+        if found.stuck_since is None:
+            return line
+        return f"{line}\n  stuck: nothing was heard of it since {found.stuck_since:%Y-%m-%d %H:%M:%S} UTC"
     lines = [f"{found.outcome}: {things}: {_described(found) or 'nothing to do'}"]
     if counts.failed:
         lines.append(f"  each by itself: sluice job {found.id} --failed")

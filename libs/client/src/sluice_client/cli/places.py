@@ -168,6 +168,11 @@ def _summary(found: SourceHealth) -> str:
         lines.append(f"usually answers after {found.usual_seconds:.2f} s")
     if found.held_until is not None:
         lines.append(f"asked to be left alone until {found.held_until:%Y-%m-%d %H:%M:%S} UTC")
+    if (alert := found.alert) is not None:
+        lines.append(
+            f"since {alert.noticed_on:%Y-%m-%d %H:%M:%S} UTC: {alert.failed} attempts failed for its reasons"
+            f" within {_number(alert.seconds)} s, {alert.ended_well} items ended well"
+        )
     return "\n".join(lines)
 
 

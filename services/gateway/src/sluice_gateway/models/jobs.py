@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 
 from pydantic import Field
 
@@ -22,10 +23,25 @@ class JobCounts(AnswerModel):
     cancelled: int
 
 
+class PassedStage(StrEnum):
+    """What is done with a job's items, and before and after them; which of these depends on its kind."""
+
+    KICK_OFF = "kick-off"
+    FETCH = "fetch"
+    SCRAPE = "scrape"
+    ATTACH = "attach"
+    LOAD = "load"
+    EXPORT = "export"
+    LOOK_UP = "look-up"
+
+
 class JobStage(AnswerModel):
     """When a job's items passed one of its stages."""
 
-    stage: Stage = Field(description="`fetch`, `scrape` and `attach`; `load` of an import, `export`.")
+    stage: PassedStage = Field(
+        description="`fetch`, `scrape` and `attach` of a document import; `kick-off` (its source took the"
+        " export on), `load` and `look-up` (of what it refers to) of a bulk import; `export`."
+    )
     first_on: Time = Field(description="When the first item had passed it.")
     last_on: Time = Field(description="When the last one so far had.")
 
@@ -45,6 +61,9 @@ class AnyJob(AnswerModel):
     started_on: Time | None = Field(description="When it was planned.")
     finished_on: Time | None
     eta: Time | None = Field(description="When it will have ended, while it runs and that can be told.")
+    stuck_since: Time | None = Field(
+        description="When it was last heard of, while it runs and nothing has been for long."
+    )
     stages: list[JobStage] = Field(description="Those that items have passed, in their order.")
     result: str = Field(description="Where its kind's own API shows it, for its owner.")
 

@@ -40,6 +40,15 @@ class SourceMinute(AnswerModel):
     mean_seconds: float | None = Field(description="How long answers took to begin.")
 
 
+class SourceAlert(AnswerModel):
+    """What makes a source worth looking at."""
+
+    noticed_on: Time
+    seconds: float = Field(description="It was looked at over so many seconds.")
+    failed: int = Field(description="Attempts that failed for the source's reasons.")
+    ended_well: int = Field(description="Items that ended well meanwhile.")
+
+
 class SourceHealth(AnswerModel):
     """How a source does, as all processes that call it see it together."""
 
@@ -57,6 +66,7 @@ class SourceHealth(AnswerModel):
     calls_per_second: float = Field(description="How many calls it gets now.")
     processes: int = Field(description="How many processes call it now.")
     recent: list[SourceMinute]
+    alert: SourceAlert | None = Field(description="What was noticed of it, while that holds.")
 
 
 class KeySet(AnswerModel):

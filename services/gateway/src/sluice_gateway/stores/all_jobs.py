@@ -13,8 +13,11 @@ from sluice_gateway.paging import Window
 _JOB = """
     s.job, s.kind, s.client, s.subject, s.state, s.outcome, s.items, s.attached, s.skipped, s.failed,
     s.cancelled, s.submitted_at, s.started_at, s.finished_at, s.first_fetched_at, s.last_fetched_at,
-    s.first_scraped_at, s.last_scraped_at, s.first_attached_at, s.last_attached_at
+    s.first_scraped_at, s.last_scraped_at, s.first_attached_at, s.last_attached_at, p.begun_at,
+    (SELECT i.updated_at FROM status.job_items i
+        WHERE p.files IS NOT NULL AND i.job = s.job AND i.item = p.files AND i.rank = 70) AS settled_at
 """
+_FROM = "FROM status.jobs s LEFT JOIN pulls.jobs p ON p.job = s.job"
 # A row may be there before its job's plan was read; then nobody's it is. What was deleted, or expired, is not
 # there for anyone.
 _THERE = """
@@ -45,7 +48,7 @@ class PostgresAllJobs:
         """See `AnyJobStore.some`."""
         client, subject = owner or (None, None)
         rows = await self._pool.fetch(
-            f"SELECT {_JOB} FROM status.jobs s WHERE {_THERE} AND s.job = ANY($3::uuid[])",  # noqa: S608
+            f"SELECT {_JOB} {_FROM} WHERE {_THERE} AND s.job = ANY($3::uuid[])",
             client,
             subject,
             list(jobs),
@@ -65,9 +68,9 @@ class PostgresAllJobs:
         wanted = (client, subject, query.kind, query.state, query.outcome, query.since, query.q)
         rows = await self._pool.fetch(
             f"""
-            SELECT {_JOB} FROM status.jobs s WHERE {_THERE} {_WANTED}
+            SELECT {_JOB} {_FROM} WHERE {_THERE} {_WANTED}
             ORDER BY s.submitted_at DESC, s.job LIMIT $8 OFFSET $9
-            """,  # noqa: S608
+            """,
             *wanted,
             window.limit,
             window.offset,

@@ -8,8 +8,10 @@ import { itemsPart } from "./items_part.js";
 import { jobLines } from "./job_lines.js";
 import { resultsPart } from "./results_part.js";
 import { timeline } from "./timeline.js";
-import { kindOf, lasting, number, standing } from "./words.js";
+import { kindOf, lasting, moment, number, standing } from "./words.js";
 
+// What is told of a job that nothing happens to, and how long it will take, changes without an event.
+const EVERY_MS = 10_000;
 const RESULTS = ["bulk-import", "bulk-export"];
 const STOPPING = {
   "document-import": "Cancel this job? Files that are there already stay.",
@@ -47,6 +49,7 @@ export function jobView({ params: [id], go, signal, retitle }) {
     known = { ...before, ...job };
     fill(head,
       h("div", { class: "state" }, badge(known), expected(known)),
+      stuck(known),
       bar(known, { large: true }), legend(known));
     fill(line, timeline(known));
     if (!before || before.state !== known.state || before.counts.failed !== known.counts.failed) {
@@ -80,9 +83,11 @@ export function jobView({ params: [id], go, signal, retitle }) {
       load();
     }, 300);
   }
+  const looking = setInterval(() => known && known.state !== "FINISHED" && later(), EVERY_MS);
   signal.addEventListener("abort", () => {
     live.abort();
     clearTimeout(waiting);
+    clearInterval(looking);
   });
 
   function possible(job) {
@@ -154,6 +159,13 @@ export function jobView({ params: [id], go, signal, retitle }) {
       lines,
     ],
   };
+}
+
+// What nobody hears of may be waited for in vain: who sees that knows whom to ask.
+function stuck(job) {
+  return job.stuck_since ? h("p", { class: "notice warn", role: "status" },
+    `Stuck: nothing was heard of it since ${moment(job.stuck_since)}, although it has not ended. It goes on by itself `
+    + "when what it waits for is back; if it does not, tell whoever runs this service.") : null;
 }
 
 function expected(job) {

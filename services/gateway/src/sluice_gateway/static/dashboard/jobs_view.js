@@ -5,7 +5,7 @@ import { badge, bar } from "./job_parts.js";
 import { settings } from "./session.js";
 import { curl, sluice, terminal } from "./commands.js";
 import { empty, fill, h, problem, skeleton } from "./dom.js";
-import { kindOf, moment, short, since, summary, things } from "./words.js";
+import { kindOf, lasting, moment, short, since, summary, things } from "./words.js";
 
 const PAGE = 25;
 const STATES = [["", "All states"], ["SUBMITTED", "Accepted"], ["RUNNING", "Running"], ["FINISHED", "Finished"]];
@@ -118,7 +118,8 @@ function row(job) {
     h("div", { class: "what" },
       h("a", { href: `#/jobs/${job.id}` }, kindOf(job.kind)),
       h("span", { class: "soft id" }, short(job.id), job.client === settings().client_id ? "" : ` · ${job.client}`)),
-    h("div", { class: "how" }, bar(job), h("span", { class: "soft" }, summary(job))),
+    h("div", { class: "how" }, bar(job), h("span", { class: "soft" }, summary(job),
+      job.stuck_since ? h("span", { class: "warned" }, ` · stuck for ${lasting(job.stuck_since, Date.now())}`) : null)),
     h("time", { class: "soft when", datetime: job.submitted_on, title: moment(job.submitted_on) },
       since(job.submitted_on)));
 }

@@ -73,7 +73,13 @@ function figures(found) {
   ];
   if (found.usual_seconds !== null) rows.push(["Answers after", `${number(Math.round(found.usual_seconds * 1000))} ms`]);
   if (found.held_until) rows.push(["Left alone until", moment(found.held_until)]);
-  return [found.recent.length ? minutes(found.recent) : null, facts(rows)];
+  return [found.alert ? alerted(found.alert) : null, found.recent.length ? minutes(found.recent) : null, facts(rows)];
+}
+
+function alerted({ noticed_on: at, seconds, failed, ended_well: well }) {
+  return h("p", { class: "notice alert", role: "status" }, `Answers badly since ${moment(at)}: within `
+    + `${things(Math.round(seconds / 60), "minute")} ${things(failed, "attempt")} failed for its reasons, and `
+    + `${things(well, "item")} ended well.`);
 }
 
 // A column for each minute: good answers, above them refusals, above these failures.

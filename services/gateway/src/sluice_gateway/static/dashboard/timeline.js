@@ -4,15 +4,17 @@ import { h, icon } from "./dom.js";
 import { lasting, moment, since, standing, things } from "./words.js";
 
 const ITEMS = { "document-import": "document", "bulk-import": "file", "bulk-export": "part" };
-const PASSED = { fetch: "Read from the source", scrape: "Metadata made", attach: "In their folders", load: "Loaded",
-  export: "Written" };
+const PASSED = { "kick-off": "Asked for at the source", fetch: "Read from the source", scrape: "Metadata made",
+  attach: "In their folders", load: "Loaded", "look-up": "What it refers to looked up", export: "Written" };
 
 export function timeline(job) {
   const ended = job.state === "FINISHED";
   const steps = [["Submitted", job.submitted_on, "done"]];
+  const [begun, ...stages] = job.stages[0]?.stage === "kick-off" ? job.stages : [null, ...job.stages];
+  if (begun) steps.push([PASSED["kick-off"], begun.first_on, "done"]);
   if (job.started_on) steps.push([planned(job), job.started_on, "done"]);
   else if (!ended) steps.push([job.kind === "bulk-import" ? "Waiting for the source's export" : "Waiting to be planned", null, "waiting"]);
-  steps.push(...job.stages.map((one) => passed(job, one, ended)));
+  steps.push(...stages.map((one) => passed(job, one, ended)));
   if (!ended && job.started_on) {
     steps.push([job.eta ? `Ends ${since(job.eta)}, as it looks` : "Going on", job.eta, "running"]);
   }
