@@ -9,12 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from sluice_backup import database, log, manifest, objects
-from sluice_backup.manifest import ACCEPTED, DATABASE, LISTING, BackupError, Manifest, facts_of
+from sluice_backup.manifest import ACCEPTED, DATABASE, LISTING, BackupError, FileFacts, Manifest, facts_of
 from sluice_backup.settings import Settings
 from sluice_streaming.kafka import KafkaBackend
 
 _SHOWN = 5
 Say = Callable[[str], None]
+Now = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
@@ -23,12 +24,7 @@ def utc_now() -> datetime:
 
 
 def make(
-    folder: Path,
-    settings: Settings,
-    say: Say,
-    *,
-    with_objects: bool = True,
-    now: Callable[[], datetime] = utc_now,
+    folder: Path, settings: Settings, say: Say, *, with_objects: bool = True, now: Now = utc_now
 ) -> Manifest:
     """Make a backup in a folder while everything goes on.
 
@@ -59,22 +55,14 @@ def make(
     with database.connected(settings.postgres) as connection:
         database.hold(connection)
         roles, known = database.roles(connection), database.migrations(connection)
+        postgres = str(connection.info.server_version)
         dumped = now()
         database.dump(settings.postgres, folder / DATABASE, needed)
         say("the database is dumped")
         stretches = asyncio.run(log.copy_unplanned(settings.kafka, firsts, folder))
-        copied = objects.Copied()
-        if with_objects:
-            copied = asyncio.run(objects.copy_out(settings.objects, manifest.lines_of(needed, str), folder))
-            say(f"{copied.count} objects are copied, {copied.size} bytes")
-        postgres = str(connection.info.server_version)
+        copied = _copy_objects(settings, folder, needed, say) if with_objects else objects.Copied()
     needed.unlink()
-    if copied.missing:
-        shown = ", ".join(copied.missing[:_SHOWN])
-        raise BackupError(
-            f"{len(copied.missing)} objects that the database names are missing in the store: {shown}"
-        )
-    names = (DATABASE, ACCEPTED, *((LISTING,) if with_objects else ()))
+    _refuse_missing(copied)
     made = Manifest(
         sluice=version("sluice-backup"),
         migrations=known,
@@ -86,9 +74,28 @@ def make(
         roles=roles,
         log=stretches,
         secrets=settings.fingerprints,
-        files={name: facts_of(folder / name) for name in names},
+        files=_facts(folder, with_objects=with_objects),
         objects=copied.count if with_objects else None,
         object_bytes=copied.size,
     )
     manifest.write(folder, made)
     return made
+
+
+def _facts(folder: Path, *, with_objects: bool) -> dict[str, FileFacts]:
+    names = (DATABASE, ACCEPTED, *((LISTING,) if with_objects else ()))
+    return {name: facts_of(folder / name) for name in names}
+
+
+def _copy_objects(settings: Settings, folder: Path, needed: Path, say: Say) -> objects.Copied:
+    copied = asyncio.run(objects.copy_out(settings.objects, manifest.lines_of(needed, str), folder))
+    say(f"{copied.count} objects are copied, {copied.size} bytes")
+    return copied
+
+
+def _refuse_missing(copied: objects.Copied) -> None:
+    if copied.missing:
+        shown = ", ".join(copied.missing[:_SHOWN])
+        raise BackupError(
+            f"{len(copied.missing)} objects that the database names are missing in the store: {shown}"
+        )

@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 from msgspec import Struct
 
 from sluice_client.api import Api, step
+from sluice_client.searchsets import PER_PAGE, found
 
 _PATH = "/fhir/AuditEvent"
-_PER_PAGE = 100
 _ACTS = "/CodeSystem/audit-act"
 
 
@@ -96,20 +96,6 @@ class AuditEvent(Struct, frozen=True, rename="camel", kw_only=True):
         return next((each for each in self.agent if each.requestor), None)
 
 
-class _Link(Struct):
-    relation: str
-    url: str
-
-
-class _Found(Struct):
-    resource: AuditEvent
-
-
-class _Page(Struct):
-    entry: list[_Found] = []
-    link: list[_Link] = []
-
-
 class AuditCalls(Api):
     """What operators read of the audit trail; needs the scope `ops/audit`."""
 
@@ -135,18 +121,14 @@ class AuditCalls(Api):
         >>> async for event in sluice.audit_events(subtype="disclose", agent="portal"):
         ...     print(event.recorded, event.entity[0].what.name)
         """
-        pairs = [("_count", str(_PER_PAGE))]
+        pairs = [("_count", str(PER_PAGE))]
         if since is not None:
             pairs.append(("date", f"ge{since.isoformat()}"))
         if until is not None:
             pairs.append(("date", f"lt{until.isoformat()}"))
         pairs += [(name, value) for name, value in search.items() if value is not None]
-        path: str | None = f"{_PATH}?{urlencode(pairs)}"
-        while path is not None:
-            page = await self.get(path, _Page)
-            for each in page.entry:
-                yield each.resource
-            path = next((link.url for link in page.link if link.relation == "next"), None)
+        async for event in found(self, f"{_PATH}?{urlencode(pairs)}", AuditEvent):
+            yield event
 
     async def audit_event(self, event: str) -> AuditEvent:
         """Give one audit record."""

@@ -30,11 +30,10 @@ class ExportingCalls(ExportCalls):
         gzip: bool | None = None,
         progress: ExportProgress | None = None,
     ) -> Exported:
-        """Export to a folder.
+        """Export to a folder, or go on with what was begun there.
 
-        What is needed to go on is written down there: called again after it was broken off, by whatever, it
-        takes the same export up where it was, and never starts a second one. Files are checked by what the
-        manifest says (size, SHA-256, count). At the end `manifest.json` lists them.
+        Called again after it was broken off, it takes the same export up where it was. Files are checked by
+        what the manifest says (size, SHA-256, count). At the end `manifest.json` lists them.
 
         Parameters
         ----------
@@ -43,7 +42,7 @@ class ExportingCalls(ExportCalls):
         job
             The id of an export that was begun elsewhere, which is downloaded to the folder.
         wait
-            Whether to wait for its end and download it; else it is only started.
+            Download it when it has ended; else it is only started.
         keep
             Leave the export at the service; else it is deleted there as soon as all of it is here.
         restart

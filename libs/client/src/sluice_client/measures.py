@@ -13,13 +13,13 @@ from msgspec import Raw, Struct
 
 from sluice_client.api import Api, decoded, step
 from sluice_client.errors import SluiceError
+from sluice_client.searchsets import PER_PAGE, found
 
 ARTIFACTS = frozenset({"Measure", "Library", "ValueSet", "CodeSystem"})
 """What a measure consists of, of all that published files hold."""
 
 _GZIP = b"\x1f\x8b"
 _MOST_BYTES = 256 * 1024 * 1024
-_PER_PAGE = 100
 
 
 class MeasureFileError(SluiceError):
@@ -79,20 +79,6 @@ class _Answer(Struct):
     entry: list[_Answered] = []
 
 
-class _Link(Struct):
-    relation: str
-    url: str
-
-
-class _Found(Struct):
-    resource: Measure
-
-
-class _Page(Struct):
-    entry: list[_Found] = []
-    link: list[_Link] = []
-
-
 class _Named(Struct, rename="camel"):
     resource_type: str = ""
     id: str | None = None
@@ -137,12 +123,8 @@ class MeasureCalls(Api):
 
     async def measures(self) -> AsyncIterator[Measure]:
         """Go through the measures that are stored."""
-        path: str | None = f"/fhir/Measure?_count={_PER_PAGE}"
-        while path is not None:
-            page = await self.get(path, _Page)
-            for each in page.entry:
-                yield each.resource
-            path = next((link.url for link in page.link if link.relation == "next"), None)
+        async for measure in found(self, f"/fhir/Measure?_count={PER_PAGE}", Measure):
+            yield measure
 
     async def data_requirements(self, measure: str) -> list[DataRequirement]:
         """Give which data a measure needs.

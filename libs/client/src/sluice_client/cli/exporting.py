@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from msgspec import Struct, field
 from rich.console import Group
 
 from sluice_client.cli.export_progress import label, showing_export
-from sluice_client.cli.session import INCOMPLETE, session_of, table
+from sluice_client.cli.session import INCOMPLETE, Session, session_of, table
 from sluice_client.client import SluiceClient
 from sluice_client.export_requests import ExportLevel, ExportRequest
 from sluice_client.export_run import Exported
@@ -58,57 +59,51 @@ def export(
     downloaded is checked by size, SHA-256 and count, and deleted at the service when all of it is here.
     """
     session = session_of(context)
-    wish = {
-        "types": members_of(type_),
-        "since": instant_of(since, "--since"),
-        "until": instant_of(until, "--until"),
-        "type_filters": tuple(type_filter or ()),
-        "elements": members_of(elements),
-        "patients": members_of(patient),
-        "include_associated_data": tuple(include or ()),
-        "organize_output_by": "Patient" if by_patient else None,
-        "allow_partial_manifests": early,
-        "lenient": lenient,
-    }
+    wish = ExportRequest(
+        types=members_of(type_),
+        since=instant_of(since, "--since"),
+        until=instant_of(until, "--until"),
+        type_filters=tuple(type_filter or ()),
+        elements=members_of(elements),
+        patients=members_of(patient),
+        include_associated_data=tuple(include or ()),
+        organize_output_by="Patient" if by_patient else None,
+        allow_partial_manifests=early,
+        lenient=lenient,
+    )
     request = _request(wish, group, patients=patients, system=system)
     if job is not None and (request is not None or restart):
         raise typer.BadParameter("an export that was begun cannot be asked for anything else")
 
     async def work(client: SluiceClient) -> Exported:
         with showing_export(session.err, quiet=session.as_json or not wait) as progress:
-            return await client.export(
-                to,
-                request,
-                job=job,
-                wait=wait,
-                keep=keep,
-                restart=restart,
-                at_once=at_once,
-                gzip=gzip,
-                progress=progress,
-            )
+            exporting = partial(client.export, to, request, job=job, wait=wait, keep=keep)
+            return await exporting(restart=restart, at_once=at_once, gzip=gzip, progress=progress)
 
     done = session.call(work, interrupted=f"to go on: sluice export --to {to}")
-    session.show(done, lambda: summary(done))
-    problems = errors_of(done)
-    if problems:
-        session.err.print(f"the service reports {problems} errors: see {to / 'errors'}", markup=False)
-        raise typer.Exit(INCOMPLETE)
+    _show(session, done, to)
 
 
-def _request(
-    wish: dict[str, Any], group: str | None, *, patients: bool, system: bool
-) -> ExportRequest | None:
-    """Give what is asked for; None where only the folder is named."""
+def _request(wish: ExportRequest, group: str | None, *, patients: bool, system: bool) -> ExportRequest | None:
+    """Give what is asked for, of whom; None where only the folder is named."""
     chosen = sum((group is not None, patients, system))
-    if chosen > 1 or (chosen == 0 and any(wish.values())):
+    if chosen > 1 or (chosen == 0 and wish != ExportRequest()):
         raise typer.BadParameter("give one of --group, --patients and --system")
     if chosen == 0:
         return None
     level = (
         ExportLevel.GROUP if group is not None else ExportLevel.PATIENT if patients else ExportLevel.SYSTEM
     )
-    return ExportRequest(level=level, group=group, **wish)
+    return msgspec.structs.replace(wish, level=level, group=group)
+
+
+def _show(session: Session, done: Exported, to: Path) -> None:
+    """Print what came of it, and end the process with 1 if the service reports errors."""
+    session.show(done, lambda: summary(done))
+    problems = errors_of(done)
+    if problems:
+        session.err.print(f"the service reports {problems} errors: see {to / 'errors'}", markup=False)
+        raise typer.Exit(INCOMPLETE)
 
 
 def members_of(values: Sequence[str] | None) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -69,26 +69,25 @@ def pull(
         raise typer.BadParameter("an import that was begun cannot be asked for anything else")
     if (cancel or bundles) and job is None:
         raise typer.BadParameter("--cancel and --bundles need the --job of an import")
-    if bundles is not None and job is not None:
-        path, which = bundles, job
-        size = session.call(lambda client: client.save_pull_bundles(which, path), "run it again")
-        session.show({"file": str(path), "bytes": size}, lambda: f"{size} bytes in {path}")
-        return
-    following = Following(session, problems)
+    if request is not None:
+        asked = request
+        Following(session, problems).begin(lambda client: client.start_pull(asked, key=key), wait=wait)
+    elif job is not None and bundles is not None:
+        _save_bundles(session, job, bundles)
+    elif job is not None and cancel:
+        _cancel(session, job)
+    elif job is not None:
+        Following(session, problems).take_up(job, wait=wait)
 
-    async def work(client: SluiceClient) -> Pulled | PullStatus | None:
-        if cancel and job is not None:
-            await client.cancel_pull(job)
-            return None
-        if request is not None:
-            await following.begun(client.start_pull(request, key=key))
-        else:
-            following.job = job
-        if wait:
-            return await following.end(client)
-        return await following.look(client) if job is not None else PullStatus(job=following.job or "")
 
-    following.show(session.call(work, following.interrupted))
+def _save_bundles(session: Session, job: str, path: Path) -> None:
+    size = session.call(lambda client: client.save_pull_bundles(job, path), "run it again")
+    session.show({"file": str(path), "bytes": size}, lambda: f"{size} bytes in {path}")
+
+
+def _cancel(session: Session, job: str) -> None:
+    session.call(lambda client: client.cancel_pull(job), "run it again")
+    session.show({"cancelled": True}, lambda: "cancelled")
 
 
 class Following:
@@ -103,50 +102,65 @@ class Following:
     """
 
     def __init__(self, session: Session, problems: int) -> None:
-        self.job: str | None = None
         self._session = session
         self._problems = problems
+        self._job: str | None = None
 
-    async def begun(self, starting: Awaitable[str]) -> None:
+    def begin(self, start: Callable[[SluiceClient], Awaitable[str]], *, wait: bool) -> None:
+        """Begin an import, which gives its id, and follow it to its end if that is waited for."""
+
+        async def work(client: SluiceClient) -> Pulled | PullStatus:
+            job = await self._begun(start(client))
+            return await self._end(client, job) if wait else PullStatus(job=job)
+
+        self._show(self._session.call(work, self._interrupted))
+
+    def take_up(self, job: str, *, wait: bool) -> None:
+        """Follow an import that was begun, or only look how it stands."""
+        self._job = job
+
+        async def work(client: SluiceClient) -> Pulled | PullStatus:
+            return await (self._end(client, job) if wait else self._look(client, job))
+
+        self._show(self._session.call(work, self._interrupted))
+
+    async def _begun(self, starting: Awaitable[str]) -> str:
         """Wait for an import's kick-off, and say its id."""
         asking = asyncio.ensure_future(starting)
         try:
-            self.job = await asyncio.shield(asking)
+            self._job = await asyncio.shield(asking)
         except asyncio.CancelledError:
             # Whoever interrupts waits for this one answer: without it nobody could find the import again.
-            self.job = await asking
+            self._job = await asking
             raise
         if not self._session.as_json:
-            self._session.err.print(f"job {printable(self.job)}", markup=False)
+            self._session.err.print(f"job {printable(self._job)}", markup=False)
+        return self._job
 
-    async def end(self, client: SluiceClient) -> Pulled:
+    async def _end(self, client: SluiceClient, job: str) -> Pulled:
         """Show the import's progress until it has ended."""
         with showing_pull(self._session.err, quiet=self._session.as_json) as progress:
-            return await client.wait_for_pull(self.job or "", on_status=progress, problems=self._problems)
+            return await client.wait_for_pull(job, on_status=progress, problems=self._problems)
 
-    async def look(self, client: SluiceClient) -> Pulled | PullStatus:
+    async def _look(self, client: SluiceClient, job: str) -> Pulled | PullStatus:
         """Give how the import stands, and what it came to if it has ended."""
-        status = await client.pull_status(self.job or "")
-        if not status.finished:
-            return status
-        return await client.wait_for_pull(self.job or "", problems=self._problems)
+        status = await client.pull_status(job)
+        return await client.wait_for_pull(job, problems=self._problems) if status.finished else status
 
-    def interrupted(self) -> str:
+    def _interrupted(self) -> str:
         """Say what to do after Ctrl-C."""
-        if self.job is None:
+        if self._job is None:
             return "nothing was begun"
-        return f"the import goes on; to follow it: sluice pull --job {printable(self.job)} --wait"
+        return f"the import goes on; to follow it: sluice pull --job {printable(self._job)} --wait"
 
-    def show(self, found: Pulled | PullStatus | None) -> None:
+    def _show(self, found: Pulled | PullStatus) -> None:
         """Print what came of it, and end the process with 1 if something could not be loaded."""
-        if found is None:
-            self._session.show({"cancelled": True}, lambda: "cancelled")
-        elif isinstance(found, PullStatus):
+        if isinstance(found, PullStatus):
             self._session.show(found, lambda: Text(_standing(found)))
-        else:
-            self._session.show(found, lambda: _summary(found))
-            if found.errors:
-                raise typer.Exit(INCOMPLETE)
+            return
+        self._session.show(found, lambda: _summary(found))
+        if found.errors:
+            raise typer.Exit(INCOMPLETE)
 
 
 def _standing(status: PullStatus) -> str:

@@ -11,8 +11,6 @@ from sluice_client.cli.exporting import instant_of
 from sluice_client.cli.measures import counted
 from sluice_client.cli.pulling import Following
 from sluice_client.cli.session import session_of
-from sluice_client.client import SluiceClient
-from sluice_client.pull_requests import Pulled, PullStatus
 
 
 def submit_data(
@@ -48,12 +46,7 @@ def submit_data(
     if files:
         raise typer.BadParameter("give FILEs, or --export-url")
     url, after = export_url, instant_of(since, "--since")
-    following = Following(session, problems)
-
-    async def work(client: SluiceClient) -> Pulled | PullStatus:
-        await following.begun(
-            client.start_submit_data(measure, report, url, since=after, static=static, key=key)
-        )
-        return await following.end(client) if wait else PullStatus(job=following.job or "")
-
-    following.show(session.call(work, following.interrupted))
+    Following(session, problems).begin(
+        lambda client: client.start_submit_data(measure, report, url, since=after, static=static, key=key),
+        wait=wait,
+    )
