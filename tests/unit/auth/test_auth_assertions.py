@@ -100,6 +100,10 @@ BROKEN: dict[str, tuple[Make, str]] = {
         lambda c, now: c.assertion(now, header={"jku": "https://evil.test/k"}),
         "jku",
     ),
+    "meant for something else": (
+        lambda c, now: c.assertion(now, header={"typ": "at+jwt"}),
+        "not a token of this kind",
+    ),
     "no kid": (lambda c, now: c.assertion(now, header={"kid": None}), "name its key"),
     "unknown kid": (lambda c, now: c.assertion(now, header={"kid": "k2"}), "registered key"),
     "foreign key of the same kid": (stranger, "signature does not verify"),

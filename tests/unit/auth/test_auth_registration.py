@@ -210,6 +210,15 @@ async def test_an_update_replaces_everything_and_keeps_the_secret() -> None:
         assert (await server.token(client))["scope"] == "files/read"
 
 
+async def test_a_client_whose_keys_were_given_by_value_is_reminded_to_send_new_ones() -> None:
+    async with auth_server() as server:
+        client = await server.sign_up()
+        changed = await update(server, client, **BY_KEY, jwks={"keys": [KeyClient().public]})
+        assert "registration_client_uri" in changed["jwks_reminder"]
+        by_address = await update(server, client, **BY_KEY, jwks_uri="https://keys.test/jwks")
+        assert "jwks_reminder" not in {**client, **by_address}
+
+
 async def test_an_update_can_change_from_secret_to_key_and_back_with_a_new_secret() -> None:
     async with auth_server() as server:
         client, key = await server.sign_up(), KeyClient()

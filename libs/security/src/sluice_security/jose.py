@@ -48,7 +48,7 @@ class Rules:
         The signature algorithms that may be used, each with the key type (`kty`) it needs. Nothing else is
         accepted, so neither `none` nor a MAC keyed with a public key ever is (RFC 8725 sections 3.1, 3.2).
     types
-        The acceptable `typ`, in lower case; empty: any or none.
+        The acceptable `typ`, in lower case; an empty one is that of a token that has none.
     headers
         The header parameters that may appear. `crit`, `jwk`, `x5c`, `x5u` and `b64` are never among them:
         a key that comes with the token proves nothing, and an extension that is not understood must not be
@@ -56,7 +56,7 @@ class Rules:
     """
 
     algorithms: dict[str, str]
-    types: frozenset[str] = frozenset()
+    types: frozenset[str]
     headers: frozenset[str] = frozenset({"alg", "kid", "typ"})
 
 
@@ -111,7 +111,8 @@ def read(token: str, rules: Rules) -> Unverified:
         raise RejectedError("malformed", "not a signed token") from None
     if not isinstance(header, dict) or not header.keys() <= rules.headers:
         raise RejectedError("bad_header", "a header parameter is not accepted")
-    algorithm, kid, kind, jku = (header.get(name) for name in ("alg", "kid", "typ", "jku"))
+    algorithm, kid, jku = (header.get(name) for name in ("alg", "kid", "jku"))
+    kind = header.get("typ", "")
     key_type = rules.algorithms.get(algorithm) if isinstance(algorithm, str) else None
     if not isinstance(algorithm, str) or key_type is None:
         raise RejectedError("bad_algorithm", "the signature algorithm is not accepted")
@@ -119,7 +120,7 @@ def read(token: str, rules: Rules) -> Unverified:
         raise RejectedError("no_kid", "the token does not name its key")
     if jku is not None and not isinstance(jku, str):
         raise RejectedError("bad_header", "a header parameter is not accepted")
-    if rules.types and (not isinstance(kind, str) or kind.lower() not in rules.types):
+    if not isinstance(kind, str) or kind.lower() not in rules.types:
         raise RejectedError("wrong_type", "not a token of this kind")
     return Unverified(algorithm, key_type, kid, jku, signature, registry)
 

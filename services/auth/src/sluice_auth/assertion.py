@@ -19,8 +19,9 @@ ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ALGORITHMS = {"RS384": "RSA", "ES384": "EC"}
 RULES = jose.Rules(
     algorithms=ALGORITHMS,
-    # `typ` SHALL be JWT; clients in the field leave it out, which RFC 7519 section 5.1 permits.
-    types=frozenset(),
+    # A client SHALL say `typ` JWT; clients in the field leave it out, which RFC 7519 section 5.1 permits.
+    # What is meant for anything else is no assertion (RFC 8725 section 3.11).
+    types=frozenset({"", "jwt"}),
     headers=frozenset({"alg", "kid", "typ", "jku"}),
 )
 # "No more than five minutes in the future."
@@ -28,6 +29,7 @@ LONGEST = 300.0
 # Two machines' clocks.
 LEEWAY = 10.0
 _LONGEST_JTI = 1_024
+_NO_KEY = "not exactly one registered key matches; new keys are sent to the client's registration_client_uri"
 
 
 class _Claims(Struct):
@@ -82,10 +84,10 @@ def select_key(keys: Sequence[dict[str, Any]], kid: str, key_type: str) -> jose.
     """
     matching = [key for key in keys if key.get("kid") == kid and key.get("kty") == key_type]
     if len(matching) != 1:
-        raise jose.RejectedError("unknown_key", "not exactly one registered key matches")
+        raise jose.RejectedError("unknown_key", _NO_KEY)
     key = jose.import_public(matching[0])
     if key is None:
-        raise jose.RejectedError("unknown_key", "not exactly one registered key matches")
+        raise jose.RejectedError("unknown_key", _NO_KEY)
     return key
 
 

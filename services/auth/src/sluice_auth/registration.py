@@ -251,6 +251,8 @@ def response(registered: Registered, issuer: str) -> dict[str, Any]:
         answer["response_types"] = ["code"]
     if client.keys is not None:
         answer["jwks"] = {"keys": list(client.keys)}
+        # SMART App Launch 2.2, "Registering a client": whoever gives keys by value is to be reminded.
+        answer["jwks_reminder"] = "Send the new set to registration_client_uri whenever your keys change."
     if client.keys_url is not None:
         answer["jwks_uri"] = client.keys_url
     if registered.secret is not None:
