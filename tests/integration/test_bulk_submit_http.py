@@ -192,7 +192,8 @@ async def test_whoever_submitted_it_alone_knows_of_it(provider: Provider, pull: 
         place = await provider.place()
         shown = await provider.ended(place)
     file = shown["outcome"][0]["url"].removeprefix(AUDIENCE)
-    for who in ({"subject": "bob"}, {"client": "other"}):
+    others: tuple[dict[str, Any], ...] = ({"subject": "bob"}, {"client": "other"})
+    for who in others:
         headers = provider.token(**who)
         assert (await provider.ask(**who)).status == 404
         answers = [
@@ -247,3 +248,16 @@ async def test_references_to_the_submitters_server_are_to_what_is_submitted(
         await provider.ended()
     row = await pull.rows.fetchval("SELECT patient FROM fhir.resources WHERE type = 'Observation'")
     assert row == "1"
+
+
+async def test_a_scope_of_submissions_permits_these_and_no_other_imports(
+    pull: PullSite, site: RealSite
+) -> None:
+    provider = Provider(site, pull, scopes="system/bulk-submit")
+    async with pull.running():
+        await provider.submitted(provider.manifest("a", patient("1")), "completed")
+        shown = await provider.ended()
+    assert (await provider.told(shown))["a"][0] == ("information", "Manifest 1: imported.")
+    for scopes, place in (("system/bulk-submit", "/fhir/$import"), ("system/*.cruds", "/fhir/$bulk-submit")):
+        headers = {"Content-Type": "application/fhir+json", **provider.token(scopes=scopes)}
+        assert (await site.post(place, data="{}", headers=headers)).status == 403

@@ -54,6 +54,10 @@ class HttpSource:
 
         self.answers[path] = give
 
+    def redirect(self, path: str, location: str) -> None:
+        """Have a path answered with a redirect."""
+        self.status(path, 307, b"", Location=location)
+
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request)
         answer = self.answers.get(request.path)

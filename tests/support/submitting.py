@@ -32,10 +32,11 @@ class Provider:
     site: RealSite
     pull: PullSite
     name: str = "2026-01"
+    scopes: str = "bulk/import"
 
     def token(self, **who: Any) -> dict[str, str]:
         return self.site.authority.bearer(
-            **{"client": "portal", "subject": "ann", "scopes": "bulk/import", **who}
+            **{"client": "portal", "subject": "ann", "scopes": self.scopes, **who}
         )
 
     def manifest(self, name: str, *resources: Json, deleted: tuple[str, ...] = ()) -> str:
@@ -59,9 +60,10 @@ class Provider:
         status: str | None = None,
         replaces: str | None = None,
         base: str | None = None,
+        more: tuple[Json, ...] = (),
         **who: Any,
     ) -> ClientResponse:
-        """Send `$bulk-submit`."""
+        """Send `$bulk-submit`, with `more` parameters as they stand."""
         given: list[tuple[str, str, Any]] = [
             ("submitter", "valueIdentifier", IDENTIFIER),
             ("submissionId", "valueString", self.name),
@@ -74,7 +76,9 @@ class Provider:
         if replaces is not None:
             given.append(("replacesManifestUrl", "valueUrl", replaces))
         headers = {**HEADERS, **self.token(**who)}
-        return await self.site.post("/fhir/$bulk-submit", data=parameters(*given), headers=headers)
+        body = json.loads(parameters(*given))
+        body["parameter"] += more
+        return await self.site.post("/fhir/$bulk-submit", json=body, headers=headers)
 
     async def submitted(self, *args: Any, **more: Any) -> None:
         """Send it, and see it done."""

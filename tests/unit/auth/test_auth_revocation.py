@@ -199,7 +199,12 @@ async def test_the_scopes_on_offer_are_those_that_may_be_registered() -> None:
         server.http.get("/.well-known/smart-configuration") as answer,
     ):
         document = await body_of(answer, 200)
-        assert document["scopes_supported"] == ["bulk/import", "system/*.cruds", "system/*.rs"]
+        assert document["scopes_supported"] == [
+            "bulk/import",
+            "system/*.cruds",
+            "system/bulk-submit",
+            "system/*.rs",
+        ]
 
 
 async def test_an_issuer_with_a_path_has_its_metadata_below_the_well_known_path() -> None:

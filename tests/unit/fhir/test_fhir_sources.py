@@ -12,6 +12,7 @@ from sluice_fhir.source_auth import (
     public_jwk,
 )
 from sluice_fhir.sources import InvalidSourceError, Source, SourceDraft, best_match, checked_source
+from sluice_fhir.submitted import permitted_headers
 from sluice_security.guard_urls import Prefix
 
 
@@ -37,6 +38,44 @@ def test_a_source_has_one_spelling() -> None:
     assert (source.name, source.base_url) == ("Hospital", "https://fhir.example.org/r4")
     assert source.attachment_prefixes == ("https://cdn.example.org/files",)
     assert source.content_types == ("application/pdf", "image/*")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "a b", "x\r\ny", "x:y", "é", "Host", "content-length", "Transfer-Encoding", "Accept-Encoding",
+     "Range", "If-Range", "X-Forwarded-For", "Forwarded", "Proxy-Authorization", "X-HTTP-Method-Override",
+     "x" * 101],
+)  # fmt: skip
+def test_no_header_field_of_which_we_say_what_it_says_can_be_permitted(name: str) -> None:
+    draft = SourceDraft(name="a", base_url="https://fhir.example", request_headers=("X-Api-Key", name))
+    assert problems(draft) == ["request_headers[1]"]
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ([("X-Api-Key", "k")], {"x-api-key": "k"}),
+        ([("authorization", "Basic abc=")], {"authorization": "Basic abc="}),
+        ([("x-api-key", "k"), ("X-API-KEY", "l")], None),
+        ([("x-other", "k")], None),
+        ([("x-api-key", "k\r\nHost: x")], None),
+        ([("x-api-key", "k\0")], None),
+        ([("x-api-key", "k" * 5000)], None),
+        ([("x-api-key", "ü")], None),
+    ],
+)
+def test_only_permitted_header_fields_are_sent_and_values_are_not_repeated(
+    given: list[tuple[str, str]], sent: dict[str, str] | None
+) -> None:
+    names = ("X-Api-Key", "Authorization", "x-api-key")
+    source = check(SourceDraft(name="a", base_url="https://fhir.example", request_headers=names))
+    assert source.request_headers == ("authorization", "x-api-key")
+    if sent is not None:
+        assert permitted_headers(given, source) == sent
+        return
+    with pytest.raises(ValueError, match=r"header field|operators") as caught:
+        permitted_headers(given, source)
+    assert not any(value[:8] in str(caught.value) for _, value in given if len(value) > 1)
 
 
 def test_everything_that_is_wrong_is_told_at_once() -> None:

@@ -27,6 +27,12 @@ def body(*more: tuple[str, dict[str, Any]], without: tuple[str, ...] = (), **cha
     return json.dumps({"resourceType": "Parameters", "parameter": listed})
 
 
+def headers(**parts: str) -> tuple[str, dict[str, Any]]:
+    listed = [{"name": name, "valueString": value} for name, value in parts.items()]
+    return "fileRequestHeader", {"part": listed}
+
+
+KEY = {"name": "value", "valueString": "a.b.c.d.e"}
 WRONG = {
     "no submitter": (body(without=("submitter",)), "submitter"),
     "a submitter that is a text": (body(submitter={"valueString": "ward-3"}), "submitter"),
@@ -52,8 +58,31 @@ WRONG = {
         "replacesManifestUrl",
     ),
     "another format": (body(("outputFormat", {"valueString": "text/csv"})), "outputFormat"),
-    "header fields of its own": (body(("fileRequestHeader", {"part": []})), "fileRequestHeader"),
-    "a key": (body(("fileEncryptionKey", {"part": []})), "fileEncryptionKey"),
+    "a header field without parts": (body(("fileRequestHeader", {"part": []})), "fileRequestHeader"),
+    "a header field without a value": (body(headers(headerName="x")), "fileRequestHeader"),
+    "a header field with more to it": (
+        body(headers(headerName="x", headerValue="y", z="z")),
+        "fileRequestHeader",
+    ),
+    "many header fields": (body(*[headers(headerName="x", headerValue="y")] * 17), "fileRequestHeader"),
+    "a header field that is not permitted": (
+        body(headers(headerName="x", headerValue="y")),
+        "fileRequestHeader",
+    ),
+    "a key without a value": (body(("fileEncryptionKey", {"part": []})), "fileEncryptionKey"),
+    "a key of another kind": (
+        body(("fileEncryptionKey", {"part": [{"name": "coding", "valueCoding": {"code": "pgp"}}, KEY]})),
+        "fileEncryptionKey",
+    ),
+    "a key that nobody encrypted for us": (body(("fileEncryptionKey", {"part": [KEY]})), "fileEncryptionKey"),
+    "an authorization server that is no address": (
+        body(("oauthMetadataUrl", {"valueUrl": "here"})),
+        "oauthMetadataUrl",
+    ),
+    "a token from a source without credentials": (
+        body(("oauthMetadataUrl", {"valueUrl": BASE})),
+        "oauthMetadataUrl",
+    ),
     "an unknown parameter": (body(("colour", {"valueString": "red"})), "parameter[5]"),
 }
 

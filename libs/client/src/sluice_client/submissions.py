@@ -73,7 +73,7 @@ class SubmissionStatus(Struct, frozen=True, kw_only=True):
 
 
 class SubmissionCalls(PullCalls):
-    """What is about submissions; needs the scope `bulk/import`."""
+    """What is about submissions; needs the scope `system/bulk-submit`, which `bulk/import` includes."""
 
     async def bulk_submit(
         self,

@@ -45,6 +45,7 @@ class ItemError(StrEnum):
     FILE_TOO_LARGE = "file_too_large"
     FILE_TRUNCATED = "file_truncated"
     NOT_NDJSON = "not_ndjson"
+    NOT_DECRYPTED = "not_decrypted"
     NOT_WHOLE = "not_whole"
     CANCELLED = "cancelled"
     INTERNAL = "internal"
@@ -151,6 +152,11 @@ ERROR_TEXTS: dict[ItemError, ErrorText] = {
     ItemError.FILE_TRUNCATED: ErrorText(502, "The file ended early, repeatedly.", _RETRY_IMPORT),
     ItemError.NOT_NDJSON: ErrorText(
         502, "The source answered with something else than NDJSON.", "Ask the source's operator."
+    ),
+    ItemError.NOT_DECRYPTED: ErrorText(
+        422,
+        "It is not encrypted with the key that was submitted for it.",
+        "Ask whoever submitted it.",
     ),
     ItemError.NOT_WHOLE: ErrorText(
         422,

@@ -47,6 +47,8 @@ class ImportRequest(Struct, frozen=True, kw_only=True):
         What is loaded may be taken back later: the job has a version of its own of everything it brings.
     after
         The job whose data these take the place of: nothing is asked for before that is taken back.
+    submitted
+        Header fields and a key for the manifest and its files, sealed; see `sluice_fhir.submitted`.
     """
 
     source: str
@@ -57,3 +59,4 @@ class ImportRequest(Struct, frozen=True, kw_only=True):
     base: str | None = None
     claims: bool = False
     after: str | None = None
+    submitted: str | None = None

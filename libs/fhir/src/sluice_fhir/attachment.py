@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -13,7 +13,7 @@ from sluice_fhir.outcomes import Asked
 from sluice_fhir.source_calls import Call, SourceCalls
 from sluice_fhir.sources import Source
 from sluice_security.failure import SourceFailure
-from sluice_security.http import GuardedResponse
+from sluice_security.http import NONE, GuardedResponse
 
 _PARTIAL = 206
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(?:(\d{1,18})|\*)")
@@ -46,6 +46,7 @@ class Attachment:
         *,
         accept: str,
         limit: int,
+        submitted: Mapping[str, str] = NONE,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._calls = calls
@@ -54,6 +55,7 @@ class Attachment:
         # Compressed answers have no length to compare and no ranges to resume.
         self._headers = {"Accept": accept, "Accept-Encoding": "identity"}
         self._limit = limit
+        self._submitted = submitted
         self._sleep = sleep
         self._call: Call | None = None
         self._response: GuardedResponse | None = None
@@ -174,7 +176,8 @@ class Attachment:
 
     async def _ask(self, more: dict[str, str]) -> GuardedResponse:
         self._skip = 0
-        call = self._calls.call(self._source, self._url, {**self._headers, **more}, Asked.ATTACHMENT)
+        headers = {**self._headers, **more}
+        call = self._calls.call(self._source, self._url, headers, Asked.ATTACHMENT, submitted=self._submitted)
         self._response = await call.__aenter__()
         self._call = call
         return self._response

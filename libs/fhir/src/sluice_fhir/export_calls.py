@@ -18,6 +18,7 @@ from sluice_fhir.outcomes import ISSUES, Asked, retry_after, status_failure
 from sluice_fhir.source_calls import Channel, SourceCalls
 from sluice_fhir.source_tokens import SourceTokens
 from sluice_fhir.sources import Source
+from sluice_fhir.submitted import sent_along
 from sluice_security.failure import SourceFailure
 from sluice_security.guard_urls import UrlRefusedError, parse_url
 from sluice_security.http import NONE, GuardedClient, GuardedResponse
@@ -114,15 +115,17 @@ class ExportCalls:
             raise SourceFailure(ItemError.EXPORT_NOT_STARTED, answer.status)
         return Accepted(place, self._after(answer))
 
-    async def poll(self, source: Source, url: str) -> Running | Complete:
+    async def poll(self, source: Source, url: str, submitted: Mapping[str, str] = NONE) -> Running | Complete:
         """Ask how an export stands, or for a manifest that is simply there.
+
+        `submitted` are header fields of whoever submitted the manifest, which are sent to its origin alone.
 
         Raises
         ------
         SourceFailure
             `EXPORT_GONE`, `EXPORT_FAILED`; or as for a document.
         """
-        answer = await self._exchange(source, "GET", url, _POLL)
+        answer = await self._exchange(source, "GET", url, _POLL, submitted)
         if answer.status == _ACCEPTED:
             return Running(self._after(answer), _per_cent(answer.headers.get("x-progress", "")))
         if answer.status == _OK:
@@ -141,13 +144,20 @@ class ExportCalls:
         if answer.status >= 300 and answer.status not in _NOT_THERE:
             raise self._failure(answer, ItemError.EXPORT_GONE)
 
-    async def _exchange(self, source: Source, method: str, url: str, headers: Mapping[str, str]) -> _Answer:
+    async def _exchange(
+        self,
+        source: Source,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        submitted: Mapping[str, str] = NONE,
+    ) -> _Answer:
         channel = self._calls.channel(source)
         began = await channel.throttle.enter()
         status: int | None = None
         after: float | None = None
         try:
-            async with await self._send(channel, method, url, headers) as response:
+            async with await self._send(channel, method, url, headers, submitted) as response:
                 status = response.status
                 after = retry_after(response.headers.get("Retry-After"), self._clock())
                 body = await self._body(response)
@@ -162,11 +172,18 @@ class ExportCalls:
             channel.throttle.leave(began, status, None if status == _ACCEPTED else after)
 
     async def _send(
-        self, channel: Channel, method: str, url: str, headers: Mapping[str, str]
+        self,
+        channel: Channel,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        submitted: Mapping[str, str],
     ) -> GuardedResponse:
         target = channel.attachments.check(url)
         same = (target.scheme, target.raw_host, target.port) == channel.origin
-        response, credentials = await self._once(channel, method, target, headers, with_credentials=same)
+        response, credentials = await self._once(
+            channel, method, target, headers, submitted, with_credentials=same
+        )
         if (
             response.status == _UNAUTHORIZED
             and credentials
@@ -174,16 +191,24 @@ class ExportCalls:
         ):
             await response.drain()
             response.close()
-            response, _ = await self._once(channel, method, target, headers, with_credentials=same)
+            response, _ = await self._once(channel, method, target, headers, submitted, with_credentials=same)
         return response
 
     async def _once(
-        self, channel: Channel, method: str, url: URL, headers: Mapping[str, str], *, with_credentials: bool
+        self,
+        channel: Channel,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        submitted: Mapping[str, str],
+        *,
+        with_credentials: bool,
     ) -> tuple[GuardedResponse, Mapping[str, str]]:
         credentials = await self._tokens.headers(channel.source) if with_credentials else NONE
         if method == "DELETE":
             return await self._http.delete(url, channel.attachments, credentials=credentials), credentials
-        response = await self._http.get(url, channel.attachments, headers=headers, credentials=credentials)
+        sent = sent_along(credentials, submitted)
+        response = await self._http.get(url, channel.attachments, headers=headers, credentials=sent)
         return response, credentials
 
     async def _body(self, response: GuardedResponse) -> bytes:

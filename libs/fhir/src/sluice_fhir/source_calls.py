@@ -13,6 +13,7 @@ from sluice_fhir import metrics
 from sluice_fhir.outcomes import Asked, retry_after, status_failure
 from sluice_fhir.source_tokens import SourceTokens
 from sluice_fhir.sources import Source
+from sluice_fhir.submitted import sent_along
 from sluice_fhir.throttle import Throttle
 from sluice_security.failure import SourceFailure
 from sluice_security.guard_urls import Allowlist, Prefix, UrlRefusedError
@@ -97,13 +98,27 @@ class SourceCalls:
         return channel
 
     def call(
-        self, source: Source, url: str, headers: Mapping[str, str], asked: Asked, several: int = 1
+        self,
+        source: Source,
+        url: str,
+        headers: Mapping[str, str],
+        asked: Asked,
+        several: int = 1,
+        submitted: Mapping[str, str] = NONE,
     ) -> Call:
-        """Prepare a GET, which asks for so many things; entering the call sends it."""
-        return Call(self, self.channel(source), url, headers, asked, several)
+        """Prepare a GET, which asks for so many things; entering the call sends it.
+
+        `submitted` are header fields of whoever submitted the address, which are sent to its origin alone.
+        """
+        return Call(self, self.channel(source), url, headers, asked, several, submitted)
 
     async def send(
-        self, channel: Channel, url: str, headers: Mapping[str, str], asked: Asked
+        self,
+        channel: Channel,
+        url: str,
+        headers: Mapping[str, str],
+        asked: Asked,
+        submitted: Mapping[str, str] = NONE,
     ) -> tuple[GuardedResponse, float | None]:
         """GET once, or twice if a token turns out to be stale; give the answer and its Retry-After."""
         allowed = channel.documents if asked is Asked.DOCUMENT else channel.attachments
@@ -111,7 +126,8 @@ class SourceCalls:
         credentials = NONE
         if _origin(target) == channel.origin:
             credentials = await self._tokens.headers(channel.source)
-        response = await self._http.follow(target, allowed, headers=headers, credentials=credentials)
+        sent = sent_along(credentials, submitted)
+        response = await self._http.follow(target, allowed, headers=headers, credentials=sent)
         if (
             response.status == _UNAUTHORIZED
             and credentials
@@ -120,7 +136,8 @@ class SourceCalls:
             await response.drain()
             response.close()
             credentials = await self._tokens.headers(channel.source)
-            response = await self._http.follow(target, allowed, headers=headers, credentials=credentials)
+            sent = sent_along(credentials, submitted)
+            response = await self._http.follow(target, allowed, headers=headers, credentials=sent)
         after = None
         if response.status not in _SUCCESSES:
             after = retry_after(response.headers.get("Retry-After"), self._clock())
@@ -133,7 +150,17 @@ class Call:
     The source's turn is held until the body is read, so that its concurrency limit counts bodies too.
     """
 
-    __slots__ = ("_asked", "_began", "_calls", "_channel", "_headers", "_response", "_several", "_url")
+    __slots__ = (
+        "_asked",
+        "_began",
+        "_calls",
+        "_channel",
+        "_headers",
+        "_response",
+        "_several",
+        "_submitted",
+        "_url",
+    )
 
     def __init__(
         self,
@@ -143,6 +170,7 @@ class Call:
         headers: Mapping[str, str],
         asked: Asked,
         several: int,
+        submitted: Mapping[str, str],
     ) -> None:
         self._calls = calls
         self._channel = channel
@@ -150,6 +178,7 @@ class Call:
         self._headers = headers
         self._asked = asked
         self._several = several
+        self._submitted = submitted
         self._began = 0.0
         self._response: GuardedResponse | None = None
 
@@ -172,7 +201,9 @@ class Call:
             raise
         begun = perf_counter()
         try:
-            response, after = await self._calls.send(self._channel, self._url, self._headers, self._asked)
+            response, after = await self._calls.send(
+                self._channel, self._url, self._headers, self._asked, self._submitted
+            )
             status = response.status
             if status not in _SUCCESSES:
                 # Its body may hold anything and is never shown; its connection is worth keeping.

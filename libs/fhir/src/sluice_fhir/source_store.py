@@ -32,7 +32,7 @@ _PURPOSE = "source credentials"
 _COLUMNS = (
     "id, name, base_url, auth_sealed, max_requests_per_second, max_concurrency, scrape_schema,"
     " attachment_prefixes, content_types, enabled, software, fhir_version, revision,"
-    " clients, type_filters"
+    " clients, type_filters, request_headers"
 )
 _SELECT = f"SELECT {_COLUMNS} FROM sources.sources"  # noqa: S608 - built of constants
 _decode_auth = msgspec.json.Decoder(SourceAuth).decode
@@ -84,7 +84,7 @@ class SourceStore:
         try:
             await self._pool.execute(
                 f"INSERT INTO sources.sources ({_COLUMNS})"  # noqa: S608 - built of constants
-                " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+                " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
                 *self._row(source),
             )
         except asyncpg.UniqueViolationError:
@@ -128,7 +128,7 @@ class SourceStore:
                 " max_requests_per_second = $5, max_concurrency = $6, scrape_schema = $7,"
                 " attachment_prefixes = $8, content_types = $9, enabled = $10, software = $11,"
                 " fhir_version = $12, revision = $13, clients = $14, type_filters = $15,"
-                " updated_at = now() WHERE id = $1",
+                " request_headers = $16, updated_at = now() WHERE id = $1",
                 *self._row(source),
             )
         return source
@@ -155,13 +155,14 @@ class SourceStore:
             source.revision,
             list(source.clients),
             source.type_filters,
+            list(source.request_headers),
         )
 
 
 def _source(row: asyncpg.Record, seal: Seal) -> Source:
     values = dict(row)
     values["auth"] = _decode_auth(seal.open(values.pop("auth_sealed"), row["id"]))
-    for name in ("attachment_prefixes", "content_types", "clients"):
+    for name in ("attachment_prefixes", "content_types", "clients", "request_headers"):
         values[name] = tuple(values[name])
     return Source(**values)
 

@@ -25,6 +25,13 @@ _MOST_CONCURRENT = 1024
 _LONGEST_NAME = 200
 _MOST_PREFIXES = 32
 _MOST_CLIENTS = 1000
+_MOST_HEADERS = 32
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+# What frames a request, says what is asked for, or on whose behalf it was passed on: ours to say.
+_OURS = re.compile(
+    r"(?i:host|connection|keep-alive|te|trailer|transfer-encoding|upgrade|expect|accept(-.*)?|content-.*"
+    r"|range|if-.*|via|forwarded|user-agent|(proxy|x-forwarded|x-http-method|x-method)(-.*)?)"
+)
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/(?:\*|[a-z0-9!#$&^_.+-]+)")
 
 
@@ -56,6 +63,9 @@ class SourceDraft(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         it is not registered.
     type_filters
         Whether its $export understands `_typeFilter`, so that less is asked of it for a measure.
+    request_headers
+        Names of header fields that submitters may have sent along with requests for their manifests and
+        files there; none: no such field.
     software, fhir_version
         What its CapabilityStatement says, if known.
     """
@@ -71,6 +81,7 @@ class SourceDraft(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     enabled: bool = True
     clients: tuple[str, ...] = ()
     type_filters: bool = False
+    request_headers: tuple[str, ...] = ()
     software: str | None = None
     fhir_version: str | None = None
 
@@ -88,6 +99,7 @@ class SourceChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     enabled: bool | UnsetType = UNSET
     clients: tuple[str, ...] | UnsetType = UNSET
     type_filters: bool | UnsetType = UNSET
+    request_headers: tuple[str, ...] | UnsetType = UNSET
     software: str | UnsetType | None = UNSET
     fhir_version: str | UnsetType | None = UNSET
 
@@ -110,6 +122,7 @@ class Source(Struct, frozen=True, kw_only=True):
     enabled: bool = True
     clients: tuple[str, ...] = ()
     type_filters: bool = False
+    request_headers: tuple[str, ...] = ()
     software: str | None = None
     fhir_version: str | None = None
     revision: int = 1
@@ -205,6 +218,7 @@ def checked_source(draft: SourceDraft, *, source_id: str, revision: int, loopbac
         enabled=draft.enabled,
         clients=draft.clients,
         type_filters=draft.type_filters,
+        request_headers=tuple(sorted({name.lower() for name in draft.request_headers})),
         software=draft.software,
         fhir_version=draft.fhir_version,
         revision=revision,
@@ -226,6 +240,13 @@ def _plain_problems(draft: SourceDraft, types: tuple[str, ...]) -> list[FieldPro
         FieldProblem(f"clients[{index}]", "1 to 200 characters")
         for index, client in enumerate(draft.clients[:_MOST_CLIENTS])
         if not 0 < len(client) <= _LONGEST_NAME
+    ]
+    if len(draft.request_headers) > _MOST_HEADERS:
+        problems.append(FieldProblem("request_headers", f"more than {_MOST_HEADERS}"))
+    problems += [
+        FieldProblem(f"request_headers[{index}]", "not the name of a header field that may be given")
+        for index, name in enumerate(draft.request_headers[:_MOST_HEADERS])
+        if not _HEADER.fullmatch(name) or _OURS.fullmatch(name)
     ]
     problems += [
         FieldProblem(f"content_types[{index}]", "not a media type")

@@ -3,7 +3,9 @@
 Three families: SMART on FHIR resource scopes (`system/Patient.rs?…`, version 2, with the version 1
 spellings `.read`, `.write` and `.*`; SMART App Launch 2.2, "Scopes and Launch Context"), the import API's
 (`bulk/import`, `files/read`, `files/write`) and the operators' (`ops/sources`, …, `ops/*` for all of them);
-beside them `offline_access`, which permits nothing but asks for a refresh token.
+beside them `offline_access`, which permits nothing but asks for a refresh token, and `system/bulk-submit`,
+which permits bulk submissions alone (Bulk Data Access 4.0.0, ballot, "Submit"). That one looks like a scope
+of resources and is none: no scope of resources covers it, and `bulk/import` does.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from functools import lru_cache
 
 PLAIN = frozenset({"bulk/import", "files/read", "files/write"})
 OFFLINE = "offline_access"
+SUBMIT = "system/bulk-submit"
+_IMPORT = "bulk/import"
 _LETTERS = "cruds"
 _VERSION_1 = {"read": "rs", "write": "cud", "*": "cruds"}
 # RFC 6749 section 3.3 says which characters a scope may have at all; these are within them.
@@ -37,7 +41,8 @@ class Scope:
     Parameters
     ----------
     context
-        `system`, `user` or `patient` for resources; otherwise `bulk`, `files`, `ops` or `offline_access`.
+        `system`, `user` or `patient` for resources; otherwise `bulk`, `files`, `ops`, `offline_access` or
+        `system/bulk-submit`.
     target
         A resource type, or the rest of a plain scope, which may be empty; `*` is all.
     letters
@@ -67,6 +72,8 @@ class Scope:
 
     def covers(self, other: Scope) -> bool:
         """Tell whether whoever has this one needs no `other`."""
+        if other.context == SUBMIT:
+            return self.context == SUBMIT or self.canonical == _IMPORT
         return (
             self.context == other.context
             and self.target in ("*", other.target)
@@ -98,8 +105,8 @@ def parse_scope(text: str) -> Scope:
     InvalidScopeError
         It is none of the three families.
     """
-    if text == OFFLINE:
-        return Scope(OFFLINE, "", spelling=text)
+    if text in (OFFLINE, SUBMIT):
+        return Scope(text, "", spelling=text)
     if text in PLAIN or _OPS.fullmatch(text):
         context, _, target = text.partition("/")
         return Scope(context, target, spelling=text)

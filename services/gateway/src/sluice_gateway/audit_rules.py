@@ -166,6 +166,7 @@ UNRECORDED = frozenset(
         "remove_source",
         "get_source_health",
         "get_source_keys",
+        "get_submission_keys",
         "list_grants",
         "get_grant",
         "list_groups",

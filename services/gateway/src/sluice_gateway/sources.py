@@ -117,6 +117,7 @@ class Sources:
             enabled=source.enabled,
             clients=list(source.clients),
             type_filters=source.type_filters,
+            request_headers=list(source.request_headers),
             software=source.software,
             fhir_version=source.fhir_version,
             revision=source.revision,

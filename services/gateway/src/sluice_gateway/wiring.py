@@ -33,6 +33,7 @@ from sluice_gateway.fhir.pulls import Pulls
 from sluice_gateway.fhir.reading import Reading
 from sluice_gateway.fhir.searching import Searching
 from sluice_gateway.fhir.starting import Sight
+from sluice_gateway.fhir.submission_access import SubmissionAccess
 from sluice_gateway.fhir.submission_store import SubmissionStore
 from sluice_gateway.files import Files
 from sluice_gateway.forecasts import Forecasts
@@ -209,6 +210,7 @@ class _JobServices:
             ports.pulls,
             self.quotas,
             ports.commands,
+            SubmissionAccess(self.settings.secrets),
             self._pacing(self.settings.import_retry_after),
             ids=self.ids[JobKind.BULK_IMPORT],
             hrefs=self.hrefs,

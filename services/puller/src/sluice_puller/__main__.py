@@ -18,6 +18,7 @@ from sluice_fhir.source_calls import SourceCalls
 from sluice_fhir.source_store import SourceRegistry
 from sluice_fhir.source_tokens import SourceTokens
 from sluice_fhir.sources import Source
+from sluice_fhir.submitted import SubmittedSeal
 from sluice_puller.asking import Asking
 from sluice_puller.contents import Contents, Wanted
 from sluice_puller.loading import Loading
@@ -109,12 +110,14 @@ async def _work(
     calls = SourceCalls(http, tokens, clock=time.time, throttle=shared.throttle)
     remote = ExportCalls(http, tokens, calls, clock=time.time)
     producer = backend.producer()
+    seal = SubmittedSeal(settings.secrets)
     due = DuePolls(jobs, producer, lease=settings.lease, every=settings.pull_every, now=now)
     asking = Asking(
         jobs,
         sources,
         remote,
         settings.patience,
+        seal,
         now,
         delete=settings.pull_delete,
         depth=settings.source_depth,
@@ -125,8 +128,10 @@ async def _work(
         calls,
         partial(_loader, resources, settings.pull_line_bytes),
         settings.http_limits,
+        seal,
         file_bytes=settings.pull_file_bytes,
         line_bytes=settings.pull_line_bytes,
+        encrypted_bytes=settings.pull_encrypted_bytes,
     )
     loading = Loading(PostgresFiles(rows), sources, contents, now)
     workers = _workers(settings, backend, pulling, loading)

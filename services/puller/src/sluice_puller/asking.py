@@ -5,7 +5,7 @@ It decides what a step comes to, and keeps it; it tells nobody.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -18,6 +18,8 @@ from sluice_contracts.imports import ExportType
 from sluice_fhir.export_calls import Accepted, Complete, Running
 from sluice_fhir.export_manifest import ListedFile, read_manifest
 from sluice_fhir.sources import Source, SourceLookup
+from sluice_fhir.submitted import Submitted, SubmittedSeal
+from sluice_puller.decrypting import plain_page
 from sluice_puller.store import FilesPlan, Jobs, Next, Phase, PullJob
 from sluice_security.failure import SourceFailure
 
@@ -32,7 +34,9 @@ class Remote(Protocol):
     """Asks sources; `sluice_fhir.export_calls.ExportCalls` does. Every method raises `SourceFailure`."""
 
     async def kick_off(self, source: Source, url: str) -> Accepted: ...  # noqa: D102
-    async def poll(self, source: Source, url: str) -> Running | Complete: ...  # noqa: D102
+    async def poll(  # noqa: D102
+        self, source: Source, url: str, submitted: Mapping[str, str]
+    ) -> Running | Complete: ...
     async def release(self, source: Source, url: str) -> None: ...  # noqa: D102
 
 
@@ -79,6 +83,8 @@ class Asking:
         How they are waited for.
     delete
         Delete exports at their sources when their files are loaded, or not wanted any more.
+    seal
+        Opens what submitters handed over.
     depth
         How deep a manifest may nest.
     now
@@ -91,6 +97,7 @@ class Asking:
         sources: SourceLookup,
         remote: Remote,
         patience: Patience,
+        seal: SubmittedSeal,
         now: Callable[[], datetime],
         *,
         delete: bool,
@@ -101,6 +108,7 @@ class Asking:
         self._sources = sources
         self._remote = remote
         self._patience = patience
+        self._seal = seal
         self._now = now
         self._delete = delete
         self._depth = depth
@@ -137,9 +145,11 @@ class Asking:
             wait = self._patience.wait(accepted.after, 0, 0)
             await self._wait(job, self._after(wait, poll_url=accepted.url))
             return
-        answer = await self._remote.poll(source, place)
+        submitted = self._seal.open(request.submitted, job.job)
+        source = submitted.authorizing(source)
+        answer = await self._remote.poll(source, place, submitted.headers)
         if isinstance(answer, Complete):
-            plan = await self._read(source, answer)
+            plan = await self._read(source, answer, submitted)
             await self._jobs.plan(job.job, job.turn, plan, self._now())
             return
         if self._late(job):
@@ -147,15 +157,16 @@ class Asking:
         wait = self._patience.wait(answer.after, 0, job.turn)
         await self._wait(job, self._after(wait, progress=answer.progress))
 
-    async def _read(self, source: Source, first: Complete) -> FilesPlan:
+    async def _read(self, source: Source, first: Complete, submitted: Submitted) -> FilesPlan:
         """Read a manifest, page after page.
 
         Raises
         ------
         SourceFailure
             `BAD_MANIFEST`: it is none, goes round in a circle, or lists more than can be told apart.
+            `NOT_DECRYPTED`: it is not encrypted with the key that was submitted.
         """
-        page = read_manifest(first.body, first.url, self._depth)
+        page = read_manifest(await plain_page(first.body, submitted), first.url, self._depth)
         time, needs_token = page.transaction_time, page.requires_token
         files: dict[str, ListedFile] = {file.url: file for file in page.files}
         seen = {first.url}
@@ -163,11 +174,11 @@ class Asking:
             if page.following in seen or len(seen) >= _PAGES:
                 raise SourceFailure(ItemError.BAD_MANIFEST)
             seen.add(page.following)
-            answer = await self._remote.poll(source, page.following)
+            answer = await self._remote.poll(source, page.following, submitted.headers)
             if not isinstance(answer, Complete):
                 # What a complete manifest links to is there (version 3.0.0, "Response - Output Manifest").
                 raise SourceFailure(ItemError.BAD_MANIFEST)
-            page = read_manifest(answer.body, answer.url, self._depth)
+            page = read_manifest(await plain_page(answer.body, submitted), answer.url, self._depth)
             for file in page.files:
                 files.setdefault(file.url, file)
             needs_token = needs_token or page.requires_token

@@ -22,6 +22,8 @@ from sluice_fhir.references import InvalidReferenceError, parse_reference
 from sluice_fhir.source_auth import NoAuth
 from sluice_fhir.source_calls import SourceCalls
 from sluice_fhir.sources import Source
+from sluice_fhir.submitted import Submitted, SubmittedSeal
+from sluice_puller.decrypting import plain_file
 from sluice_puller.store import Loaded
 from sluice_security.failure import SourceFailure
 from sluice_security.guard_urls import UrlRefusedError
@@ -57,8 +59,8 @@ class FileLoader(Protocol):
 class Wanted:
     """A file that is wanted: as the manifest lists it, and whether it is protected as the export is.
 
-    What it holds is taken aside if the job is wanted whole. `base` and `claims` are as in the job's
-    `ImportRequest`.
+    What it holds is taken aside if the job is wanted whole. `base`, `claims` and `submitted` are as in the
+    job's `ImportRequest`.
     """
 
     job: str
@@ -70,6 +72,7 @@ class Wanted:
     aside: bool
     base: str | None = None
     claims: bool = False
+    submitted: str | None = None
 
     def server(self, source: Source) -> str:
         """Give the base URL of the server whose resources the file, of this source, speaks of."""
@@ -99,16 +102,28 @@ class Contents:
         Makes loaders.
     limits
         Of outgoing HTTP, for contents that are compressed without being declared so.
-    file_bytes, line_bytes
-        How long a file and a line may be.
+    seal
+        Opens what submitters handed over.
+    file_bytes, line_bytes, encrypted_bytes
+        How long a file, a line, and a file that is encrypted may be; the last is held whole.
     """
 
     def __init__(
-        self, calls: SourceCalls, loader: MakeLoader, limits: HttpLimits, *, file_bytes: int, line_bytes: int
+        self,
+        calls: SourceCalls,
+        loader: MakeLoader,
+        limits: HttpLimits,
+        seal: SubmittedSeal,
+        *,
+        file_bytes: int,
+        line_bytes: int,
+        encrypted_bytes: int,
     ) -> None:
         self._calls = calls
         self._loader = loader
         self._limits = limits
+        self._seal = seal
+        self._encrypted_bytes = encrypted_bytes
         self._file_bytes = file_bytes
         self._line_bytes = line_bytes
 
@@ -126,7 +141,9 @@ class Contents:
             # Credentials go nowhere they are not asked for (version 2.0.0, "requiresAccessToken").
             source = msgspec.structs.replace(source, auth=NoAuth())
         try:
-            async with aclosing(self._pieces(source, wanted.url)) as pieces:
+            submitted = self._seal.open(wanted.submitted, wanted.job)
+            asked = submitted.authorizing(source)
+            async with aclosing(self._pieces(asked, wanted, submitted)) as pieces:
                 return await self._into(self._loader(wanted, source), pieces, wanted, source)
         except SourceFailure as failure:
             raise failure.called(_CODES.get(failure.code, failure.code)) from None
@@ -151,16 +168,26 @@ class Contents:
         )
         return Taken(counts, {issue.line: issue.problem.value for issue in found.issues})
 
-    async def _pieces(self, source: Source, url: str) -> AsyncGenerator[bytes]:
+    async def _pieces(self, source: Source, wanted: Wanted, submitted: Submitted) -> AsyncGenerator[bytes]:
         try:
-            absolute = source.resolve(url)
+            absolute = source.resolve(wanted.url)
         except UrlRefusedError:
             raise SourceFailure(ItemError.SOURCE_ADDRESS_REFUSED) from None
-        attachment = Attachment(self._calls, source, absolute, accept=_ACCEPT, limit=self._file_bytes)
+        attachment = Attachment(
+            self._calls,
+            source,
+            absolute,
+            accept=_ACCEPT,
+            limit=self._file_bytes if submitted.key is None else self._encrypted_bytes,
+            submitted=submitted.headers,
+        )
         async with attachment:
             if attachment.content_type in _PAGES:
                 raise SourceFailure(ItemError.NOT_NDJSON, attachment.status)
-            async with aclosing(self._plain(attachment.chunks(), attachment.status)) as plain:
+            chunks: AsyncIterable[bytes] = attachment.chunks()
+            if submitted.key is not None:
+                chunks = plain_file(chunks, submitted.key, wanted.kind)
+            async with aclosing(self._plain(chunks, attachment.status)) as plain:
                 async for piece in plain:
                     yield piece
 

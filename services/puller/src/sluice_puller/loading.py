@@ -147,6 +147,7 @@ class Loading:
             waiting.strict,
             waiting.base,
             waiting.claims,
+            waiting.submitted,
         )
         try:
             taken = await self._watched(command.job, self._contents.take(source, wanted))

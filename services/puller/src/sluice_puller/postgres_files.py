@@ -56,6 +56,7 @@ class PostgresFiles:
             expected=row["expected"],
             base=None if asked is None else asked.base,
             claims=asked is not None and asked.claims,
+            submitted=None if asked is None else asked.submitted,
             stopped=row["stopped"],
             strict=row["strict"],
             settled=settled,

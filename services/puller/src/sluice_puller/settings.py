@@ -23,6 +23,8 @@ class Settings(StreamSettings, SourceSettings):
         How many files this process loads at once; each has up to two connections to Postgres.
     pull_file_bytes, pull_line_bytes
         The longest file and the longest line that is loaded.
+    pull_encrypted_bytes
+        The longest file that is loaded of those that are encrypted, which are held whole.
     pull_least, pull_most
         The bounds, in seconds, of a wait between two polls, whatever the source says.
     pull_hours
@@ -41,6 +43,7 @@ class Settings(StreamSettings, SourceSettings):
     pull_files: int = Field(default=2, ge=1, le=64)
     pull_file_bytes: int = Field(default=10_000_000_000, ge=1)
     pull_line_bytes: int = Field(default=64 * MIB, ge=1024)
+    pull_encrypted_bytes: int = Field(default=32 * MIB, ge=1024)
     pull_least: float = Field(default=0.25, gt=0)
     pull_most: float = Field(default=300.0, gt=0)
     pull_hours: float = Field(default=24.0, gt=0)

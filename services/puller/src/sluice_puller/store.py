@@ -232,7 +232,7 @@ class WaitingFile:
         Whether it is protected as the export is.
     kind, type, url, expected
         As the manifest lists it.
-    base, claims
+    base, claims, submitted
         As the job's request says.
     stopped
         The job was cancelled or deleted.
@@ -250,6 +250,7 @@ class WaitingFile:
     expected: int | None
     base: str | None
     claims: bool
+    submitted: str | None
     stopped: bool
     strict: bool
     settled: Settled | None

@@ -11,13 +11,14 @@ from sluice_auth.assertion import ALGORITHMS
 from sluice_auth.handlers.forms import answer
 from sluice_auth.keyring import Keyring
 from sluice_auth.model import AuthMethod, GrantType
-from sluice_security.scopes import Scopes
+from sluice_security.scopes import SUBMIT, Scopes
 
 _HOUR = {"Cache-Control": "public, max-age=3600"}
 # Shorter than a key is published before it signs.
 _KEYS_FRESH = {"Cache-Control": "public, max-age=60"}
 # Examples of what may be asked for; any resource type may stand in the place of the star.
-_RESOURCE_SCOPES = ("system/*.rs", "system/*.cruds", "user/*.rs", "user/*.cruds")
+# What a wider scope covers, under the names that clients know it by.
+_COVERED = (SUBMIT, "system/*.rs", "system/*.cruds", "user/*.rs", "user/*.cruds")
 
 
 def authorization_server(issuer: str, scopes: Scopes, *, registration: bool) -> dict[str, Any]:
@@ -70,7 +71,7 @@ def _supported(scopes: Scopes) -> list[str]:
     plain = [scope.canonical for scope in scopes]
     return [
         *plain,
-        *(text for text in _RESOURCE_SCOPES if text in scopes and text not in plain),
+        *(text for text in _COVERED if text in scopes and text not in plain),
     ]
 
 

@@ -7,6 +7,7 @@ from sluice_security.scopes import OFFLINE, Scope, Scopes
 _VERBS = {"c": "create", "r": "read", "u": "change", "d": "delete", "s": "search"}
 _PLAIN = {
     "bulk/import": "Start imports of documents and data, and follow them",
+    "system/bulk-submit": "Submit data in bulk, and follow that",
     "files/read": "See and download your projects' files",
     "files/write": "Add, change and delete your projects and their files",
     "ops/jobs": "See everybody's jobs, as an operator",

@@ -20,6 +20,7 @@ from sluice_gateway.fhir.asynchronous import Told, not_available
 from sluice_gateway.fhir.outcomes import Issue, Refusal, operation_outcome, refused
 from sluice_gateway.fhir.pacing import Pacing
 from sluice_gateway.fhir.pull_store import PullStore
+from sluice_gateway.fhir.submission_access import SubmissionAccess
 from sluice_gateway.fhir.submission_manifest import (
     STATUS_PLACE,
     Imports,
@@ -58,6 +59,8 @@ class BulkSubmit:
         What is known of submissions and of imports, and what is counted.
     commands
         Puts commands on Kafka.
+    access
+        Judges how manifests and their files are to be read.
     pacing
         How often a client polls.
     ids
@@ -73,6 +76,7 @@ class BulkSubmit:
         pulls: PullStore,
         quotas: Quotas,
         commands: Commands,
+        access: SubmissionAccess,
         pacing: Pacing,
         *,
         ids: JobIds,
@@ -84,6 +88,7 @@ class BulkSubmit:
         self._pulls = pulls
         self._quotas = quotas
         self._commands = commands
+        self.access = access
         self._pacing = pacing
         self._ids = ids
         self._hrefs = hrefs
@@ -185,14 +190,15 @@ class BulkSubmit:
         if source is None:
             text = f"{MANIFEST} must be on a registered source server. Ask the operators to register it."
             raise _wrong(400, MANIFEST, "not-supported", text)
+        job, at = self._ids.new(who)
         request = ImportRequest(
             source=source.id,
             url=manifest.url,
             export_type=ExportType.STATIC,
             base=manifest.base,
             claims=True,
+            submitted=self.access.seal(manifest, source, job),
         )
-        job, at = self._ids.new(who)
         return StartBulkImport(
             job=job, client=who.client, subject=who.subject, submitted_at=at, request=request
         )

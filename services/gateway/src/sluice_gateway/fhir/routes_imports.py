@@ -18,6 +18,7 @@ from sluice_gateway.fhir.routing import fhir_route, poll_response
 from sluice_gateway.fhir.sending import written
 from sluice_gateway.idempotency import checked_key
 from sluice_gateway.routing import JSON, STREAMING, Answer, Call
+from sluice_security.scopes import SUBMIT
 
 TAG = "Bulk import"
 EXAMPLE = {
@@ -159,6 +160,7 @@ ROUTES = (
         media=NDJSON,
         streams=True,
     ),
+    # The status of a submission lists them, too.
     fhir_route(
         "GET",
         "/{id}/" + INFORMATION,
@@ -166,7 +168,7 @@ ROUTES = (
         "Get what became of a bulk import's files",
         TAG,
         {200: bytes},
-        scope=SCOPE,
+        scope=SUBMIT,
         errors=(403, 404),
         media=NDJSON,
         streams=True,
@@ -178,7 +180,7 @@ ROUTES = (
         "Get what went wrong in a bulk import",
         TAG,
         {200: bytes},
-        scope=SCOPE,
+        scope=SUBMIT,
         errors=(403, 404),
         media=NDJSON,
         streams=True,

@@ -6,11 +6,11 @@ from aiohttp import hdrs, web
 
 from sluice_gateway.fhir.files import NDJSON
 from sluice_gateway.fhir.preferences import check_accept, lenient
-from sluice_gateway.fhir.pulls import SCOPE
 from sluice_gateway.fhir.routes_imports import base_of
 from sluice_gateway.fhir.routing import fhir_route, poll_response
 from sluice_gateway.fhir.submission_manifest import STATUS_PLACE
 from sluice_gateway.routing import JSON, Answer, Call, as_json
+from sluice_security.scopes import SUBMIT
 
 TAG = "Bulk submission"
 _SUBMITTER = {
@@ -38,9 +38,12 @@ async def bulk_submit(call: Call) -> Answer:
     """Submit a manifest of data, or say that a submission is completed or stopped (Bulk Data 4.0.0, ballot).
 
     Manifests with the same `submitter` and `submissionId` are one submission. Each must be on a registered
-    source, whose credentials its files are asked for with. `replacesManifestUrl` takes what an earlier one
-    brought back, and `submissionStatus` of `stopped` what all of them did. The same request again changes
-    nothing.
+    source, whose credentials its files are asked for with. `fileRequestHeader` is for header fields that the
+    source's operators permitted; `fileEncryptionKey` delivers the key that manifest and files are encrypted
+    with (`dir`), itself encrypted for the key at `/v2/fhir/submissions/jwks.json`.
+
+    `replacesManifestUrl` takes what an earlier one brought back, and `submissionStatus` of `stopped` what all
+    of them did. The same request again changes nothing.
     """
     check_accept(call.headers.getall(hdrs.ACCEPT, ()))
     return Answer(as_json(await call.gateway.bulk_submit.submit(call.principal, call.raw)))
@@ -84,7 +87,7 @@ ROUTES = (
         bulk_submit,
         "Submit data in bulk",
         TAG,
-        scope=SCOPE,
+        scope=SUBMIT,
         body=dict,
         reads_body=True,
         example=EXAMPLE,
@@ -98,7 +101,7 @@ ROUTES = (
         "Ask for a submission's status",
         TAG,
         {202: None},
-        scope=SCOPE,
+        scope=SUBMIT,
         body=dict,
         reads_body=True,
         example=STATUS_EXAMPLE,
@@ -112,7 +115,7 @@ ROUTES = (
         "Get a submission's status",
         TAG,
         {200: dict, 202: dict},
-        scope=SCOPE,
+        scope=SUBMIT,
         errors=(403, 404, 429),
         media=JSON,
     ),
@@ -123,7 +126,7 @@ ROUTES = (
         "End a request for a submission's status",
         TAG,
         {202: None},
-        scope=SCOPE,
+        scope=SUBMIT,
         errors=(403, 404),
     ),
     fhir_route(
@@ -133,7 +136,7 @@ ROUTES = (
         "Get what became of a submission's manifest",
         TAG,
         {200: bytes},
-        scope=SCOPE,
+        scope=SUBMIT,
         errors=(403, 404),
         media=NDJSON,
     ),

@@ -15,23 +15,23 @@ from sluice_gateway.fhir.pull_parameters import parameters_of
 from sluice_security.guard_urls import UrlRefusedError, parse_url
 
 MANIFEST, REPLACES, STATUS = "manifestUrl", "replacesManifestUrl", "submissionStatus"
+HEADER, KEY, OAUTH = "fileRequestHeader", "fileEncryptionKey", "oauthMetadataUrl"
 _BASE, _NAME, _SUBMITTER = "fhirBaseUrl", "submissionId", "submitter"
-# Accepted, and without an effect: a source's credentials are registered, and what metadata mean is agreed on
-# between others.
+# Accepted, and without an effect of their own: tokens are got as the source is registered, and what metadata
+# mean is agreed on between others.
 _IDLE = {
-    "oauthMetadataUrl": "Files are asked for with the credentials that are registered for their source;"
-    " oauthMetadataUrl was not used.",
+    OAUTH: "Tokens are got as is registered for the source; oauthMetadataUrl itself was not asked.",
     "metadata": "Metadata of the submission are not kept.",
 }
 _REFUSED = {
-    "fileRequestHeader": "Files are asked for with the credentials that are registered for their source.",
-    "fileEncryptionKey": "Encrypted files are not supported.",
     "import": "There are no options of processing.",
 }
 _SYSTEMS = frozenset({"", "http://hl7.org/fhir/event-status"})
 _DRAFT = "http://hl7.org/fhir/uv/bulkdata/"
 _FORMATS = frozenset({"application/fhir+ndjson", "application/ndjson", "ndjson"})
-_LONGEST, _LONGEST_URL = 255, 8192
+_LONGEST, _LONGEST_URL, _LONGEST_KEY = 255, 8192, 8192
+_MOST = 16
+_ENCRYPTION = ("http://hl7.org/fhir/uv/bulkdata/ValueSet/file-encryption-type", "jwe")
 _TEXTS = ("valueString", "valueUrl", "valueUri", "valueCode", "valueId")
 
 T = TypeVar("T")
@@ -63,10 +63,23 @@ class Submitter:
 
 @dataclass(frozen=True, slots=True)
 class SubmittedManifest:
-    """A manifest, and what references in its files are relative to."""
+    """A manifest, what references in its files are relative to, and how it and they are to be read.
+
+    Parameters
+    ----------
+    headers
+        Header fields of requests, with their values.
+    key
+        What delivers the key that they are encrypted with.
+    oauth
+        They are protected by an authorization server, which the submitter named.
+    """
 
     url: str
     base: str
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    key: str | None = field(default=None, repr=False)
+    oauth: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +114,16 @@ class _Reading:
             self.wrong(name, f"{name} must be {text}.")
         return value
 
+    def several(self, name: str, read: Callable[[dict[str, Any]], T | None], text: str) -> tuple[T, ...]:
+        """Read every parameter of this name; `text` says what each must be."""
+        found = self.given.get(name, [])
+        if len(found) > _MOST:
+            self.wrong(name, f"{name} must be given at most {_MOST} times.", "too-long")
+        values = [value for each in found[:_MOST] if (value := read(each)) is not None]
+        if len(values) < len(found[:_MOST]):
+            self.wrong(name, f"{name} must be {text}.")
+        return tuple(values)
+
     def required(self, name: str, read: Callable[[dict[str, Any]], T | None], text: str) -> T | None:
         if name not in self.given:
             self.wrong(name, f"{name} is required.", "required")
@@ -119,7 +142,7 @@ def read_submission(body: bytes) -> Submitted:
     Refusal
         400: with an issue for everything that is wrong.
     """
-    names = {MANIFEST, REPLACES, STATUS, _BASE, "outputFormat", *_IDLE, *_REFUSED}
+    names = {MANIFEST, REPLACES, STATUS, _BASE, HEADER, KEY, "outputFormat", *_IDLE, *_REFUSED}
     reading, submitter = _begun(body, names)
     for name, text in _REFUSED.items():
         if name in reading.given:
@@ -128,6 +151,9 @@ def read_submission(body: bytes) -> Submitted:
     url = reading.one(MANIFEST, _url, "an absolute http or https URL")
     base = reading.one(_BASE, _url, "an absolute http or https URL")
     replaces = reading.one(REPLACES, _url, "an absolute http or https URL")
+    headers = reading.several(HEADER, _header, "parts headerName and headerValue")
+    key = reading.one(KEY, _key, "a part value, a JSON Web Encryption in its compact form")
+    oauth = reading.several(OAUTH, _url, "an absolute http or https URL")
     _check_format(reading, "outputFormat")
     if MANIFEST in reading.given and _BASE not in reading.given:
         reading.wrong(_BASE, f"{_BASE} is required with {MANIFEST}.", "required")
@@ -136,10 +162,11 @@ def read_submission(body: bytes) -> Submitted:
     if url is not None and url == replaces:
         reading.wrong(REPLACES, "A manifest cannot replace itself: give the new one an address of its own.")
     reading.ended()
+    whole = url is not None and base is not None
     return Submitted(
         submitter,
         status or SubmissionStatus.IN_PROGRESS,
-        None if url is None or base is None else SubmittedManifest(url, base),
+        SubmittedManifest(url or "", base or "", headers, key, bool(oauth)) if whole else None,
         replaces,
         tuple(text for name, text in _IDLE.items() if name in reading.given),
     )
@@ -204,6 +231,31 @@ def _url(parameter: dict[str, Any]) -> str | None:
     except UrlRefusedError:
         return None
     return text
+
+
+def _parts(parameter: dict[str, Any], *names: str) -> dict[str, dict[str, Any]]:
+    """Give a parameter's parts by their names, none if it has others than these or one of them twice."""
+    parts = parameter.get("part")
+    if not isinstance(parts, list) or not all(isinstance(each, dict) for each in parts):
+        return {}
+    given = [each.get("name") for each in parts]
+    return dict(zip(given, parts, strict=True)) if len(set(given) & set(names)) == len(given) else {}
+
+
+def _header(parameter: dict[str, Any]) -> tuple[str, str] | None:
+    parts = _parts(parameter, "headerName", "headerValue")
+    name, value = (_text(parts.get(each, {})) for each in ("headerName", "headerValue"))
+    return None if name is None or value is None else (name, value)
+
+
+def _key(parameter: dict[str, Any]) -> str | None:
+    parts = _parts(parameter, "coding", "value")
+    text = _text(parts.get("value", {}))
+    coding = parts.get("coding", {}).get("valueCoding", {})
+    if not isinstance(coding, dict) or text is None or len(text) > _LONGEST_KEY:
+        return None
+    system, code = _ENCRYPTION
+    return text if (coding.get("system", system), coding.get("code", code)) == _ENCRYPTION else None
 
 
 def _identifier(parameter: dict[str, Any]) -> tuple[str, str] | None:

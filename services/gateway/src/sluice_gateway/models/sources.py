@@ -25,6 +25,9 @@ class SourceShown(AnswerModel):
     enabled: bool
     clients: list[str] = Field(description="Who may import from it; none: every client with the scope.")
     type_filters: bool = Field(description="Its $export understands _typeFilter.")
+    request_headers: list[str] = Field(
+        description="Header fields that submitters may have sent along with requests for their files."
+    )
     software: str | None
     fhir_version: str | None
     revision: int

@@ -11,6 +11,7 @@ TAG = "Sources"
 SCOPE = "ops/sources"
 LIST = "/v2/fhir/sources"
 ITEM = LIST + "/{id}"
+KEYS = "/v2/fhir/submissions/jwks.json"
 
 
 async def register_source(call: Call) -> Answer:
@@ -56,6 +57,11 @@ async def get_source_keys(call: Call) -> Answer:
     return Answer(await call.gateway.sources.keys(call.path["id"]))
 
 
+async def get_submission_keys(call: Call) -> Answer:
+    """Get the public key that submitters encrypt their files' keys for (`$bulk-submit`)."""
+    return Answer(call.gateway.bulk_submit.access.keys())
+
+
 ROUTES = (
     Route(
         "POST",
@@ -95,4 +101,5 @@ ROUTES = (
     Route(
         "GET", ITEM + "/jwks.json", get_source_keys, "Get a source's keys", TAG, {200: KeySet}, errors=(404,)
     ),
+    Route("GET", KEYS, get_submission_keys, "Get the key for submissions", TAG, {200: KeySet}),
 )

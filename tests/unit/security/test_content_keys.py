@@ -1,0 +1,98 @@
+"""Keys that submitters deliver, and contents that are encrypted with them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from joserfc import jwe
+from joserfc.jwk import ECKey, OctKey
+
+from sluice_security.content_keys import DeliveredKeys, NotDecryptedError, decrypt, is_encrypted
+
+OLD, NEW = b"o" * 32, b"n" * 32
+KEY = bytes(range(32))
+JWK = OctKey.import_key(KEY).as_dict()
+
+
+def delivered(keys: DeliveredKeys, payload: bytes = KEY, **header: Any) -> str:
+    public = keys.published()
+    protected = {"alg": public["alg"], "enc": "A256GCM", "kid": public["kid"], **header}
+    return jwe.encrypt_compact(protected, payload, ECKey.import_key(public))
+
+
+def closed(content: bytes = b"content", key: bytes = KEY, **header: Any) -> bytes:
+    protected = {"alg": "dir", "enc": "A256GCM", **header}
+    return jwe.encrypt_compact(
+        protected, content, OctKey.import_key(key), algorithms=["dir", "A256GCM", "A128GCM", "DEF"]
+    ).encode()
+
+
+def altered(content: bytes) -> bytes:
+    return content[:-10] + (b"A" if content[-10:-9] != b"A" else b"B") + content[-9:]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [KEY, json.dumps(JWK).encode(), json.dumps({"k": JWK["k"]}).encode()],
+    ids=["bytes", "a JWK", "its member alone"],
+)  # fmt: skip
+def test_a_key_is_had_as_it_was_delivered(payload: bytes) -> None:
+    keys = DeliveredKeys(NEW)
+    assert keys.open(delivered(keys, payload)) == KEY
+    assert keys.open(delivered(keys, payload, alg="ECDH-ES")) == KEY
+
+
+def test_the_published_key_is_public_the_same_everywhere_and_another_under_another_secret() -> None:
+    published = DeliveredKeys(NEW).published()
+    assert set(published) == {"kty", "crv", "x", "y", "kid", "use", "alg"}
+    assert published == DeliveredKeys((NEW, OLD)).published()
+    assert published["kid"] != DeliveredKeys(OLD).published()["kid"]
+
+
+def test_while_the_secret_is_replaced_keys_for_the_old_one_open_too() -> None:
+    before = delivered(DeliveredKeys(OLD))
+    assert DeliveredKeys((NEW, OLD)).open(before) == KEY
+    with pytest.raises(NotDecryptedError):
+        DeliveredKeys(NEW).open(before)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "....", "a.b.c.d.e", "x" * 100,
+        delivered(DeliveredKeys(NEW), b"short"),
+        delivered(DeliveredKeys(NEW), b'{"kty":"EC","k":"AAAA"}'),
+        delivered(DeliveredKeys(NEW), b'{"k":17}'),
+        delivered(DeliveredKeys(NEW), b'{"k":"\xff"}'),
+        delivered(DeliveredKeys(OLD)),
+        closed(KEY).decode(),
+    ],
+    ids=range(10),
+)  # fmt: skip
+def test_what_delivers_no_key_is_refused_and_not_repeated(text: str) -> None:
+    with pytest.raises(NotDecryptedError) as caught:
+        DeliveredKeys(NEW).open(text)
+    assert len(str(caught.value)) < 60
+
+
+def test_contents_are_decrypted_whatever_their_length() -> None:
+    content = b"line\n" * 100_000
+    assert is_encrypted(closed(content))
+    assert decrypt(closed(content) + b"\n", KEY) == content
+    assert decrypt(closed(b""), KEY) == b""
+    assert decrypt(closed(key=KEY[:16], enc="A128GCM"), KEY[:16]) == b"content"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"{}", b'{"resourceType":"Patient"}\n', b"a.b.c.d.e", closed()[:-1], altered(closed()),
+        closed(key=bytes(32)), closed(zip="DEF"), delivered(DeliveredKeys(NEW)).encode(), b"\xff\x00" * 9,
+    ],
+    ids=range(10),
+)  # fmt: skip
+def test_what_is_not_encrypted_directly_with_the_key_is_refused(content: bytes) -> None:
+    with pytest.raises(NotDecryptedError):
+        decrypt(content, KEY)
