@@ -96,6 +96,8 @@ async def test_a_change_is_recorded_with_its_agent(site: RealSite) -> None:
     grant = (await given.json())["id"]
     await site.call("DELETE", f"/v2/fhir/grants/{grant}", headers=ops)
     await site.call("DELETE", "/v2/fhir/groups/trial", headers=ops)
+    addresses = await records(site, "address")
+    assert addresses == [("127.0.0.1",)] * 6
     assert await records(site, "act", "outcome", "subject", "kind", "entity", "items", "ids") == [
         ("member.change", 0, "ann", "project", project.id, None, ["bob"]),
         ("group.change", 0, "ops", "Group", "trial", 2, None),
@@ -104,6 +106,53 @@ async def test_a_change_is_recorded_with_its_agent(site: RealSite) -> None:
         ("grant.revoke", 0, "ops", "grant", grant, None, ["c", "trial"]),
         ("group.change", 0, "ops", "Group", "trial", 0, None),
     ]
+
+
+async def test_sources_and_webhooks_are_registered_changed_and_removed_with_a_record_of_who_asked(
+    site: RealSite,
+) -> None:
+    ops = {**site.bearer(client="ops", subject="ops", scopes="ops/sources"), "X-Request-Id": "who-asked"}
+    draft = {"name": "Ward", "base_url": "https://fhir.example/r4"}
+    source = (await (await site.post("/v2/fhir/sources", json=draft, headers=ops)).json())["id"]
+    assert (await site.post("/v2/fhir/sources", json=draft, headers=ops)).status == 409
+    place = f"/v2/fhir/sources/{source}"
+    assert (await site.call("PATCH", place, json={"enabled": False}, headers=ops)).status == 200
+    assert (await site.call("DELETE", place, headers=ops)).status == 204
+    assert (await site.call("DELETE", place, headers=ops)).status == 404
+    mine = {**site.bearer(subject="portal"), "X-Request-Id": "who-asked"}
+    hook = {"url": "https://portal.example/hook", "types": ["job.finished"]}
+    made = await (await site.post("/v2/webhooks", json=hook, headers=mine)).json()
+    place = f"/v2/webhooks/{made['id']}"
+    assert (await site.call("PATCH", place, json={"enabled": True}, headers=mine)).status == 200
+    assert (await site.call("PATCH", place, json={"enabled": False}, headers=mine)).status == 200
+    assert (await site.post(f"{place}/actions/rotate-secret", json={}, headers=mine)).status == 200
+    assert (await site.call("DELETE", place, headers=mine)).status == 204
+    told = await records(site, "act", "outcome", "client", "subject", "address", "request", "entity")
+    who, me = ("ops", "ops", "127.0.0.1", "who-asked"), ("portal", "portal", "127.0.0.1", "who-asked")
+    assert told == [
+        ("source.register", 0, *who, source),
+        ("source.change", 0, *who, source),
+        ("source.remove", 0, *who, source),
+        ("source.remove", 4, *who, source),
+        ("webhook.register", 0, *me, made["id"]),
+        ("webhook.change", 0, *me, made["id"]),
+        ("webhook.change", 0, *me, made["id"]),
+        ("webhook.remove", 0, *me, made["id"]),
+    ]
+    assert await site.admin.fetchval(
+        "SELECT bool_and(trace IS NOT NULL) FROM audit.records WHERE outcome = 0"
+    )
+
+
+async def test_a_source_is_registered_with_a_record_or_not_at_all(site: RealSite) -> None:
+    ops = site.bearer(client="ops", subject="ops", scopes="ops/sources")
+    await site.admin.execute(
+        "ALTER TABLE audit.records ADD CONSTRAINT broken CHECK (act <> 'source.register')"
+    )
+    draft = {"name": "Ward", "base_url": "https://fhir.example/r4"}
+    assert (await site.post("/v2/fhir/sources", json=draft, headers=ops)).status == 500
+    await site.admin.execute("ALTER TABLE audit.records DROP CONSTRAINT broken")
+    assert await site.admin.fetchval("SELECT count(*) FROM sources.sources") == 0
 
 
 async def test_what_is_stored_is_recorded_by_ids_and_once(site: RealSite) -> None:

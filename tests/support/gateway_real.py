@@ -45,6 +45,7 @@ from sluice_gateway.stores.submissions import PostgresSubmissions
 from sluice_gateway.stores.webhooks import PostgresWebhooks
 from sluice_gateway.wiring import Gateway, Ports, assemble
 from sluice_storage.access.grants import Grants
+from sluice_storage.audit.acting import asked
 from sluice_storage.audit.reading import Reader
 from sluice_storage.catalogue import Catalogue
 from sluice_storage.exports.downloads import Downloads
@@ -174,7 +175,7 @@ async def real_gateway(
         )
         holds = Downloads(pool)
         await stack.enter_async_context(beside(holds.renew()))
-        sources = SourceStore(pool, chosen.secrets, loopback=True)
+        sources = SourceStore(pool, chosen.secrets, loopback=True, asked=asked)
         ports = Ports(
             verifier=authority.verifier(),
             quotas=PostgresQuotas(pool),

@@ -64,6 +64,13 @@ ACTS: dict[str, Act] = {
     "change-operator": Act(ALERT, _ROLES, "U"),
     "add-operator": Act(ALERT, _ROLES, "C"),
     "rotate-keys": Act(ALERT, _CONFIGURATION, "U"),
+    # Servers that are read from, and that are told of jobs.
+    "source.register": Act(ALERT, _CONFIGURATION, "C"),
+    "source.change": Act(ALERT, _CONFIGURATION, "U"),
+    "source.remove": Act(ALERT, _CONFIGURATION, "D"),
+    "webhook.register": Act(ALERT, _CONFIGURATION, "C"),
+    "webhook.change": Act(ALERT, _CONFIGURATION, "U"),
+    "webhook.remove": Act(ALERT, _CONFIGURATION, "D"),
     # Who may see what.
     "grant.give": Act(ALERT, _ROLES, "C"),
     "grant.revoke": Act(ALERT, _ROLES, "D"),

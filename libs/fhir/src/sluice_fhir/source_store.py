@@ -38,6 +38,13 @@ _SELECT = f"SELECT {_COLUMNS} FROM sources.sources"  # noqa: S608 - built of con
 _decode_auth = msgspec.json.Decoder(SourceAuth).decode
 
 
+Connection = asyncpg.pool.PoolConnectionProxy
+
+
+async def nobody(_connection: Connection) -> None:
+    """Say that nobody asks whom an audit record could name."""
+
+
 class SourceExistsError(ValueError):
     """Another source has this base URL."""
 
@@ -55,6 +62,8 @@ class SourceStore:
         Whether sources may be http and on this machine (development).
     new_id
         Makes a source's id.
+    asked
+        Says who asks, for the audit record of a change, to the transaction that makes it.
     """
 
     def __init__(
@@ -64,11 +73,13 @@ class SourceStore:
         *,
         loopback: bool = False,
         new_id: Callable[[], str] = lambda: secrets.token_hex(8),
+        asked: Callable[[Connection], Awaitable[None]] = nobody,
     ) -> None:
         self._pool = pool
         self._seal = Seal(secret, _PURPOSE)
         self._loopback = loopback
         self._new_id = new_id
+        self._asked = asked
 
     async def create(self, draft: SourceDraft) -> Source:
         """Register a source and give it.
@@ -82,11 +93,13 @@ class SourceStore:
         """
         source = checked_source(draft, source_id=self._new_id(), revision=1, loopback=self._loopback)
         try:
-            await self._pool.execute(
-                f"INSERT INTO sources.sources ({_COLUMNS})"  # noqa: S608 - built of constants
-                " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
-                *self._row(source),
-            )
+            async with self._pool.acquire() as connection, connection.transaction():
+                await self._asked(connection)
+                await connection.execute(
+                    f"INSERT INTO sources.sources ({_COLUMNS})"  # noqa: S608 - built of constants
+                    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+                    *self._row(source),
+                )
         except asyncpg.UniqueViolationError:
             raise SourceExistsError("a source with this base URL is registered") from None
         return source
@@ -123,6 +136,7 @@ class SourceStore:
                 revision=before.revision + 1,
                 loopback=self._loopback,
             )
+            await self._asked(connection)
             await connection.execute(
                 "UPDATE sources.sources SET name = $2, base_url = $3, auth_sealed = $4,"
                 " max_requests_per_second = $5, max_concurrency = $6, scrape_schema = $7,"
@@ -135,7 +149,9 @@ class SourceStore:
 
     async def delete(self, source_id: str) -> bool:
         """Forget a source; tells whether there was one. Items still under way there fail."""
-        done: str = await self._pool.execute("DELETE FROM sources.sources WHERE id = $1", source_id)
+        async with self._pool.acquire() as connection, connection.transaction():
+            await self._asked(connection)
+            done: str = await connection.execute("DELETE FROM sources.sources WHERE id = $1", source_id)
         return done != "DELETE 0"
 
     def _row(self, source: Source) -> tuple[Any, ...]:

@@ -50,6 +50,7 @@ from sluice_security.authority import HttpAuthority
 from sluice_security.http import GuardedClient
 from sluice_security.tokens import TokenVerifier
 from sluice_storage.access.grants import Grants
+from sluice_storage.audit.acting import asked
 from sluice_storage.audit.reading import Reader
 from sluice_storage.catalogue import Catalogue
 from sluice_storage.exports.downloads import Downloads
@@ -119,7 +120,7 @@ def _ports(settings: Settings, connected: _Connected) -> Ports:
     secret, loopback = settings.secrets, settings.loopback_sources
     health = _health(settings, pool, authority, commands)
     objects = ObjectStore.from_url(settings.objects, settings.keys)
-    sources = SourceStore(pool, secret, loopback=loopback)
+    sources = SourceStore(pool, secret, loopback=loopback, asked=asked)
     fhir, conditions = FhirClient(connected.http), ConditionStore(pool)
     look = partial(dead_topics, settings.kafka)
     probes = Probes(

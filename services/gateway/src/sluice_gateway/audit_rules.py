@@ -18,6 +18,7 @@ from sluice_fhir.fhirpath_model import RESOURCE_TYPES
 from sluice_fhir.references import is_id
 
 _ENTRY = re.compile(r"[0-9a-f]{24}")
+_REGISTERED = re.compile(r"[0-9a-f]{16,24}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 Path = Mapping[str, str]
 About = Callable[[Path], dict[str, Any]]
@@ -76,6 +77,12 @@ def _project(_path: Path) -> dict[str, Any]:
     return {"kind": "project"}
 
 
+def _registered(path: Path) -> dict[str, Any]:
+    """Say which source or webhook: both have ids of our making."""
+    id_ = path.get("id", "")
+    return {"entity": id_ if _REGISTERED.fullmatch(id_) else None}
+
+
 def _bundle(_path: Path) -> dict[str, Any]:
     return {"kind": "Bundle"}
 
@@ -119,6 +126,12 @@ RULES: dict[str, Rule] = {
     **_refusals("disclose", _job, "head_export_file"),
     **_refusals("disclose", _file, "head_content", "get_download_info", "get_tags", "replace_tags"),
     **_refusals("disclose", _project, "get_project", "list_projects_of_owner", "list_members", "get_member"),
+    **_refusals("source.register", _registered, "register_source"),
+    **_refusals("source.change", _registered, "change_source"),
+    **_refusals("source.remove", _registered, "remove_source"),
+    **_refusals("webhook.register", _registered, "register_webhook"),
+    **_refusals("webhook.change", _registered, "change_webhook", "rotate_webhook_secret"),
+    **_refusals("webhook.remove", _registered, "remove_webhook"),
     **_refusals("export.begin", _nothing, "export_system", "export_patients"),
     **_refusals("export.begin", _nothing, "export_system_by_parameters", "export_patients_by_parameters"),
     **_refusals("export.begin", _group, "export_group", "export_group_by_parameters"),
@@ -159,11 +172,8 @@ UNRECORDED = frozenset(
         "change_project",
         "create_folder",
         # What operators run, without anybody's data.
-        "register_source",
         "list_sources",
         "get_source",
-        "change_source",
-        "remove_source",
         "get_source_health",
         "get_source_keys",
         "get_submission_keys",
@@ -175,12 +185,8 @@ UNRECORDED = frozenset(
         "redrive_dead_letters",
         "check_deployment",
         # Clients' own: webhooks, schemas, limits.
-        "register_webhook",
         "list_webhooks",
         "get_webhook",
-        "change_webhook",
-        "remove_webhook",
-        "rotate_webhook_secret",
         "ping_webhook",
         "list_webhook_deliveries",
         "get_webhook_delivery",

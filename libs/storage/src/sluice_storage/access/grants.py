@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from sluice_storage.access.model import Grant, GranteeKind, GrantPage
+from sluice_storage.audit.acting import asked
 from sluice_storage.coalesce import Coalescer
 from sluice_storage.resources.tables import Connection
 
@@ -81,6 +82,7 @@ class Grants:
                 )
                 if not found:
                     raise LookupError("no such group")
+            await asked(connection)
             await connection.execute(
                 """
                 INSERT INTO access.grants (id, grantee_kind, grantee, all_patients, group_id, types,
@@ -152,12 +154,15 @@ class Grants:
         id_ = _uuid(grant)
         if id_ is None:
             return False
-        done = await self._pool.execute(
-            "UPDATE access.grants SET revoked_at = $2, revoked_by = $3 WHERE id = $1 AND revoked_at IS NULL",
-            id_,
-            self._now(),
-            by,
-        )
+        async with self._pool.acquire() as connection, connection.transaction():
+            await asked(connection)
+            done = await connection.execute(
+                "UPDATE access.grants SET revoked_at = $2, revoked_by = $3"
+                " WHERE id = $1 AND revoked_at IS NULL",
+                id_,
+                self._now(),
+                by,
+            )
         return bool(done == "UPDATE 1")
 
     async def revoke_all_of_group(self, connection: Connection, group: str, by: str) -> None:
@@ -165,6 +170,7 @@ class Grants:
 
         A later group that happens to have the same id is then nobody's.
         """
+        await asked(connection)
         await connection.execute(
             """
             UPDATE access.grants SET revoked_at = $2, revoked_by = $3

@@ -37,6 +37,14 @@ def act_for(asking: Agent) -> None:
     _agent.set(asking)
 
 
+async def asked(connection: Connection) -> None:
+    """Say whom the task works for to the triggers that record acts of the transaction that this is in."""
+    asking = agent()
+    if asking is not None:
+        told = msgspec.json.encode({**msgspec.structs.asdict(asking), "trace": trace_id()}).decode()
+        await connection.execute("SELECT set_config('sluice.asked', $1, true)", told)
+
+
 async def note(connection: Connection, what: Record) -> None:
     """Record an act, by whom the task works for, in the transaction that the connection is in."""
     asking = agent()

@@ -13,6 +13,7 @@ import msgspec
 from sluice_contracts.commands import StartBulkImport
 from sluice_gateway.fhir.submission_parameters import SubmissionStatus, SubmittedManifest, Submitter
 from sluice_gateway.fhir.submission_store import ManifestRow, OpenSubmission, SubmissionRow
+from sluice_storage.audit.acting import asked
 
 Connection = asyncpg.pool.PoolConnectionProxy
 
@@ -51,6 +52,7 @@ class _Open:
         )
 
     async def discard(self, number: int, at: datetime) -> None:
+        await asked(self._connection)
         await self._connection.execute(
             "UPDATE gateway.submission_manifests SET replaced_at = coalesce(replaced_at, $3)"
             " WHERE submission = $1 AND number = $2",

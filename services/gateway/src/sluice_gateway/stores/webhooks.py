@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 
 from sluice_gateway.paging import Window
+from sluice_storage.audit.acting import asked
 
 Row = asyncpg.Record
 _ENDPOINT = "id, url, types, enabled, note, created_at, delivered_at, previous_until"
@@ -26,6 +27,7 @@ class PostgresWebhooks:
         """Add an endpoint; None if the client has as many as it may."""
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 40))", client)
+            await asked(connection)
             return await connection.fetchrow(
                 f"""
                 INSERT INTO webhooks.endpoints (id, client, url, types, secret, created_at)
@@ -74,6 +76,7 @@ class PostgresWebhooks:
     ) -> Row | None:
         """Change what is not None; an endpoint that is disabled is told nothing that waits."""
         async with self._pool.acquire() as connection, connection.transaction():
+            await asked(connection)
             row = await connection.fetchrow(
                 f"""
                 UPDATE webhooks.endpoints SET url = coalesce($3, url), types = coalesce($4, types),
@@ -97,22 +100,26 @@ class PostgresWebhooks:
 
     async def rotate(self, client: str, endpoint: str, secret: bytes, until: datetime) -> Row | None:
         """Give the client's endpoint another secret; the one of now counts until then, any before no more."""
-        return await self._pool.fetchrow(
-            f"""
-            UPDATE webhooks.endpoints SET previous = secret, previous_until = $4, secret = $3
-            WHERE client = $1 AND id = $2 RETURNING {_ENDPOINT}
-            """,  # noqa: S608
-            client,
-            endpoint,
-            secret,
-            until,
-        )
+        async with self._pool.acquire() as connection, connection.transaction():
+            await asked(connection)
+            return await connection.fetchrow(
+                f"""
+                UPDATE webhooks.endpoints SET previous = secret, previous_until = $4, secret = $3
+                WHERE client = $1 AND id = $2 RETURNING {_ENDPOINT}
+                """,  # noqa: S608
+                client,
+                endpoint,
+                secret,
+                until,
+            )
 
     async def remove(self, client: str, endpoint: str) -> bool:
         """Remove the client's endpoint with its deliveries; say whether it was there."""
-        done = await self._pool.execute(
-            "DELETE FROM webhooks.endpoints WHERE client = $1 AND id = $2", client, endpoint
-        )
+        async with self._pool.acquire() as connection, connection.transaction():
+            await asked(connection)
+            done = await connection.execute(
+                "DELETE FROM webhooks.endpoints WHERE client = $1 AND id = $2", client, endpoint
+            )
         return bool(done != "DELETE 0")
 
     async def deliveries(
