@@ -68,6 +68,14 @@ def test_no_secret_is_in_an_environment(service: str) -> None:
             assert value.startswith("/run/secrets"), name
 
 
+def test_what_works_in_bulk_gives_way_to_what_people_wait_for() -> None:
+    # 1024 is Docker's weight; how nice a process is does not count between containers.
+    weights = {name: services()[name].get("cpu_shares", 1024) for name in SERVICES}
+    assert max(weights["exporter"], weights["puller"]) * 4 <= min(
+        weights[name] for name in ("gateway", "auth", "status")
+    )
+
+
 def test_the_roles_passwords_are_set_from_the_files_that_the_services_read() -> None:
     read = {
         value.removeprefix("/run/secrets/")
