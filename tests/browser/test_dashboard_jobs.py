@@ -10,6 +10,7 @@ import pytest
 from playwright.async_api import Browser, Route, expect
 
 from sluice_stack.stack import Stack
+from support.held_source import held_source
 from support.page import NEEDS_CHROMIUM, Person, at_the_page, bury, chromium, frozen, submit, username
 from support.page_jobs import begun, faulty_source
 from support.portal import register_source
@@ -102,6 +103,22 @@ async def test_what_is_worth_knowing_of_a_job_and_its_items_is_told(browser: Bro
         )
         await expect(page.locator(".progress .notice")).to_contain_text("nothing was heard of it since")
         assert await person.violations() == []
+
+
+async def test_a_slow_import_says_how_much_longer_it_will_take(browser: Browser, stack: Stack) -> None:
+    async with held_source() as source, at_the_page(browser, stack) as person:
+        async with aiohttp.ClientSession() as http:
+            await register_source(stack, http, "slow", base_url=source.url)
+        page = person.page
+        await person.sign_in("demo")
+        manifest = {"name": "exportUrl", "valueUrl": f"{source.url}/manifest"}
+        job = await begun(person, "/fhir/$import", manifest, {"name": "exportType", "valueCode": "static"})
+        await person.open(f"/jobs/{job}")
+        await expect(page.locator(".progress .state")).to_contain_text(re.compile("about .* left"))
+        await expect(page.locator(".timeline")).to_contain_text("as it looks")
+        source.go.set()
+        await expect(page.locator(".progress .badge")).to_have_text("Done")
+        await expect(page.locator(".progress .state")).not_to_contain_text("left")
 
 
 async def test_an_exports_files_are_downloaded_and_deleted_at_the_page(

@@ -9,6 +9,7 @@ import pytest
 
 TESTS = Path(__file__).parents[2]
 _HERE = "unit/fuzz/test_parsers.py::"
+_BULK = "unit/fuzz/test_bulk_and_account_parsers.py::"
 PARSERS = {
     # records
     "sluice_contracts.wire:Decoder": _HERE + "test_no_record_does_more_than_be_refused",
@@ -19,6 +20,7 @@ PARSERS = {
     "test_headers_that_lie_never_break_a_delivery",
     "sluice_telemetry.trace:parse": "unit/telemetry/test_trace_context.py::"
     "test_anything_else_is_no_trace_and_no_error",
+    "sluice_gateway.watches:told_of": _BULK + "test_no_record_is_more_than_one_event_to_those_who_watch",
     # what sources send
     "sluice_fhir.ndjson:Splitter": "unit/fhir/test_ndjson_splitter.py::"
     "test_how_a_file_is_cut_into_pieces_makes_no_difference",
@@ -36,7 +38,26 @@ PARSERS = {
     "test_a_binary_is_unwrapped_however_it_is_cut_and_ordered",
     "sluice_storage.catalogue.naming:safe_name": "unit/storage/test_catalogue_naming.py::"
     "test_whatever_is_asked_for_a_name_is_safe_or_none",
+    "sluice_puller.contents:deletions": _BULK
+    + "test_no_line_of_deletions_does_more_than_name_resources_of_its_server",
     # what clients send
+    "sluice_gateway.fhir.submission_parameters:read_submission": _BULK
+    + "test_no_submission_does_more_than_be_refused",
+    "sluice_gateway.fhir.submission_parameters:read_status_request": _BULK
+    + "test_no_submission_does_more_than_be_refused",
+    "sluice_gateway.fhir.audit_queries:parse_audit_search": _BULK
+    + "test_no_search_of_the_audit_trail_does_more_than_be_refused",
+    "sluice_gateway.fhir.audit_queries:place_of": _BULK
+    + "test_no_text_is_an_audit_events_id_unless_it_was_made_as_one",
+    "sluice_gateway.watching:Place": _BULK + "test_no_last_event_id_is_a_place_unless_it_is_written_as_one",
+    "sluice_auth.handlers.forms:Form": _BULK
+    + "test_no_form_and_no_header_does_more_than_say_who_a_client_claims_to_be",
+    "sluice_auth.handlers.forms:credentials": _BULK
+    + "test_no_form_and_no_header_does_more_than_say_who_a_client_claims_to_be",
+    "sluice_auth.metadata:parse": _BULK + "test_no_registration_does_more_than_be_refused",
+    "sluice_auth.redirects:check_redirect": _BULK + "test_no_redirect_address_does_more_than_be_refused",
+    "sluice_auth.redirects:matches": _BULK + "test_no_redirect_address_does_more_than_be_refused",
+    "sluice_auth.remote_keys:lifetime": _BULK + "test_no_cache_control_keeps_keys_for_ever",
     "sluice_gateway.references:DocumentReferenceUri": "unit/gateway/test_import_request_rules.py::"
     "test_what_passes_as_a_reference_ends_in_a_document_and_has_no_way_out",
     "sluice_gateway.bodies:parser": "unit/gateway/test_import_request_rules.py::"
@@ -68,6 +89,13 @@ PARSERS = {
     "sluice_client.server_events:server_events": "unit/client/test_client_server_events.py::"
     "test_whatever_comes_is_read_or_left_out",
     "sluice_client.importing:parse": _HERE + "test_no_list_of_what_to_import_does_more_than_be_refused",
+    "sluice_client.api:decoded": _BULK + "test_no_answer_does_more_to_a_client_than_be_refused",
+    "sluice_client.data_submissions:report_of": _BULK
+    + "test_no_file_of_data_does_more_to_a_client_than_be_refused",
+    "sluice_client.data_submissions:resources_of": _BULK
+    + "test_no_file_of_data_does_more_to_a_client_than_be_refused",
+    "sluice_client.downloads:begins_at": _BULK + "test_no_content_range_breaks_a_download",
+    "sluice_client.downloads:safe_name": _BULK + "test_no_name_leads_out_of_where_files_are_downloaded_to",
     "sluice_client.manifests:read_manifest": _HERE + "test_no_manifest_does_more_to_a_client_than_be_refused",
 }
 

@@ -35,32 +35,13 @@ from sluice_gateway.fhir.preferences import check_accept, lenient, listed, weigh
 from sluice_gateway.fhir.queries import parse_search
 from sluice_security import jose
 from sluice_security.failure import SourceFailure
+from support.fuzzing import bytes_near, json_values
 
 SCHEMAS = Path(__file__).parents[3] / "schemas" / "scrape"
 VALIDATOR = load_validator(SCHEMAS)
 SHIPPED = [path.read_bytes() for path in sorted(SCHEMAS.glob("*.json")) if b'"values"' in path.read_bytes()]
 JOB = "0191d2a0-0000-8000-8000-000000000001"
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-def bytes_near(*samples: bytes) -> st.SearchStrategy[bytes]:
-    """Any bytes, any JSON, and samples of which a piece is cut out or replaced."""
-
-    def spoilt(sample: bytes, at: float, gone: int, put: bytes) -> bytes:
-        place = int(at * len(sample))
-        return sample[:place] + put + sample[place + gone :]
-
-    near = st.builds(
-        spoilt, st.sampled_from(samples), st.floats(0, 1), st.integers(0, 12), st.binary(max_size=6)
-    )
-    return st.binary(max_size=64) | json_values.map(lambda value: json.dumps(value).encode()) | near
-
 
 EVENT = (
     b'{"type":"ItemFailed","job":"0191d2a0-0000-8000-8000-000000000001","at":1.5,"item":3,'

@@ -243,7 +243,7 @@ def _certificate_trouble(error: aiohttp.ClientConnectorCertificateError) -> tupl
 def _json(body: bytes) -> dict[str, Any]:
     try:
         found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

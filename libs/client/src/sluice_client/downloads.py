@@ -19,7 +19,7 @@ from sluice_client.transport import Transport, refusal, unreachable
 _CHUNK = 256 * 1024
 _ETAG = re.compile(r'"([0-9a-f]{64})"')
 _MOST_WRONG = 2
-_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
 
 Progress = Callable[[int, int], None]
 """Told after each chunk: the bytes that are here, and all there are."""

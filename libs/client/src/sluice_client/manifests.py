@@ -134,7 +134,7 @@ def read_manifest(body: bytes) -> Manifest:
     """
     try:
         said = msgspec.json.decode(body, type=_Body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise SluiceError("The service's manifest is none.", "Tell the operators.") from None
     lists = (
         (ExportFileKind.OUTPUT, said.output),

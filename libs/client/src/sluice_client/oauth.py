@@ -198,7 +198,7 @@ class Authority:
 def _read(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise SluiceError("The authorization server's answer is none.", "Check its address.") from None
 
 

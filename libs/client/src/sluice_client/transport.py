@@ -190,7 +190,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
     """Make an error of an answer that is none of success."""
     try:
         said = msgspec.json.decode(body, type=_Problem)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         said = _Problem()
     issued = said.issue[0].code if said.issue else ""
     code = str(said.code) or said.error or issued or f"http_{status}"

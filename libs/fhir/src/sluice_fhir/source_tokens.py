@@ -200,7 +200,7 @@ def _refused(status: int) -> SourceFailure:
 def _read_answer(body: bytes, status: int, began: float) -> _Token:
     try:
         answer = msgspec.json.decode(body, type=_TokenAnswer)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise SourceFailure(ItemError.SOURCE_AUTHORIZATION, status) from None
     token = answer.access_token
     if answer.token_type.lower() != "bearer" or not token.isascii() or not token.isprintable() or not token:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from sluice_gateway.all_jobs import AnyJobRow
 from sluice_streaming.messages import Record
 
 UNREADABLE = Counter("sluice_gateway_unreadable_events_total", "Records of watched jobs that are no event.")
+_WORD = re.compile("[A-Za-z0-9]{0,100}")
+_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 MOST_HELD = 2000
 """Events that wait for one slow reader before it is cut off."""
 
@@ -38,11 +41,16 @@ def told_of(record: Record) -> Told | None:
     """Give the event of a record, without reading more of it than its type; None if it is none."""
     data = record.value or b"{}"
     try:
+        data.decode()
         kind = _type_of.decode(data).type
-    except (DecodeError, UnicodeDecodeError):
+    except (DecodeError, UnicodeDecodeError, RecursionError):
         UNREADABLE.inc()
         return None
-    return Told(record.partition, record.offset, kind, data)
+    if _WORD.fullmatch(kind) is None:
+        UNREADABLE.inc()
+        return None
+    # A stream of events has a line for each: between JSON's tokens a space says as much as a new line.
+    return Told(record.partition, record.offset, kind, data.translate(_ONE_LINE))
 
 
 class _Watch:

@@ -8,6 +8,7 @@ Whoever reads too slowly is cut off, and may come back and go on where they were
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -30,6 +31,7 @@ MOST_REPEATED = 50_000
 """Records of the log that are searched for what somebody missed."""
 TICK = 0.25
 """Seconds between two looks at how changed jobs stand."""
+_PLACE = re.compile(r"([0-9]{1,6})-([0-9]{1,18})")
 _IDLE = 0.5
 _LINGER = 30.0
 _AGAIN = 1.0
@@ -46,6 +48,12 @@ class Place(NamedTuple):
 
     partition: int
     offset: int
+
+    @classmethod
+    def read(cls, text: str) -> Place | None:
+        """Read the id of an event, as a `Last-Event-ID` repeats it; None if it is none."""
+        found = _PLACE.fullmatch(text)
+        return None if found is None else cls(int(found[1]), int(found[2]))
 
 
 class Watching:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import UTC
@@ -28,7 +27,6 @@ ITEM = "/v2/jobs/{id}"
 EVENT_STREAM = "text/event-stream"
 LAST_EVENT = "Last-Event-ID"
 _HEARTBEAT = 15.0
-_PLACE = re.compile(r"([0-9]{1,6})-([0-9]{1,18})")
 # An event of the job's end closes its stream.
 _END = "JobFinished"
 
@@ -95,8 +93,7 @@ async def watch_job(call: Call) -> web.StreamResponse:
         # Looked at once it is watched: what happens meanwhile is told twice rather than not at all.
         head = await gateway.all_jobs.get(call.principal, job)
         ended = head.state is JobStateName.FINISHED
-        found = _PLACE.fullmatch(call.headers.get(LAST_EVENT, ""))
-        after = None if found is None else Place(int(found[1]), int(found[2]))
+        after = Place.read(call.headers.get(LAST_EVENT, ""))
 
         async def events() -> AsyncGenerator[bytes]:
             last = False
