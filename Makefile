@@ -37,7 +37,7 @@ up: install ## run Kafka, Postgres, every service and the demo source; Ctrl-C st
 	@$(BIN)/python -m sluice_stack.up up $(ARGS)
 
 screenshots: install ## take the README's pictures of the page anew; needs Chromium
-	SLUICE_SCREENSHOTS=1 $(BIN)/pytest tests/browser/test_screenshots.py
+	SLUICE_SCREENSHOTS=1 SLUICE_TESTS_NEED=chromium $(BIN)/pytest tests/browser/test_screenshots.py
 
 synthea: install ## generate more synthetic patients (ARGS="--patients 200"); prints the folder
 	@$(BIN)/python -m sluice_stack.synthea $(ARGS)

@@ -19,7 +19,7 @@ from sluice_streaming.kafka import KafkaBackend
 from sluice_streaming.messages import Outgoing
 
 CHROMIUM = shutil.which("chromium")
-NEEDS_CHROMIUM = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+NEEDS_CHROMIUM = pytest.mark.needs("chromium")
 FLAGS = [
     "--headless",
     "--no-sandbox",
