@@ -39,7 +39,11 @@ async def test_an_item_is_read_with_what_every_step_left_of_it(bench: Bench) -> 
         )
     for item, size in ((0, 100), (1, 101)):
         await bench.fetcher.execute(
-            "INSERT INTO documents.fetched VALUES ($1, $2, $3)", job, item, bytes(size)
+            "INSERT INTO documents.fetched (job, item, body, etag, version)"
+            " VALUES ($1, $2, $3, 'W/\"4\"', '4')",
+            job,
+            item,
+            bytes(size),
         )
         await bench.fetcher.execute(
             "INSERT INTO documents.scraped (job, item, metadata, warnings, schema)"
@@ -54,6 +58,7 @@ async def test_an_item_is_read_with_what_every_step_left_of_it(bench: Bench) -> 
     assert missing is foreign is None
     assert small is not None
     assert (small.body, small.size, small.metadata, small.attached) == (bytes(100), 100, b"{}", None)
+    assert (small.etag, small.version) == ('W/"4"', "4")
     assert (small.name, small.rule, small.cancelled) == (None, ConflictResolution.SKIP, False)
     assert large is not None
     assert (large.body, large.size, large.attached, large.name) == (None, 101, done, "asked")

@@ -108,15 +108,15 @@ async def test_what_an_item_is_warned_of_and_what_was_not_imported_reach_its_own
     )
     file = await site.bench.file(project, "0", b"x")
     await site.admin.execute(
-        "INSERT INTO files.imports (job, item, outcome, entry, size, others, at)"
-        " VALUES ($1, 0, 'created', $2, 1, 2, now())",
+        "INSERT INTO files.imports (job, item, outcome, entry, size, others, version, at)"
+        " VALUES ($1, 0, 'created', $2, 1, 2, '7', now())",
         job,
         file,
     )
     await site.settle(job, [(0, int(ItemRank.ATTACHED), None, None, file)])
     body = await (await site.get(f"{URL}/{job}", headers=site.bearer())).json()
-    told = [(each["warnings"], each["other_contents"]) for each in body["result"]]
-    assert told == [(["study", "patient"], 2), ([], 0)]
+    told = [(each["warnings"], each["other_contents"], each["document_version"]) for each in body["result"]]
+    assert told == [(["study", "patient"], 2, "7"), ([], 0, None)]
 
 
 async def test_a_project_of_somebody_else_is_like_none(site: RealSite) -> None:

@@ -12,7 +12,10 @@ import pytest
 import sevenbridges
 from sevenbridges.errors import BadRequest, Forbidden, NotFound, Unauthorized
 
+from sluice_stack.source import rules
+from sluice_stack.stack import Stack
 from support.gateway_real import RealSite, listening_gateway
+from support.portal import new_portal
 from support.stack import Database
 
 LARGE = bytes(range(256)) * 24_000  # more than one of the client's five megabyte parts
@@ -31,7 +34,7 @@ def client(site: RealSite, url: str, *, bearer: bool = False, **kwargs: Any) -> 
     return sevenbridges.Api(url=f"{url}/v2", debug=True, retry_count=1, **how)
 
 
-async def test_it_reads_what_was_imported(served: tuple[RealSite, str], tmp_path: Path) -> None:
+async def test_it_lists_pages_reads_and_downloads_files(served: tuple[RealSite, str], tmp_path: Path) -> None:
     site, url = served
     project = await site.bench.project("ann")
     for number in range(7):
@@ -89,6 +92,27 @@ async def test_it_reads_what_was_imported(served: tuple[RealSite, str], tmp_path
         assert api.reset_time.timestamp() <= time.time() + 301
         assert api.rate_limit.get().rate.limit == 1000
         assert api.endpoints.get().user_url == f"{url}/v2/user"
+
+    await asyncio.to_thread(use)
+
+
+async def test_it_reads_what_an_import_brought(stack: Stack, tmp_path: Path) -> None:
+    async with new_portal(stack) as portal:
+        documents = [f"{stack.layout.source_url}/r4/fhir/DocumentReference/bench-00120{n}" for n in range(3)]
+        job = await portal.submit(documents, extra={"metadata": {"cohort": "seven"}})
+        (ended,) = await portal.finished([job])
+        token = await portal.account.token(portal.http)
+    assert [each["document_version"] for each in ended["result"]] == ["1"] * 3
+
+    def use() -> None:
+        api = sevenbridges.Api(url=f"{stack.addresses.gateway}/v2", debug=True, retry_count=1, token=token)
+        files = list(api.files.query(project=portal.project).all())
+        assert {file.id for file in files} == {each["resource"]["id"] for each in ended["result"]}
+        for number, result in enumerate(ended["result"]):
+            file = api.files.get(result["resource"]["id"])
+            assert file.metadata["cohort"] == "seven"
+            file.download(str(tmp_path / file.name))
+            assert (tmp_path / file.name).read_bytes() == rules.bench_content(1200 + number)
 
     await asyncio.to_thread(use)
 

@@ -119,7 +119,8 @@ class ImportResult(Struct, frozen=True, kw_only=True):
     """What became of one item, by its position in the request.
 
     `warnings` are metadata keys that are required and that the source had no value of; `other_contents` says
-    how many further contents the document has, which were not imported.
+    how many further contents the document has, which were not imported; `document_version` is the version of
+    it that was, if its source says.
     """
 
     item: int
@@ -129,6 +130,7 @@ class ImportResult(Struct, frozen=True, kw_only=True):
     error: ItemProblem | None = None
     warnings: tuple[str, ...] = ()
     other_contents: int = 0
+    document_version: str | None = None
 
 
 class JobSummary(Struct, frozen=True, kw_only=True):

@@ -133,6 +133,8 @@ class AttachingItems:
             metadata=_storable(found.metadata),
             tags=found.tags,
             others=chosen.others,
+            etag=found.etag,
+            version=found.version,
         )
 
     async def _conclude(self, job: str, made: Mapping[int, _Ready | Attached]) -> Sequence[Message]:

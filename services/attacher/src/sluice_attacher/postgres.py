@@ -25,7 +25,8 @@ available = partial(unavailable, "postgres", TRANSIENT)
 _FIND = """
     SELECT asked.place, i.source, i.folder, i.name, j.conflict_resolution, j.tags,
         j.cancelled_at IS NOT NULL AS cancelled, octet_length(f.body) AS size,
-        CASE WHEN octet_length(f.body) <= $3 THEN f.body END AS body, s.metadata,
+        CASE WHEN octet_length(f.body) <= $3 THEN f.body END AS body, f.etag, f.version,
+        s.metadata,
         done.outcome, done.entry, done.size AS attached_size, done.others
     FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS asked (job, item, place)
     JOIN documents.items i USING (job, item) JOIN documents.jobs j USING (job)
@@ -100,6 +101,8 @@ class PostgresItems:
                 size=row["size"],
                 body=row["body"],
                 metadata=row["metadata"],
+                etag=row["etag"],
+                version=row["version"],
             )
         return found
 

@@ -36,6 +36,8 @@ class ScrapedItem:
         The DocumentReference, if it is small; a large one is asked for by `Items.body`.
     metadata
         What was scraped: a flat JSON object.
+    etag, version
+        The DocumentReference's at its source, as far as that names them.
     """
 
     source: str
@@ -48,6 +50,8 @@ class ScrapedItem:
     size: int | None
     body: bytes | None
     metadata: bytes | None
+    etag: str | None = None
+    version: str | None = None
 
 
 class Items(Protocol):

@@ -56,7 +56,7 @@ class ItemRow:
     """What was planned for an item and what is known of it; `rank` is None before its first event.
 
     `warnings` are the required keys that its source did not have, `others` counts the document's further
-    contents.
+    contents, `version` is the document's that was imported.
     """
 
     item: int
@@ -67,6 +67,7 @@ class ItemRow:
     file: str | None
     warnings: Sequence[str]
     others: int
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,4 +276,5 @@ class Jobs:
             error=error,
             warnings=list(row.warnings),
             other_contents=row.others,
+            document_version=row.version,
         )

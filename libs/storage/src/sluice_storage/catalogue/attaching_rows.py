@@ -40,9 +40,9 @@ _RECORDED = """
 _READ = f"SELECT ({_HELD}) AS held, ({_RECORDED}) AS recorded"
 _FILE_ALL = """
     WITH recorded AS (
-        INSERT INTO files.imports (job, item, outcome, entry, size, others, at)
+        INSERT INTO files.imports (job, item, outcome, entry, size, others, etag, version, at)
         SELECT i.*, $15 FROM unnest($16::uuid[], $17::integer[], $18::text[], $19::text[], $20::bigint[],
-            $21::integer[]) AS i
+            $21::integer[], $22::text[], $23::text[]) AS i
     )
     INSERT INTO files.entries (id, project, parent, kind, name, size, sha256, content_type, metadata,
         tags, origin_job, origin_item, origin_source, renamed_from, renamed_number,
@@ -215,4 +215,6 @@ async def file_all(
         [decision.entry for _, decision in decided],
         [row.stored.size for row, _ in decided],
         [row.others for row, _ in decided],
+        [row.etag for row, _ in decided],
+        [row.version for row, _ in decided],
     )

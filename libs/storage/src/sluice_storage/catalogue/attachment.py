@@ -27,6 +27,8 @@ class Attachment:
         A flat JSON object, as text.
     others
         How many further contents the document had.
+    etag, version
+        The document's at its source, as far as that names them.
     """
 
     job: str
@@ -40,6 +42,8 @@ class Attachment:
     metadata: str
     tags: tuple[str, ...]
     others: int = 0
+    etag: str | None = None
+    version: str | None = None
 
 
 class Refusal(StrEnum):

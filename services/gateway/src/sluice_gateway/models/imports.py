@@ -117,6 +117,9 @@ class ImportResult(AnswerModel):
     other_contents: int = Field(
         description="How many further contents the document has; one of them is imported."
     )
+    document_version: str | None = Field(
+        description="Which version of the document was imported (`meta.versionId`), if its source says."
+    )
 
 
 class JobSummary(AnswerModel):

@@ -61,7 +61,8 @@ class PostgresJobs:
         rows = await self._pool.fetch(
             """
             SELECT i.item, i.reference, s.rank, s.code, s.source_status, s.file,
-                coalesce(made.warnings, '{}') AS warnings, coalesce(done.others, 0) AS others
+                coalesce(made.warnings, '{}') AS warnings, coalesce(done.others, 0) AS others,
+                done.version
             FROM documents.items i LEFT JOIN status.job_items s USING (job, item)
             LEFT JOIN documents.scraped made USING (job, item) LEFT JOIN files.imports done USING (job, item)
             WHERE i.job = $1 ORDER BY i.item LIMIT $2 OFFSET $3
