@@ -141,9 +141,10 @@ async def test_data_for_a_measure_are_pulled_and_followed_like_any_import(
     cli: Cli, service: FakeSluice
 ) -> None:
     asked = ("submit-data", "m", "--report", "report.json", "--export-url", URL, "--since", "2026-01-31")
-    done = await cli(*asked, "--wait")
+    done = await cli(*asked, "--strict", "--wait")
     assert (done.code, done.out.splitlines()[1]) == (0, "1 files"), done.err
     (begun,) = service.pulls.pulls
-    assert [each["name"] for each in begun.body["parameter"]] == ["measureReport", "exportUrl", "_since"]
+    named = [each["name"] for each in begun.body["parameter"]]
+    assert named == ["measureReport", "exportUrl", "_strict", "_since"]
     started = await cli(*asked)
     assert (started.code, started.out) == (0, "to follow it: sluice pull --job 1 --wait\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,7 +19,7 @@ from support import measure_library as made
 from support.gateway_real import RealSite, real_gateway
 from support.measure_http import OPS, VISITS, bundle, codes_of, delete, everything, example, put, send
 from support.pulling import pull_site
-from support.resource_store import Json
+from support.resource_store import Json, lines_of
 from support.stack import Database
 from support.tokens import AUDIENCE
 
@@ -93,6 +94,7 @@ async def test_the_measure_may_be_named_by_the_report_alone(site: RealSite) -> N
         ([("measureReport", "resource", report(measure=f"{URL}|7"))], 400, "value"),
         ([("measureReport", "resource", report(measure=None))], 400, "required"),
         ([REPORT, EXPORT], 400, "not-supported"),
+        ([REPORT, ("_strict", "valueBoolean", True)], 400, "not-supported"),
         ([REPORT, ("resource", "resource", {"resourceType": "Nonsense"})], 400, "structure"),
         ([REPORT, ("resource", "resource", {**PATIENT, "id": "not an id"})], 400, "structure"),
         ([REPORT, *[("resource", "resource", {**PATIENT, "x": n}) for n in (1, 2)]], 400, "duplicate"),
@@ -159,6 +161,19 @@ async def test_the_operations_other_name_is_asynchronous_by_itself(site: RealSit
     assert status == 400
 
 
+@pytest.mark.parametrize("kind", ["valueBoolean", "valueString"])
+async def test_data_that_are_pulled_may_be_wanted_whole(site: RealSite, kind: str) -> None:
+    for given in (True, False):
+        value = given if kind == "valueBoolean" else str(given).lower()
+        static = ("exportType", "valueCode", "static")
+        for more in ((), (static,)):
+            body = parameters(REPORT, EXPORT, ("_strict", kind, value), *more)
+            status, told = await send(site, SUBMIT, body, **PULL)
+            assert status == 202
+            (command,) = [each for each in starts(site) if told["location"].endswith(each.job)]
+            assert command.request.strict is given
+
+
 async def test_a_source_that_does_not_say_so_is_asked_for_no_filters(site: RealSite) -> None:
     (source,) = await site.sources.list()
     await site.sources.update(source.id, SourceChange(type_filters=False))
@@ -196,6 +211,9 @@ async def test_a_repeat_under_the_same_key_is_the_same_import(site: RealSite) ->
         ([REPORT, ("exportUrl", "valueUrl", "https://elsewhere.example.org/$export")], "not-supported"),
         ([REPORT, EXPORT, ("_since", "valueString", "yesterday")], "value"),
         ([REPORT, EXPORT, ("exportType", "valueCode", "odd")], "value"),
+        ([REPORT, EXPORT, ("_strict", "valueString", "perhaps")], "value"),
+        ([REPORT, EXPORT, ("_strict", "valueString", ["true"])], "value"),
+        ([REPORT, EXPORT, *[("_strict", "valueBoolean", True)] * 2], "invalid"),
         (
             [
                 REPORT,
@@ -260,13 +278,36 @@ async def test_a_measure_without_logic_cannot_be_pulled_for(site: RealSite) -> N
 async def test_a_source_is_asked_for_what_the_measure_needs_and_its_data_are_there_in_the_end(
     database: Database,
 ) -> None:
+    async with pulled(database) as (status, stored):
+        assert status == 200
+        assert {"Patient/p1", "Patient/p2", "MeasureReport/r1"} < stored
+
+
+@pytest.mark.parametrize("subject", ["p1", "nobody"])
+async def test_of_data_that_are_wanted_whole_nothing_is_stored_unless_all_of_it_can_be(
+    database: Database, subject: str
+) -> None:
+    observation = {"resourceType": "Observation", "id": "o1", "subject": {"reference": f"Patient/{subject}"}}
+    async with pulled(database, observation, strict=True) as (status, stored):
+        found = {"Patient/p1", "Patient/p2", "Observation/o1", "MeasureReport/r1"} & stored
+        assert (status, len(found)) == ((200, 4) if subject == "p1" else (500, 0))
+
+
+@asynccontextmanager
+async def pulled(
+    database: Database, *more: Json, strict: bool = False
+) -> AsyncIterator[tuple[int, set[str]]]:
+    """Have two patients pulled for the measure, and more; give the last poll's status and what is stored."""
     async with (
         pull_site(database) as pull,
         real_gateway(database, producer=pull.broker.producer(), export_early_polls=1000) as site,
     ):
         await send(site, "/fhir", example(VISITS))
         pull.source.patients("p.ndjson", "p1", "p2", count=2)
-        body = parameters(REPORT, ("exportUrl", "valueString", pull.source.url))
+        for each in more:
+            pull.source.give("more.ndjson", lines_of(each), type_=each["resourceType"])
+        wish = ("_strict", "valueBoolean", strict)
+        body = parameters(REPORT, ("exportUrl", "valueString", pull.source.url), wish)
         status, told = await send(site, SUBMIT, body, **PULL)
         assert status == 202
         path = told["location"].removeprefix(AUDIENCE)
@@ -277,8 +318,7 @@ async def test_a_source_is_asked_for_what_the_measure_needs_and_its_data_are_the
                 if answer.status != 202:
                     break
                 await asyncio.sleep(0.05)
-        assert answer.status == 200
-        assert {"Patient/p1", "Patient/p2"} < await everything(site)
+        yield answer.status, await everything(site)
 
 
 async def test_nothing_that_was_sent_is_in_an_answer_that_refuses_it(site: RealSite) -> None:

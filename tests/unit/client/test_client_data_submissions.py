@@ -105,6 +105,12 @@ async def test_data_are_pulled_by_the_same_operation_and_followed_as_any_import(
     assert (await client.wait_for_pull(job)).errors == 0
 
 
+async def test_data_that_are_pulled_may_be_wanted_whole(client: SluiceClient, service: FakeSluice) -> None:
+    await client.start_submit_data("m", REPORT, URL, strict=True)
+    (begun,) = service.pulls.pulls
+    assert begun.body["parameter"][-1] == {"name": "_strict", "valueBoolean": True}
+
+
 async def test_a_manifest_has_no_since(client: SluiceClient, service: FakeSluice) -> None:
     since = datetime(2026, 1, 31, tzinfo=UTC)
     with pytest.raises(SluiceError):

@@ -84,6 +84,7 @@ class DataSubmissionCalls(PullCalls):
         *,
         since: datetime | None = None,
         static: bool = False,
+        strict: bool = False,
         key: str | None = None,
     ) -> str:
         """Have the data that a measure needs pulled from a source; gives the import's id.
@@ -95,7 +96,7 @@ class DataSubmissionCalls(PullCalls):
         ----------
         measure, report
             As for `submit_data`.
-        export_url, since, static
+        export_url, since, static, strict
             As in a `PullRequest`; the types that are asked for are the measure's to say.
         key
             Makes the call safe to repeat; see `start_pull`.
@@ -107,7 +108,7 @@ class DataSubmissionCalls(PullCalls):
         ApiError
             It is refused; NotFoundError names what of the measure is not there.
         """
-        request = PullRequest(export_url=export_url, since=since, static=static)
+        request = PullRequest(export_url=export_url, since=since, static=static, strict=strict)
         request.check()
         given = [{"name": "measureReport", "resource": report_of(report)}, *request.parameters()]
         return job_of(await self.kick_off(_place(measure).removeprefix(FHIR), given, key))

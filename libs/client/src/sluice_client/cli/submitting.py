@@ -25,6 +25,7 @@ def submit_data(
     ] = None,
     since: Annotated[str | None, typer.Option(help="only what changed after (date or time; UTC)")] = None,
     static: Annotated[bool, typer.Option("--static", help="the address is a manifest that is there")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="load all that is pulled, or nothing")] = False,
     key: Annotated[str | None, typer.Option(help="run again with the same key: the same import")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="until all is loaded, with progress")] = False,
     problems: Annotated[int, typer.Option(min=0, help="the most problems to list; all are counted")] = 20,
@@ -35,8 +36,8 @@ def submit_data(
     """
     session = session_of(context)
     if export_url is None:
-        if since or static or key or wait:
-            raise typer.BadParameter("--since, --static, --key and --wait go with --export-url")
+        if since or static or strict or key or wait:
+            raise typer.BadParameter("--since, --static, --strict, --key and --wait go with --export-url")
         stored = session.call(
             lambda client: client.submit_data(measure, report, files or ()),
             "submit the same again: nothing is stored twice",
@@ -47,6 +48,8 @@ def submit_data(
         raise typer.BadParameter("give FILEs, or --export-url")
     url, after = export_url, instant_of(since, "--since")
     Following(session, problems).begin(
-        lambda client: client.start_submit_data(measure, report, url, since=after, static=static, key=key),
+        lambda client: client.start_submit_data(
+            measure, report, url, since=after, static=static, strict=strict, key=key
+        ),
         wait=wait,
     )

@@ -30,7 +30,8 @@ _VALUES = {
     "exportType": ("value_code", "value_string"),
     "_since": ("value_instant", "value_date_time", "value_string"),
 }
-_TAKEN = {True: {"exportUrl", "exportType", "_since", "useTypeFilters"}, False: {"resource"}}
+_STRICT = {True: True, False: False, "true": True, "false": False}
+_TAKEN = {True: {"exportUrl", "exportType", "_since", "useTypeFilters", "_strict"}, False: {"resource"}}
 _KNOWN = _TAKEN[True] | _TAKEN[False] | {*DECIDED}
 
 
@@ -72,6 +73,8 @@ class Submission(Fhir, frozen=True):
         Only what changed after this instant, as it was given.
     type_filters
         Whether filters by code are wished for; None if nothing was said.
+    strict
+        Whether the data are wanted whole or not at all.
     """
 
     measure: str
@@ -81,6 +84,7 @@ class Submission(Fhir, frozen=True):
     export_type: ExportType = "dynamic"
     since: str | None = None
     type_filters: bool | None = None
+    strict: bool = False
 
 
 def parse_submission(body: bytes, *, asynchronous: bool) -> Submission:
@@ -152,6 +156,7 @@ class _Reader:
             export_type=self._export_type(),
             since=self._value("_since"),
             type_filters=self._type_filters(),
+            strict=self._strict(),
         )
         if self._findings:
             raise MeasureError.of(self._findings)
@@ -251,6 +256,18 @@ class _Reader:
             self._wrong(MeasureProblem.BAD_PARAMETER, "useTypeFilters", place)
             return None
         return parameter.value_boolean
+
+    def _strict(self) -> bool:
+        found = self._one("_strict")
+        if found is None:
+            return False
+        place, parameter = found
+        values = [each for each in (parameter.value_boolean, parameter.value_string) if each is not None]
+        # What is neither is not even looked up: it need not be hashable.
+        if len(values) == 1 and isinstance(values[0], bool | str) and values[0] in _STRICT:
+            return _STRICT[values[0]]
+        self._wrong(MeasureProblem.BAD_PARAMETER, "_strict", place)
+        return False
 
 
 def _query_names(url: str) -> list[str] | None:

@@ -100,7 +100,8 @@ async def submit_data(call: Call) -> Answer:
     """Submit data for a measure (R4, Measure/$submit-data), or say where they are to be pulled from.
 
     With `Prefer: respond-async` and an `exportUrl` what the measure needs is exported there and imported:
-    answered with 202 and the `Content-Location` to poll; needs the scope `bulk/import`. Otherwise the
+    answered with 202 and the `Content-Location` to poll; needs the scope `bulk/import`. With `_strict` true
+    report and data are stored in one step, or nothing of them, as by `$import`. Otherwise the
     `measureReport` and all `resource`s are stored, or none; needs the scopes of storing them as a Bundle.
     """
     return await _submit(call, call.path["id"])

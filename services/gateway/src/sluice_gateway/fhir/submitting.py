@@ -157,7 +157,7 @@ def _wanted(submission: Submission, needed: Requirements, source: Source | None)
         if since is not None:
             text = "A static export is what it is: _since cannot be asked of it."
             raise Refusal(400, [Issue(code="not-supported", text=text, expression=(place,))])
-        return Wanted(url, ExportType.STATIC)
+        return Wanted(url, ExportType.STATIC, submission.strict)
     if since is not None and not INSTANT.fullmatch(since):
         text = "_since must be a FHIR instant, as 2026-01-31T12:00:00Z."
         raise Refusal(400, [Issue(code="value", text=text, expression=(place,))])
@@ -167,7 +167,7 @@ def _wanted(submission: Submission, needed: Requirements, source: Source | None)
         parameters.setdefault(name, []).append(value)
     if since is not None:
         parameters["_since"] = [since]
-    return Wanted(within(joined_url(url, parameters)), ExportType.DYNAMIC)
+    return Wanted(within(joined_url(url, parameters)), ExportType.DYNAMIC, submission.strict)
 
 
 def _taken(resources: Iterable[bytes]) -> Intake:
