@@ -13,7 +13,7 @@ export UV_SYSTEM_CERTS ?= 1
 
 ARGS ?=
 
-.PHONY: help install demo up secrets compose-check nightly test test-pulls lint format schemas bench fuzz screenshots synthea lock lock-java clean
+.PHONY: help install demo up secrets compose-check nightly test test-pulls test-large lint format schemas bench fuzz screenshots synthea lock lock-java clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,7 +72,8 @@ format: install ## format the code
 # Two files at a time: much of the time a test waits for what it has started. What kills things runs by itself.
 test: install ## run the tests
 	$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/faults $(ARGS)
-	$(BIN)/pytest --ignore=tests/faults/test_pull_kill_nine.py tests/faults
+	$(BIN)/pytest --ignore=tests/faults/test_pull_kill_nine.py --ignore=tests/faults/test_large_attachment.py \
+		tests/faults
 
 secrets: ## make the compose stack's secrets, in deploy/secrets; ARGS="HOST..." for a certificate of those names
 	@deploy/secrets.sh $(ARGS)
@@ -80,7 +81,7 @@ secrets: ## make the compose stack's secrets, in deploy/secrets; ARGS="HOST..." 
 compose-check: install ## build the images and run the compose stack and a demo on it, with podman, as root
 	@deploy/check/run.sh
 
-nightly: test-pulls compose-check ## what takes too long for each change
+nightly: test-pulls test-large compose-check ## what takes too long for each change
 
 # What has to hold for any input, tried with SLUICE_FUZZ_EXAMPLES of them instead of a hundred.
 fuzz: export SLUICE_FUZZ_EXAMPLES ?= 2000
@@ -91,3 +92,6 @@ fuzz: install ## throw many more inputs at every parser, and at the API; takes s
 
 test-pulls: install ## kill whatever takes part in a pull, 20 times; takes some minutes more
 	$(BIN)/pytest tests/faults/test_pull_kill_nine.py
+
+test-large: install ## import an attachment of 3 GiB; a minute or two
+	$(BIN)/pytest tests/faults/test_large_attachment.py

@@ -1,5 +1,7 @@
 """`kill -9` while an export's parts are written: its client gets what an undisturbed export gives.
 
+And while an export is deleted: all of it is gone in the end.
+
 Each case kills one process when a share of the parts, drawn from a fixed seed, is sealed. The client is the
 SDK's own; it goes on where it was, as it does after Ctrl-C.
 """
@@ -17,7 +19,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from sluice_client import ApiError, ExportRequest, SluiceClient, UnreachableError
+from sluice_client import ApiError, ExportRequest, NotFoundError, SluiceClient, UnreachableError
 from sluice_stack.stack import Stack
 from sluice_storage.resources.load import load_folder
 from support.invariants import check_log
@@ -100,8 +102,12 @@ class Exporting:
             while await rows.fetchval(purged, job) is None:  # noqa: ASYNC110 - the expirer is another process
                 await asyncio.sleep(0.05)
         await rows.close()
-        objects = self.stack.layout.home.objects
-        return [path for path in objects.rglob("*") if path.is_file() and job in path.parts]
+        return self.objects(job)
+
+    def objects(self, job: str) -> list[Path]:
+        """Give a job's objects."""
+        folder = self.stack.layout.home.objects / "exports" / job
+        return [path for path in folder.rglob("*") if path.is_file()]
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +161,41 @@ async def test_whatever_is_killed_the_export_is_that_of_an_undisturbed_run(
     assert found.names == undisturbed.names
     assert await exporting.left(found.job) == []
     await asyncio.to_thread(check_log, stack, [undisturbed.job, found.job])
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_expirer_that_is_killed_while_it_deletes_leaves_nothing_in_the_end(
+    exporting: Exporting,
+) -> None:
+    stack, client = exporting.stack, exporting.client
+    location = await client.start_export(ExportRequest())
+    await client.wait_for_export(location, timeout=60)
+    job = location.rpartition("/")[2]
+    assert len(exporting.objects(job)) > 100
+    # So many that it is still at it when it is killed: what killed exporters have left goes with the rest.
+    folder = exporting.objects(job)[0].parent
+    await asyncio.to_thread(leave_unfinished, folder, 20_000)
+    before = folder.stat().st_mtime_ns
+    await client.delete_export(location)
+    async with asyncio.timeout(60):
+        while folder.stat().st_mtime_ns == before:  # noqa: ASYNC110 - the expirer is another process
+            await asyncio.sleep(0.001)
+    await asyncio.to_thread(stack.services["expirer"].process.kill)
+    assert exporting.objects(job), "it would be killed after the fact"
+    with pytest.raises(NotFoundError):
+        await client.export_status(location)
+    assert await exporting.left(job) == []
+    rows = await asyncpg.connect(stack.dsn())
+    for table in ("parts", "files"):
+        assert not await rows.fetchval(f"SELECT count(*) FROM exports.{table} WHERE job = $1", job)  # noqa: S608
+    assert await rows.fetchval("SELECT data_key FROM exports.jobs WHERE job = $1", job) is None
+    await rows.close()
+    with pytest.raises(NotFoundError):
+        await client.export_status(location)
+    await asyncio.to_thread(check_log, stack, [job])
+
+
+def leave_unfinished(folder: Path, count: int) -> None:
+    for number in range(count):
+        (folder / f"9.{number}.ndjson").touch()
