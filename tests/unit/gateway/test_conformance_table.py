@@ -22,7 +22,7 @@ BULK_DATA = {
     )
 }
 # How many rows there are of the kinds that are numbered here.
-NUMBERED = {"BD3": 34, "SBS": 37, "BS": 21, "SL": 30, "IN": 11}
+NUMBERED = {"BD3": 34, "SBS": 37, "BS": 21, "SL": 31, "IN": 11}
 WORDS = {"SHALL", "SHOULD", "SHALL NOT", "SHOULD NOT"}
 NOT_MET, NOT_MEANT = "**Not met**: ", "Does not apply: "
 _ROW = re.compile(
