@@ -295,8 +295,10 @@ async def test_sign_up_is_limited_per_address() -> None:
 
 async def test_behind_a_proxy_limits_are_per_callers_address() -> None:
     async with auth_server(registrations=1, trusted_proxies=1) as server:
-        for number, status in ((1, 201), (2, 201), (2, 429)):
-            headers = {"X-Forwarded-For": f"spoofed-{status}, 192.0.2.{number}"}
+        callers = (("192.0.2.1", 201), ("192.0.2.2", 201), ("192.0.2.2", 429))
+        # Whoever has one IPv6 address has 2^64 of them.
+        for address, status in (*callers, ("2001:db8::1", 201), ("2001:db8::2", 429)):
+            headers = {"X-Forwarded-For": f"spoofed-{status}, {address}"}
             async with server.http.post("/oauth/register", json={}, headers=headers) as answer:
                 assert answer.status == status
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from ipaddress import IPv6Address, IPv6Network, ip_address
 
 from aiohttp import web
 
+# Whoever has one IPv6 address has as many as they like: their network's, which is a /64 at least (RFC 6177).
+_NETWORK = 64
 _LONGEST = 64
 _caller: ContextVar[str | None] = ContextVar("sluice_caller", default=None)
 
@@ -52,3 +55,15 @@ class Origins:
             if len(hops) >= self._proxies:
                 return hops[-self._proxies][:_LONGEST]
         return request.remote or ""
+
+    def network(self, request: web.Request) -> str:
+        """Give what attempts of whoever called are counted by: their IPv4 address, or their IPv6 network."""
+        text = self(request)
+        try:
+            address = ip_address(text)
+        except ValueError:
+            return text
+        if isinstance(address, IPv6Address):
+            mapped = address.ipv4_mapped
+            return str(mapped or IPv6Network((int(address), _NETWORK), strict=False))
+        return text

@@ -18,6 +18,8 @@ _LONGEST = 8192
 _NEVER = re.compile(r"[\x00-\x20\x7f-\xa0\\]")
 _USERINFO = re.compile(r"[^/?#]*//[^/?#]*@")
 _DOTS = frozenset({".", ".."})
+# How often a path is decoded by a server and what stands before it, at most.
+_DECODED = 3
 
 
 class UrlRefusedError(ValueError):
@@ -33,7 +35,7 @@ def parse_url(text: str | URL) -> URL:
     ------
     UrlRefusedError
         Not such a URL, or one that readers may take apart differently: userinfo, backslashes, control
-        characters, dot segments hidden behind percent signs.
+        characters, dot segments hidden behind percent signs or before path parameters.
     """
     if isinstance(text, str):
         if len(text) > _LONGEST:
@@ -54,10 +56,23 @@ def parse_url(text: str | URL) -> URL:
         raise UrlRefusedError("carries userinfo")
     if url.port is None or not 0 < url.port < 65536 or "%" in url.raw_host:
         raise UrlRefusedError("has no usable host and port")
-    path = url.raw_path
-    if "%" in path and not _DOTS.isdisjoint(re.split(r"[/\\]", unquote(path))):
+    if _hides_dots(url.raw_path):
         raise UrlRefusedError("hides dot segments")
     return url.with_fragment(None) if url.raw_fragment else url
+
+
+def _hides_dots(path: str) -> bool:
+    """Tell whether some server would find a dot segment in a path that has none in its plain spelling.
+
+    Some decode it twice; some leave out path parameters (`/..;x/`, RFC 3986 section 3.3) before they resolve.
+    """
+    for _ in range(_DECODED):
+        if "%" not in path and ";" not in path:
+            return False
+        path = unquote(path)
+        if not _DOTS.isdisjoint(part.partition(";")[0] for part in re.split(r"[/\\]", path)):
+            return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)

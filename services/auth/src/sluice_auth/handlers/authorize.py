@@ -85,7 +85,7 @@ class AuthorizeHandlers:
         self._authorizations = authorizations
         self._sessions = sessions
         self._browsing = browsing
-        self._origin = origins
+        self._origin = origins.network
 
     def routes(self) -> list[web.RouteDef]:
         """Give the endpoints."""

@@ -16,7 +16,7 @@ class RegistrationHandlers:
 
     def __init__(self, service: RegistrationService, origins: Origins, issuer: str) -> None:
         self._service = service
-        self._origin = origins
+        self._origin = origins.network
         self._issuer = issuer
 
     def routes(self) -> list[web.RouteDef]:

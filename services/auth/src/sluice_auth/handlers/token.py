@@ -16,7 +16,7 @@ class TokenHandlers:
     def __init__(self, tokens: TokenService, revocations: RevocationService, origins: Origins) -> None:
         self._tokens = tokens
         self._revocations = revocations
-        self._origin = origins
+        self._origin = origins.network
 
     def routes(self) -> list[web.RouteDef]:
         """Give the endpoints."""
