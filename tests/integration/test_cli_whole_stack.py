@@ -50,6 +50,46 @@ async def test_documents_are_imported_listed_and_downloaded(stack: Stack, cli: C
     assert (cli.folder / "here" / files[0]["name"]).stat().st_size == files[0]["size"]
 
 
+async def test_what_an_import_would_do_is_told_and_its_files_are_edited(stack: Stack, cli: Cli) -> None:
+    source = f"{stack.addresses.source}/r4/fhir"
+    known = json.loads(await done(cli, "--profile", "operator", "sources", "list", "--json"))
+    if source not in {each["base_url"] for each in known}:
+        await done(cli, "--profile", "operator", "sources", "add", "R4", source)
+        known = json.loads(await done(cli, "--profile", "operator", "sources", "list", "--json"))
+    (registered,) = (each["id"] for each in known if each["base_url"] == source)
+    assert source in await done(cli, "--profile", "operator", "sources", "show", registered)
+    await done(cli, "login", stack.addresses.gateway, "--auth-url", stack.addresses.auth)
+    project = (await done(cli, "projects", "create", "Edited by command")).strip()
+    document = f"{source}/DocumentReference/bench-000077"
+    tried = json.loads(await done(cli, "schemas", "try", document, "--json"))
+    assert tried["metadata"]["document_id"] == "bench-000077"
+    assert f"{tried['schema']} " in await done(cli, "schemas", "list")
+
+    item = {"fhir_document_reference": document, "project": project, "name": "a.txt"}
+    (cli.folder / "one.json").write_text(json.dumps({"items": [item]}))
+    forecast = await done(cli, "import", "one.json", "--dry-run", "--json")
+    assert [(each["outcome"], each["name"]) for each in json.loads(forecast)] == [("created", "a.txt")]
+    await done(cli, "import", "one.json", "--wait")
+    assert "skipped" in await done(cli, "import", "one.json", "--dry-run")
+
+    (file,) = json.loads(await done(cli, "files", "--project", project, "--json"))
+    folder = (await done(cli, "mkdir", "reports", "--project", project)).strip()
+    await done(cli, "edit", file["id"], "--tag", "x", "--metadata", "study=7", "--metadata", "document_id=")
+    await done(cli, "move", file["id"], "--to", folder, "--name", "b.txt")
+    (moved,) = json.loads(await done(cli, "files", "--parent", folder, "--json"))
+    assert (moved["name"], moved["tags"], moved["metadata"]["study"]) == ("b.txt", ["x"], "7")
+    assert moved["metadata"].get("document_id") is None
+    assert (await cli("remove", folder)).code != 0
+    await done(cli, "remove", folder, "--recursive")
+    assert json.loads(await done(cli, "files", "--project", project, "--json")) == []
+
+    await done(cli, "projects", "share", project, "bob", "--write")
+    assert "bob" in await done(cli, "projects", "members", project)
+    await done(cli, "projects", "unshare", project, "bob")
+    members = json.loads(await done(cli, "projects", "members", project, "--json"))
+    assert [each["username"] for each in members] == [project.partition("/")[0]]
+
+
 async def test_what_is_loaded_is_exported_by_who_was_granted_it(stack: Stack, cli: Cli) -> None:
     login = (stack.addresses.gateway, "--auth-url", stack.addresses.auth)
     await done(cli, "load", str(SAMPLE), "--home", str(stack.layout.home.folder))

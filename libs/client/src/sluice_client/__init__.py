@@ -54,6 +54,7 @@ from sluice_client.models import (
     JobAccepted,
     JobState,
     JobSummary,
+    Member,
     Project,
     RateLimit,
     Registration,
@@ -67,6 +68,7 @@ from sluice_client.operating import DeadLetter, DeadTopic, Redriven
 from sluice_client.pull_requests import Pulled, PullOutcome, PullRequest, PullStatus
 from sluice_client.submissions import Submission, SubmissionState, SubmissionStatus
 from sluice_client.transport import Patience
+from sluice_client.trials import Forecast, ScrapeKey, ScrapeSchema, Trial, TrialWarning
 from sluice_client.webhooks import Webhook, WebhookDelivery
 
 __all__ = [
@@ -94,6 +96,7 @@ __all__ = [
     "ExportStatus",
     "Exported",
     "File",
+    "Forecast",
     "Grant",
     "Group",
     "GroupMember",
@@ -112,6 +115,7 @@ __all__ = [
     "KeyFileError",
     "Manifest",
     "MeasureFileError",
+    "Member",
     "MembersChanged",
     "NotFoundError",
     "Patience",
@@ -123,6 +127,8 @@ __all__ = [
     "RateLimit",
     "Redriven",
     "Registration",
+    "ScrapeKey",
+    "ScrapeSchema",
     "SluiceClient",
     "SluiceError",
     "Source",
@@ -134,6 +140,8 @@ __all__ = [
     "SubmissionState",
     "SubmissionStatus",
     "ThrottledError",
+    "Trial",
+    "TrialWarning",
     "UnreachableError",
     "WaitTimeoutError",
     "Webhook",

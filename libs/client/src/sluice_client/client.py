@@ -18,6 +18,7 @@ from sluice_client.models import Credentials, RateLimit, Registration
 from sluice_client.oauth import EXPORT_SCOPES, IMPORT_SCOPES
 from sluice_client.operating import OperatingCalls
 from sluice_client.submissions import SubmissionCalls
+from sluice_client.trials import TrialCalls
 from sluice_client.webhooks import WebhookCalls
 
 
@@ -36,6 +37,7 @@ class SluiceClient(
     SubmissionCalls,
     WebhookCalls,
     OperatingCalls,
+    TrialCalls,
 ):
     """Talks to one Sluice service; an asynchronous context manager.
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from sluice_client.api import Api, step
 from sluice_client.downloads import Downloader, Progress
-from sluice_client.models import Downloaded, File, Project
+from sluice_client.models import Downloaded, File, Member, Project
 
 
 class _Address(Struct):
@@ -39,6 +39,14 @@ class FileCalls(Api):
         body = {"username": username, "permissions": {"read": True, "write": write}}
         await self.send("POST", f"/v2/projects/{quote(project, safe='/')}/members", body=body)
 
+    def members(self, project: str) -> AsyncIterator[Member]:
+        """Go through a project's members, its owner among them."""
+        return self.pages(f"/v2/projects/{quote(project, safe='/')}/members", Member, {})
+
+    async def remove_member(self, project: str, username: str) -> None:
+        """Let someone see a project no more; needs the admin permission, or is yourself."""
+        await self.send("DELETE", f"/v2/projects/{quote(project, safe='/')}/members/{step(username)}")
+
     def files(
         self,
         *,
@@ -60,6 +68,39 @@ class FileCalls(Api):
     async def metadata(self, file: str) -> dict[str, Any]:
         """Give a file's metadata."""
         return await self.get(f"/v2/files/{step(file)}/metadata", dict[str, Any])
+
+    async def create_folder(
+        self, name: str, *, project: str | None = None, parent: str | None = None
+    ) -> File:
+        """Make a folder in a project's root, or in the folder `parent`."""
+        place = {"project": project} if parent is None else {"parent": parent}
+        return await self.call("POST", "/v2/files", File, body={"name": name, "type": "folder", **place})
+
+    async def change_file(
+        self,
+        file: str,
+        *,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> File:
+        """Change a file or folder: its name, all of its tags, some of its metadata; what is not given stays.
+
+        A metadata value of None removes its key.
+        """
+        given = {"name": name, "tags": None if tags is None else list(tags), "metadata": metadata}
+        body = {key: value for key, value in given.items() if value is not None}
+        return await self.call("PATCH", f"/v2/files/{step(file)}", File, body=body, repeatable=True)
+
+    async def move_file(self, file: str, parent: str, *, name: str | None = None) -> File:
+        """Move a file into another folder, and give it another name if `name` is given."""
+        body = {"parent": parent} if name is None else {"parent": parent, "name": name}
+        return await self.call("POST", f"/v2/files/{step(file)}/actions/move", File, body=body)
+
+    async def delete_file(self, file: str, *, recursive: bool = False) -> None:
+        """Delete a file, or an empty folder; with `recursive` all that is in it too."""
+        query = {"recursive": "true"} if recursive else None
+        await self.send("DELETE", f"/v2/files/{step(file)}", query=query)
 
     async def download(self, file: str, target: Path, progress: Progress | None = None) -> Downloaded:
         """Download a file's content to `target`.

@@ -144,6 +144,14 @@ def _lines(text: str) -> Iterable[ImportItem]:
             yield ImportItem(fhir_document_reference=reference)
 
 
+def placed(items: Sequence[ImportItem | str], project: str | None, parent: str | None) -> list[ImportItem]:
+    """Give items, where addresses become items that go to `project` or the folder `parent`."""
+    return [
+        ImportItem(fhir_document_reference=it, project=project, parent=parent) if isinstance(it, str) else it
+        for it in items
+    ]
+
+
 def _placed(item: ImportItem, project: str | None, parent: str | None) -> ImportItem:
     if item.project or item.parent:
         return item

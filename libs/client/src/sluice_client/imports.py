@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from sluice_client.api import PAGE, step
 from sluice_client.errors import WaitTimeoutError
-from sluice_client.importing import MOST_ITEMS, chunks
+from sluice_client.importing import MOST_ITEMS, chunks, placed
 from sluice_client.jobs import ADVANCE, JobCalls
 from sluice_client.models import (
     ConflictResolution,
@@ -58,12 +58,7 @@ class ImportCalls(JobCalls):
         --------
         >>> jobs = await sluice.import_documents(references, project="ann/heart-study", tags=["2026"])
         """
-        made = [
-            ImportItem(fhir_document_reference=it, project=project, parent=parent)
-            if isinstance(it, str)
-            else it
-            for it in items
-        ]
+        made = placed(items, project, parent)
         base = key or str(uuid4())
         jobs: list[JobAccepted] = []
         for number, part in enumerate(chunks(made, MOST_ITEMS)):

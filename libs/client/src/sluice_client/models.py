@@ -170,6 +170,13 @@ class Project(Struct, frozen=True, kw_only=True):
     created_on: datetime | None = None
 
 
+class Member(Struct, frozen=True, kw_only=True):
+    """Who may see a project; `permissions` say what else, such as `write` and `admin`."""
+
+    username: str
+    permissions: dict[str, bool] = field(default_factory=dict)
+
+
 class Source(Struct, frozen=True, kw_only=True):
     """A FHIR server that documents may be imported from."""
 

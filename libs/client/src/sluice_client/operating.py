@@ -56,6 +56,10 @@ class OperatingCalls(Api):
         """List the FHIR servers that documents may be imported from; needs the scope `ops/sources`."""
         return (await self.get(_SOURCES, Page[Source])).items
 
+    async def source(self, source: str) -> Source:
+        """Give a source, without its secrets; needs the scope `ops/sources`."""
+        return await self.get(f"{_SOURCES}/{step(source)}", Source)
+
     async def add_source(self, name: str, base_url: str, **settings: Any) -> Source:
         """Register a FHIR server; `settings` are further fields of the API's request, such as `auth`.
 

@@ -36,6 +36,7 @@ from sluice_client.models import (
 )
 from sluice_client.oauth import EXPORT_SCOPES, IMPORT_SCOPES
 from sluice_client.sync_bulk import BulkCalls
+from sluice_client.trials import Forecast
 
 
 class SluiceClient(BulkCalls):
@@ -92,6 +93,21 @@ class SluiceClient(BulkCalls):
                 tags=tags,
                 key=key,
                 accepted=accepted,
+            )
+        )
+
+    def check_import(
+        self,
+        items: Sequence[ImportItem | str],
+        *,
+        project: str | None = None,
+        parent: str | None = None,
+        conflict_resolution: ConflictResolution | None = None,
+    ) -> list[Forecast]:
+        """Say what importing would do, and do nothing."""
+        return self.run(
+            lambda it: it.check_import(
+                items, project=project, parent=parent, conflict_resolution=conflict_resolution
             )
         )
 
@@ -168,6 +184,29 @@ class SluiceClient(BulkCalls):
     def files(self, **narrowed: Any) -> list[File]:
         """List files; `narrowed` are the arguments of the asynchronous `files`."""
         return self.gathered(lambda it: it.files(**narrowed))
+
+    def create_folder(self, name: str, *, project: str | None = None, parent: str | None = None) -> File:
+        """Make a folder."""
+        return self.run(lambda it: it.create_folder(name, project=project, parent=parent))
+
+    def change_file(
+        self,
+        file: str,
+        *,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> File:
+        """Change a file or folder."""
+        return self.run(lambda it: it.change_file(file, name=name, tags=tags, metadata=metadata))
+
+    def move_file(self, file: str, parent: str, *, name: str | None = None) -> File:
+        """Move a file into another folder."""
+        return self.run(lambda it: it.move_file(file, parent, name=name))
+
+    def delete_file(self, file: str, *, recursive: bool = False) -> None:
+        """Delete a file or folder."""
+        self.run(lambda it: it.delete_file(file, recursive=recursive))
 
     def metadata(self, file: str) -> dict[str, Any]:
         """Give a file's metadata."""

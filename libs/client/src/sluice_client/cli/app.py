@@ -16,6 +16,7 @@ from sluice_client.cli.audit import audit
 from sluice_client.cli.bulk_submitting import bulk_submit, bulk_submit_status
 from sluice_client.cli.config import DEFAULT, Config
 from sluice_client.cli.doctor import doctor
+from sluice_client.cli.editing import edit, mkdir, move, remove
 from sluice_client.cli.exporting import export
 from sluice_client.cli.exports import exports
 from sluice_client.cli.files import download, files
@@ -29,6 +30,7 @@ from sluice_client.cli.login import login, register
 from sluice_client.cli.measures import measures
 from sluice_client.cli.places import projects, sources
 from sluice_client.cli.pulling import pull
+from sluice_client.cli.schemas import schemas
 from sluice_client.cli.session import Session
 from sluice_client.cli.submitting import submit_data
 from sluice_client.cli.webhooks import webhooks
@@ -79,6 +81,10 @@ app.command()(job)
 app.command()(files)
 app.command()(doctor)
 app.command()(download)
+app.command()(mkdir)
+app.command()(edit)
+app.command()(move)
+app.command()(remove)
 app.command()(export)
 app.command()(pull)
 app.command("submit-data")(submit_data)
@@ -87,6 +93,7 @@ app.command("bulk-submit-status")(bulk_submit_status)
 app.add_typer(exports, name="exports")
 app.add_typer(projects, name="projects")
 app.add_typer(sources, name="sources")
+app.add_typer(schemas, name="schemas")
 app.add_typer(keys, name="keys")
 app.add_typer(grants, name="grants")
 app.command("audit")(audit)

@@ -36,7 +36,7 @@ def files(
         return
     if (project is None) == (parent is None):
         raise typer.BadParameter("give a file's id, --project or --parent")
-    wanted = dict(_pair(text) for text in metadata or ())
+    wanted = dict(pair(text) for text in metadata or ())
 
     async def work(client: SluiceClient) -> list[File]:
         listed = client.files(project=project, parent=parent, name=name, tag=tag or (), metadata=wanted)
@@ -47,7 +47,8 @@ def files(
     session.show(found, lambda: table(("id", "name", "bytes", "tags"), rows, "There is nothing."))
 
 
-def _pair(text: str) -> tuple[str, str]:
+def pair(text: str) -> tuple[str, str]:
+    """Read `KEY=VALUE`."""
     key, sign, value = text.partition("=")
     if not key or not sign:
         raise typer.BadParameter("--metadata takes KEY=VALUE")

@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from sluice_client.cli.progress import JobsProgress, described, showing, total_of
-from sluice_client.cli.session import INCOMPLETE, Session, session_of
+from sluice_client.cli.session import INCOMPLETE, Session, session_of, table
 from sluice_client.client import SluiceClient
 from sluice_client.importing import ImportFileError, parse
 from sluice_client.models import ConflictResolution, ImportRequest, ImportResult, Job, JobSummary
+from sluice_client.trials import Forecast
 
 _MOST_REASONS = 10
 
@@ -45,9 +46,13 @@ def import_(
     ] = None,
     key: Annotated[str | None, typer.Option(help="run again with the same key: the same jobs")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="until all is imported, with progress")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would happen")] = False,
 ) -> None:
     """Import documents into a project, in jobs of up to 100 items."""
     session = session_of(context)
+    if dry_run:
+        _check(session, file, project, parent, conflict)
+        return
 
     async def work(client: SluiceClient) -> tuple[list[Job], list[ImportResult]]:
         request = read_request(file, project, parent)
@@ -67,6 +72,24 @@ def import_(
     session.show(outcome(jobs, failed), lambda: summary(jobs, failed))
     if wait and any(job.counts.failed or job.counts.cancelled for job in jobs):
         raise typer.Exit(INCOMPLETE)
+
+
+def _check(
+    session: Session,
+    file: Path,
+    project: str | None,
+    parent: str | None,
+    conflict: ConflictResolution | None,
+) -> None:
+    async def work(client: SluiceClient) -> tuple[ImportRequest, list[Forecast]]:
+        request = read_request(file, project, parent)
+        rule = conflict or request.conflict_resolution
+        return request, await client.check_import(request.items, conflict_resolution=rule)
+
+    request, found = session.call(work)
+    documents = [item.fhir_document_reference for item in request.items]
+    rows = [(it.item, it.outcome, it.name, documents[it.item]) for it in found]
+    session.show(found, lambda: table(("item", "would be", "name", "document"), rows, "Nothing to do."))
 
 
 async def follow(

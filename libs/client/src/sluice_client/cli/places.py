@@ -13,7 +13,7 @@ from rich.table import Table
 from sluice_client.cli.session import session_of, table
 from sluice_client.client import SluiceClient
 from sluice_client.errors import SluiceError
-from sluice_client.models import Project, Source, SourceHealth
+from sluice_client.models import Member, Project, Source, SourceHealth
 
 projects = typer.Typer(help="Your projects.", no_args_is_help=True)
 sources = typer.Typer(help="FHIR servers to import from (operators).", no_args_is_help=True)
@@ -47,6 +47,42 @@ def create_project(
     session.show(made, lambda: made.id)
 
 
+@projects.command("members")
+def list_members(context: typer.Context, project: Annotated[str, typer.Argument(help="owner/slug")]) -> None:
+    """List who may see a project."""
+    session = session_of(context)
+
+    async def work(client: SluiceClient) -> list[Member]:
+        return [member async for member in client.members(project)]
+
+    found = session.call(work)
+    rows = [(it.username, ", ".join(name for name, has in it.permissions.items() if has)) for it in found]
+    session.show(found, lambda: table(("who", "may"), rows, "Nobody."))
+
+
+@projects.command("share")
+def share_project(
+    context: typer.Context,
+    project: Annotated[str, typer.Argument(help="owner/slug")],
+    username: str,
+    write: Annotated[bool, typer.Option("--write", help="let them change it too")] = False,
+) -> None:
+    """Let someone see a project, or give them other permissions."""
+    session = session_of(context)
+    session.call(lambda client: client.add_member(project, username, write=write))
+    session.show({"member": username}, lambda: "shared")
+
+
+@projects.command("unshare")
+def unshare_project(
+    context: typer.Context, project: Annotated[str, typer.Argument(help="owner/slug")], username: str
+) -> None:
+    """Let someone see a project no more."""
+    session = session_of(context)
+    session.call(lambda client: client.remove_member(project, username))
+    session.show({"removed": username}, lambda: "removed")
+
+
 @sources.command("list")
 def list_sources(context: typer.Context) -> None:
     """List the registered servers."""
@@ -55,6 +91,18 @@ def list_sources(context: typer.Context) -> None:
     rows = [(it.id, it.name, it.base_url, it.auth.get("type"), "yes" if it.enabled else "no") for it in found]
     headings = ("id", "name", "base URL", "auth", "enabled")
     session.show(found, lambda: table(headings, rows, "No sources yet."))
+
+
+@sources.command("show")
+def show_source(
+    context: typer.Context, source: Annotated[str, typer.Argument(metavar="ID", help="the source")]
+) -> None:
+    """Show how a server is registered, without its secrets."""
+    session = session_of(context)
+    found: Source = session.call(lambda client: client.source(source))
+    facts = msgspec.to_builtins(found)
+    rows = [(name, value) for name, value in facts.items() if value not in (None, [], "")]
+    session.show(found, lambda: table(("what", "is"), rows, ""))
 
 
 @sources.command("add")
