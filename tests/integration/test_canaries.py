@@ -22,6 +22,7 @@ from sluice_client import Credentials, SluiceClient
 from sluice_contracts.topics import JOBS_DOCUMENT_IMPORT
 from sluice_stack.stack import Stack
 from sluice_streaming.topics_admin import connected
+from support.canary_flows import bulk_submit, submit_data, watched
 from support.hostile import HttpSource, http_source
 from support.portal import new_portal
 from support.pulling import ExportSource
@@ -139,9 +140,12 @@ async def bulk(stack: Stack, source: ExportSource, told: Told, canaries: Canarie
         made = await client.sign_up("canaries", scopes=["bulk/import", "system/*.rs"])
     await grant(stack, made.client_id)
     credentials = Credentials(client_id=made.client_id, client_secret=made.client_secret)
-    async with SluiceClient(gateway, auth_url=stack.addresses.auth, credentials=credentials) as client:
+    async with (
+        SluiceClient(gateway, auth_url=stack.addresses.auth, credentials=credentials) as client,
+        aiohttp.ClientSession(gateway) as http,
+        watched(client, told.texts.append),
+    ):
         headers = {"Authorization": f"Bearer {await client.token()}"}
-    async with aiohttp.ClientSession(gateway) as http:
         wanted = {
             "resourceType": "Parameters",
             "parameter": [{"name": "exportUrl", "valueUrl": source.url}],
@@ -150,6 +154,7 @@ async def bulk(stack: Stack, source: ExportSource, told: Told, canaries: Canarie
             assert answer.status == 202, await answer.text()
             place = answer.headers["Content-Location"]
         manifest = await polled(http, place, headers, told)
+        told.texts += await bulk_submit(client, source.http, source.manifest["output"])
         for entry in (*manifest["outcome"], *manifest["error"]):
             async with http.get(entry["url"], headers=headers) as answer:
                 assert answer.status == 200
@@ -253,6 +258,7 @@ async def test_what_sources_hold_is_in_no_record_log_metric_or_error(stack: Stac
         export_at_the_source(source, canaries)
         async with operator(stack) as operators:
             await operators.add_source("Canaries", http.base)
+            told.texts += await submit_data(operators, canaries.person("given"))
         wish = {"name": f"{canaries.asked}.txt", "metadata": {"study_id": canaries.asked}}
         job = await portal.submit(documents, extra=wish, conflict_resolution="AUTORENAME")
         (ended,) = await portal.finished([job])
