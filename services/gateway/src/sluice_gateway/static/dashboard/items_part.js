@@ -67,7 +67,7 @@ export function itemsPart(signal) {
 
   function show(found) {
     const text = state ? "Nothing failed." : "The items are listed here once the job is planned.";
-    fill(list, found.items.length ? found.items.map(row) : h("li", { class: "soft none" }, text));
+    fill(list, found.items.length ? found.items.map((item) => row(item, job)) : h("li", { class: "soft none" }, text));
     fill(more, found.total > found.items.length
       ? h("button", { type: "button", onclick: () => {
         most += 100;
@@ -85,14 +85,22 @@ export function itemsPart(signal) {
   };
 }
 
-function row(item) {
+const THINGS = { "bulk-import": "File", "bulk-export": "Part" };
+
+// Without its document an item has its number; an import's last one is no file.
+function numbered(item, job) {
+  if (job.kind === "bulk-import" && item.item === job.counts.items - 1) return "What its files refer to";
+  return `${THINGS[job.kind] ?? "Item"} ${number(item.item + 1)}`;
+}
+
+function row(item, job) {
   const look = LOOKS[item.state] ?? "running";
   const file = item.resource;
   const name = item.fhir_document_reference;
   return h("li", { class: look },
     icon(look),
     h("div", null,
-      h("p", { class: "name" }, file ? h("a", { href: `#/file/${file.id}` }, file.name) : name ? tail(name) : `Item ${number(item.item + 1)}`),
+      h("p", { class: "name" }, file ? h("a", { href: `#/file/${file.id}` }, file.name) : name ? tail(name) : numbered(item, job)),
       item.error
         ? [h("p", { class: "why" }, item.error.message), h("p", { class: "soft" }, item.error.more_info)]
         : (item.state !== "ATTACHED" || !name) && h("p", { class: "soft" }, WORDS[item.state] ?? item.state),
