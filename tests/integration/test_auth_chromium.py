@@ -1,14 +1,12 @@
 """The pages in a real browser, with and without scripts: what its policies let through and what they stop."""
 
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from aiohttp import web
-from playwright.async_api import Browser as Chromium
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Browser, Page
 
 from sluice_auth.user_accounts import Accounts
 from sluice_auth.wiring import assemble
@@ -16,20 +14,9 @@ from sluice_stack.processes import free_port
 from support.auth_browser import BOTH, PASSWORD, SCOPES, asking
 from support.auth_server import Clock, Web, cheap_passwords, settings
 from support.auth_store import MemoryStore
+from support.page import NEEDS_CHROMIUM, chromium
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-pytestmark = pytest.mark.needs("chromium")
+pytestmark = NEEDS_CHROMIUM
 
 
 @asynccontextmanager
@@ -50,13 +37,9 @@ async def returned(request: web.Request) -> web.Response:
 
 
 @pytest.fixture
-async def chromium() -> AsyncIterator[Chromium]:
-    async with async_playwright() as player:
-        browser = await player.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        try:
-            yield browser
-        finally:
-            await browser.close()
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as running:
+        yield running
 
 
 async def sign_in(page: Page) -> None:
@@ -67,7 +50,7 @@ async def sign_in(page: Page) -> None:
 
 @pytest.mark.parametrize(("scheme", "scripts"), [("light", True), ("dark", False)])
 async def test_a_user_consents_returns_withdraws_and_cannot_be_framed(
-    chromium: Chromium, scheme: str, scripts: bool
+    browser: Browser, scheme: str, scripts: bool
 ) -> None:
     auth_port, store, clock = free_port(), MemoryStore(), Clock()
     service = assemble(
@@ -84,7 +67,7 @@ async def test_a_user_consents_returns_withdraws_and_cannot_be_framed(
     portal = web.Application()
     portal.router.add_get("/callback", returned)
     async with serving(service.app, auth_port) as issuer, serving(portal, free_port()) as client_site:
-        context = await chromium.new_context(
+        context = await browser.new_context(
             color_scheme="dark" if scheme == "dark" else "light", java_script_enabled=scripts
         )
         page = await context.new_page()

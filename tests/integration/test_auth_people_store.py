@@ -16,7 +16,10 @@ from sluice_storage.pool import open_pool
 from support.auth_browser import PASSWORD, SCOPES, Browser, add_user, portal, redeem, refresh
 from support.auth_server import OPERATOR, AuthServer, auth_server, cheap_passwords
 from support.auth_store import MemoryStore
+from support.auth_stores import Stores
 from support.stack import Database
+
+pytest_plugins = ["support.auth_stores"]
 
 NOW = 1_800_000_000.0
 ANN = User("user-a", "ann", "hash", NOW)
@@ -40,17 +43,6 @@ GIVEN = Authorization(
     code_expires=NOW + 60,
     expires=NOW + 60,
 )
-Stores = MemoryStore | PostgresStore
-
-
-@pytest.fixture(params=["memory", "postgres"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
-    if request.param == "memory":
-        yield MemoryStore()
-        return
-    database: Database = request.getfixturevalue("database")
-    async with await open_pool(database.dsn_for("auth"), size=8) as pool:
-        yield PostgresStore(pool)
 
 
 async def settle(store: Stores) -> None:

@@ -1,22 +1,19 @@
 """One suite for the authorization server's two stores: the real one, and the one that unit tests use."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
 from sluice_auth.keyring import Keyring, Rotation, Schedule
 from sluice_auth.model import Action, AuthMethod, Client, Entry, GrantType
-from sluice_auth.postgres import PostgresStore
 from sluice_security.scopes import Scopes
 from sluice_security.sealing import Seal
-from sluice_storage.pool import open_pool
-from support.auth_store import MemoryStore
-from support.stack import Database
+from support.auth_stores import Stores
+
+pytest_plugins = ["support.auth_stores"]
 
 NOW = 1_800_000_000.0
-Stores = MemoryStore | PostgresStore
 
 CLIENT = Client(
     id="portal",
@@ -31,16 +28,6 @@ CLIENT = Client(
     details={"contacts": ["ops@portal.test"]},
     operator=True,
 )
-
-
-@pytest.fixture(params=["memory", "postgres"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
-    if request.param == "memory":
-        yield MemoryStore()
-        return
-    database: Database = request.getfixturevalue("database")
-    async with await open_pool(database.dsn_for("auth"), size=8) as pool:
-        yield PostgresStore(pool)
 
 
 async def test_a_client_comes_back_as_it_was_put(store: Stores) -> None:

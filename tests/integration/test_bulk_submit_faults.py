@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,11 +16,13 @@ from sluice_contracts.topics import JOBS_BULK_IMPORT
 from sluice_streaming.memory import MemoryProducer
 from sluice_streaming.messages import Message
 from sluice_streaming.outcomes import Unavailable
-from support.gateway_real import RealSite, real_gateway
-from support.pulling import PullSite, pull_site
+from support.gateway_real import real_gateway
+from support.pulling import PullSite
 from support.resource_store import Json, lines_of
 from support.stack import Database
 from support.submitting import Provider
+
+pytest_plugins = ["support.pulling_http"]
 
 CANARY = "secret of the source"
 OUTCOME = b'{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"processing"}]}'
@@ -28,23 +30,6 @@ OUTCOME = b'{"resourceType":"OperationOutcome","issue":[{"severity":"error","cod
 
 def patient(id_: str, **more: Any) -> Json:
     return {"resourceType": "Patient", "id": id_, **more}
-
-
-@pytest.fixture
-async def pull(database: Database) -> AsyncIterator[PullSite]:
-    async with pull_site(database) as found:
-        yield found
-
-
-@pytest.fixture
-async def site(database: Database, pull: PullSite) -> AsyncIterator[RealSite]:
-    async with real_gateway(database, producer=pull.broker.producer(), export_early_polls=10_000) as found:
-        yield found
-
-
-@pytest.fixture
-def provider(site: RealSite, pull: PullSite) -> Provider:
-    return Provider(site, pull)
 
 
 # What a manifest's address answers, and what becomes of it.

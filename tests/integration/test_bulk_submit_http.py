@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
 from aiohttp import web
 
 from sluice_contracts.commands import StartBulkImport
@@ -21,26 +19,11 @@ from support.stack import Database
 from support.submitting import Provider
 from support.tokens import AUDIENCE
 
+pytest_plugins = ["support.pulling_http"]
+
 
 def patient(id_: str, gender: str = "female") -> Json:
     return {"resourceType": "Patient", "id": id_, "gender": gender}
-
-
-@pytest.fixture
-async def pull(database: Database) -> AsyncIterator[PullSite]:
-    async with pull_site(database) as found:
-        yield found
-
-
-@pytest.fixture
-async def site(database: Database, pull: PullSite) -> AsyncIterator[RealSite]:
-    async with real_gateway(database, producer=pull.broker.producer(), export_early_polls=1000) as found:
-        yield found
-
-
-@pytest.fixture
-def provider(site: RealSite, pull: PullSite) -> Provider:
-    return Provider(site, pull)
 
 
 async def test_several_manifests_make_one_submission_that_is_over_when_it_is_completed_and_loaded(

@@ -7,34 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from support.cli import Cli
-from support.gateway_real import listening_gateway
+from support.gateway_real import listening_gateway, signed_in
 from support.measure_http import EXAMPLES, VISITS
 from support.stack import Database
 
 
 @pytest.fixture
 async def variables(database: Database) -> AsyncIterator[dict[str, Any]]:
-    async with listening_gateway(database) as (site, url):
-
-        async def discover(request: web.Request) -> web.Response:
-            base = f"http://{request.host}"
-            return web.json_response({"issuer": base, "token_endpoint": f"{base}/oauth/token"})
-
-        async def token(_request: web.Request) -> web.Response:
-            minted = site.authority.mint(client="ops", subject="ops", scopes="ops/measures")
-            return web.json_response({"access_token": minted, "token_type": "Bearer", "expires_in": 300})
-
-        app = web.Application()
-        app.router.add_get("/.well-known/oauth-authorization-server", discover)
-        app.router.add_post("/oauth/token", token)
-        async with TestServer(app) as server:
-            auth = str(server.make_url("")).rstrip("/")
-            given = {"SLUICE_URL": url, "SLUICE_AUTH_URL": auth}
-            yield {**given, "SLUICE_CLIENT_ID": "ops", "SLUICE_CLIENT_SECRET": "s"}
+    async with (
+        listening_gateway(database) as (site, url),
+        signed_in(site, url, "ops", "ops/measures") as found,
+    ):
+        yield found
 
 
 async def test_measures_are_loaded_listed_and_say_what_they_need(

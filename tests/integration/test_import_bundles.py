@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from support.gateway_real import RealSite, real_gateway
-from support.pulling import PullSite, pull_site
+from support.gateway_real import RealSite
+from support.pulling import PullSite
 from support.resource_store import Json, lines_of
-from support.stack import Database
 from support.tokens import AUDIENCE
 
-
-@pytest.fixture
-async def pull(database: Database) -> AsyncIterator[PullSite]:
-    async with pull_site(database) as found:
-        yield found
-
-
-@pytest.fixture
-async def site(database: Database, pull: PullSite) -> AsyncIterator[RealSite]:
-    async with real_gateway(database, producer=pull.broker.producer(), export_early_polls=1000) as found:
-        yield found
+pytest_plugins = ["support.pulling_http"]
 
 
 def token(site: RealSite, **who: Any) -> dict[str, str]:

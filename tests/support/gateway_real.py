@@ -228,3 +228,24 @@ async def listening_gateway(database: Database) -> AsyncIterator[tuple[RealSite,
             yield site, url
         finally:
             await asyncio.wait_for(runner.cleanup(), 20)
+
+
+@asynccontextmanager
+async def signed_in(site: RealSite, url: str, client: str, scopes: str) -> AsyncIterator[dict[str, Any]]:
+    """Give the variables that let the command line be this client at the gateway at `url`."""
+
+    async def discover(request: web.Request) -> web.Response:
+        base = f"http://{request.host}"
+        return web.json_response({"issuer": base, "token_endpoint": f"{base}/oauth/token"})
+
+    async def token(_request: web.Request) -> web.Response:
+        minted = site.authority.mint(client=client, subject=client, scopes=scopes)
+        return web.json_response({"access_token": minted, "token_type": "Bearer", "expires_in": 300})
+
+    app = web.Application()
+    app.router.add_get("/.well-known/oauth-authorization-server", discover)
+    app.router.add_post("/oauth/token", token)
+    async with TestServer(app) as server:
+        auth = str(server.make_url("")).rstrip("/")
+        given = {"SLUICE_URL": url, "SLUICE_AUTH_URL": auth}
+        yield {**given, "SLUICE_CLIENT_ID": client, "SLUICE_CLIENT_SECRET": "s"}
