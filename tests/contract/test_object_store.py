@@ -13,7 +13,7 @@ from pathlib import Path
 import obstore
 import pytest
 
-from sluice_storage.encryption.framing import Buffer
+from sluice_storage.buffers import Buffer
 from sluice_storage.encryption.keys import LostKeyError
 from sluice_storage.encryption.opening import ForgedObjectError
 from sluice_storage.objects import (

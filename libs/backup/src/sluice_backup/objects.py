@@ -15,12 +15,12 @@ from obstore.store import ObjectStore as Backend
 
 from sluice_backup.manifest import LISTING, BackupError, ObjectFacts, listed, path_of
 from sluice_storage.objects_address import open_backend
+from sluice_storage.objects_plain import read_plain
 from sluice_storage.objects_upload import MissingObjectError, ObjectStoreError, translated
 
 T = TypeVar("T")
 
 _AT_ONCE = 16
-# A request of its own for each window: a cloud's request ends after 30 s, however slow the disk is.
 _WINDOW = 8 * 1024 * 1024
 _PREFIXES = ("contents", "sha256", "exports", "staging")
 
@@ -112,9 +112,7 @@ async def _read(store: Backend, key: str, path: Path) -> ObjectFacts:
         size = (await obstore.head_async(store, key))["size"]
         file = await asyncio.to_thread(path.open, "xb")
         try:
-            for start in range(0, size, _WINDOW):
-                end = min(start + _WINDOW, size)
-                window = await obstore.get_range_async(store, key, start=start, end=end)
+            async for window in read_plain(store, key, 0, size, _WINDOW):
                 digest.update(window)
                 await asyncio.to_thread(file.write, window)
         finally:

@@ -22,22 +22,20 @@ from contextlib import aclosing, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import obstore
 from obstore.store import LocalStore, MemoryStore
 from obstore.store import ObjectStore as Backend
 
-from sluice_storage.encryption.framing import Buffer, Sealer, sealed
+from sluice_storage.buffers import Buffer
+from sluice_storage.encryption.framing import Sealer, sealed
 from sluice_storage.encryption.keys import DataKey, MasterKeys
 from sluice_storage.encryption.opening import SealedObject, read
 from sluice_storage.objects_address import open_backend
 from sluice_storage.objects_folder import FolderFile, files_in, put_file, sweep
+from sluice_storage.objects_plain import read_plain
 from sluice_storage.objects_upload import MissingObjectError, ObjectStoreError, Stored, Upload, translated
-
-if TYPE_CHECKING:
-    from obstore import GetOptions
 
 __all__ = [
     "SMALL",
@@ -55,8 +53,6 @@ SMALL = 1024 * 1024
 
 # Bytes that are hashed and handed to the backend in one go: fewer hops between threads than network reads.
 _HAND_OVER = 512 * 1024
-_READ_AHEAD = 256 * 1024
-_WINDOW = 2 * 1024 * 1024
 _STAGING = "staging"
 _CONTENTS = "contents"
 _PLAIN = "sha256"
@@ -211,7 +207,7 @@ class ObjectStore:
         if not 0 <= start <= stop:
             raise ValueError("no such range")
         if content.object is None:
-            pieces = self._read_plain(plain_name(content.sha256), start, stop)
+            pieces = read_plain(self._backend, plain_name(content.sha256), start, stop)
         elif content.data_key is None:
             raise MissingObjectError("no such content")
         else:
@@ -221,21 +217,6 @@ class ObjectStore:
         async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
-
-    async def _read_plain(self, name: str, start: int, end: int) -> AsyncGenerator[Buffer, None]:
-        if start == end:
-            return
-        with translated():
-            if not self._direct:
-                # A request of its own for each: a cloud's ends after 30 s, however slow the reader is.
-                for at in range(start, end, _WINDOW):
-                    stop = min(at + _WINDOW, end)
-                    yield memoryview(await obstore.get_range_async(self._backend, name, start=at, end=stop))
-                return
-            wanted: GetOptions = {"range": (start, end)}
-            found = await obstore.get_async(self._backend, name, options=wanted)
-            async for chunk in found.stream(_READ_AHEAD):
-                yield bytes(chunk)
 
     async def remove(self, name: str) -> None:
         """Remove an object; that it is not there is no error."""

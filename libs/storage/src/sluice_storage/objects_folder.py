@@ -11,14 +11,12 @@ from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 
+from sluice_storage.buffers import Buffer
 from sluice_storage.encryption.framing import Sealer
 from sluice_storage.objects_upload import Stored, translated
 
 # How many buffers a system call takes, at the least.
 _VECTORS = 1024
-
-Buffer = bytes | memoryview
-"""Some bytes."""
 
 
 class FolderFile:

@@ -13,6 +13,8 @@ import obstore
 from obstore.exceptions import BaseError as ObstoreError
 from obstore.store import ObjectStore as Backend
 
+from sluice_storage.buffers import Buffer
+
 PART = 5 * 1024 * 1024
 """Bytes per part of a streamed upload: the least S3 allows; 10,000 of them are its most."""
 
@@ -43,7 +45,7 @@ class _AbandonedError(Exception):
 class Seals(Protocol):
     """Encrypts an object while its content is produced; see `sluice_storage.encryption.framing.Sealer`."""
 
-    def add(self, buffers: Sequence[bytes | memoryview]) -> list[bytes]:
+    def add(self, buffers: Sequence[Buffer]) -> list[bytes]:
         """Take some of the content and give what is to be written."""
 
     def end(self) -> list[bytes]:
@@ -74,14 +76,14 @@ class Upload:
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(1)
         self._task = asyncio.create_task(self._run())
 
-    async def send(self, *buffers: bytes | memoryview) -> None:
+    async def send(self, *buffers: Buffer) -> None:
         """Add what these hold, one behind the other; waits while the backend is behind."""
         # Hashing leaves the loop to others meanwhile: it is most of the work of a large content.
         chunk = await asyncio.to_thread(self._take, buffers)
         if chunk:
             await self._hand_over(chunk)
 
-    def _take(self, buffers: Sequence[bytes | memoryview]) -> bytes:
+    def _take(self, buffers: Sequence[Buffer]) -> bytes:
         for buffer in buffers:
             self._digest.update(buffer)
             self._size += len(buffer)

@@ -8,8 +8,9 @@ from typing import Protocol
 
 from sluice_contracts.exports import FileKind
 from sluice_exporter.plan import SealedFile
+from sluice_storage.buffers import Buffer
 from sluice_storage.encryption.keys import DataKey
-from sluice_storage.exports.objects import Buffer, Stored, WritableFile, key_of
+from sluice_storage.exports.objects import Stored, WritableFile, key_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 
+from sluice_storage.buffers import Buffer
 from sluice_storage.catalogue.access import ENTRY_OF_MEMBER, readable, writable
 from sluice_storage.catalogue.listing import filters_of
 from sluice_storage.catalogue.model import (
@@ -28,7 +29,6 @@ from sluice_storage.catalogue.rows import (
     lock_folders,
     lock_structure,
 )
-from sluice_storage.encryption.framing import Buffer
 from sluice_storage.objects import Content as Stored
 from sluice_storage.objects import ObjectStore
 

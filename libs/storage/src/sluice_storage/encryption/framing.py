@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from sluice_storage.buffers import Buffer
 from sluice_storage.encryption.keys import DataKey
 
 FRAME = 64 * 1024
@@ -37,9 +38,6 @@ HEAD = len(_FORMAT) + _SALT
 """Bytes in front of the first frame."""
 
 _COUNTER = 11
-
-Buffer = bytes | bytearray | memoryview
-"""Some bytes."""
 
 
 class ForgedError(Exception):

@@ -12,11 +12,11 @@ import structlog
 from cryptography.exceptions import InvalidTag
 from obstore.store import ObjectStore as Backend
 
+from sluice_storage.buffers import Buffer
 from sluice_storage.encryption.framing import (
     FRAME,
     HEAD,
     SEALED,
-    Buffer,
     ForgedError,
     ObjectCipher,
     frames_of,

@@ -17,15 +17,16 @@ from typing import Protocol
 import obstore
 from obstore.store import ObjectStore as Backend
 
+from sluice_storage.buffers import Buffer
 from sluice_storage.encryption.framing import Sealer
 from sluice_storage.encryption.keys import DataKey
 from sluice_storage.encryption.opening import SealedObject, read
 from sluice_storage.objects_address import open_backend
-from sluice_storage.objects_folder import Buffer, FolderFile
+from sluice_storage.objects_folder import FolderFile
+from sluice_storage.objects_plain import read_plain
 from sluice_storage.objects_upload import MissingObjectError, ObjectStoreError, Stored, Upload, translated
 
 __all__ = [
-    "Buffer",
     "ExportObjects",
     "MissingObjectError",
     "ObjectStoreError",
@@ -35,7 +36,6 @@ __all__ = [
 ]
 
 _ROOT = "exports"
-_WINDOW = 2 * 1024 * 1024
 _READ = 512 * 1024
 
 
@@ -106,15 +106,9 @@ class ExportObjects:
 
     async def read_plain(self, key: str, start: int, end: int) -> AsyncGenerator[Buffer]:
         """Yield bytes of a file from before files were encrypted; raises as `read`."""
-        for at in range(start, end, _WINDOW):
-            # A request of its own for each: a cloud's request ends after 30 s, however slow the reader is.
-            with translated():
-                window = await obstore.get_range_async(
-                    self._backend, key, start=at, end=min(at + _WINDOW, end)
-                )
-            view = memoryview(window)
-            for place in range(0, len(view), _READ):
-                yield bytes(view[place : place + _READ])
+        async for window in read_plain(self._backend, key, start, end):
+            for place in range(0, len(window), _READ):
+                yield window[place : place + _READ]
 
     async def keys(self, job: str, part: int | None = None) -> list[str]:
         """Give the names of all files of the job, or of one part of it, finished or not."""

@@ -9,6 +9,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from sluice_storage.buffers import Buffer
+
 Range = tuple[int, int]
 """Places in the order of rows (seq), from the first up to and including the last."""
 
@@ -69,10 +71,6 @@ class Part(Struct, frozen=True, omit_defaults=True):
     compartment: bool = False
     shared: bool = False
     deleted: bool = False
-
-
-Buffer = bytes | memoryview
-"""Some bytes."""
 
 
 class Chunk(Struct, frozen=True):

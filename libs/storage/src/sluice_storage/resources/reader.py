@@ -8,8 +8,9 @@ from typing import cast
 
 import asyncpg
 
+from sluice_storage.buffers import Buffer
 from sluice_storage.resources.copy_stream import Fields, copy_out, number, text
-from sluice_storage.resources.model import Buffer, Chunk, Deleted, Part, PatientChunk, Window
+from sluice_storage.resources.model import Chunk, Deleted, Part, PatientChunk, Window
 from sluice_storage.resources.tables import IN_A_COMPARTMENT, existing, table_of, visible
 
 CHUNK_BYTES = 1024 * 1024

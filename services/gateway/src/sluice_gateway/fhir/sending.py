@@ -18,8 +18,8 @@ from typing import Protocol
 
 from aiohttp import web
 
+from sluice_storage.buffers import Buffer
 from sluice_storage.encryption.opening import SealedFile, SealedObject
-from sluice_storage.exports.objects import Buffer
 
 _IDLE_SECONDS = 120.0
 _DRAIN_SECONDS = 0.005

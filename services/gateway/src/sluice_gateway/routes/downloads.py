@@ -13,8 +13,8 @@ from sluice_gateway.models.files import DownloadInfo, TicketQuery
 from sluice_gateway.problems import Problem, not_found, unavailable
 from sluice_gateway.routes.files import ITEM, READ
 from sluice_gateway.routing import STREAMING, Answer, Call, Route
+from sluice_storage.buffers import Buffer
 from sluice_storage.catalogue.model import Entry
-from sluice_storage.encryption.framing import Buffer
 from sluice_storage.encryption.opening import ForgedObjectError
 from sluice_storage.objects import MissingObjectError, ObjectStoreError
 
