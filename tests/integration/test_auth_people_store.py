@@ -15,8 +15,7 @@ from sluice_security.scopes import Scopes
 from sluice_storage.pool import open_pool
 from support.auth_browser import PASSWORD, SCOPES, Browser, add_user, portal, redeem, refresh
 from support.auth_server import OPERATOR, AuthServer, auth_server, cheap_passwords
-from support.auth_store import MemoryStore
-from support.auth_stores import Stores
+from support.auth_store import MemoryStore, Stores
 from support.stack import Database
 
 pytest_plugins = ["support.auth_stores"]

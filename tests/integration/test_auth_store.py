@@ -9,7 +9,7 @@ from sluice_auth.keyring import Keyring, Rotation, Schedule
 from sluice_auth.model import Action, AuthMethod, Client, Entry, GrantType
 from sluice_security.scopes import Scopes
 from sluice_security.sealing import Seal
-from support.auth_stores import Stores
+from support.auth_store import Stores
 
 pytest_plugins = ["support.auth_stores"]
 

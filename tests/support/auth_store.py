@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from sluice_auth.model import Client, Entry, SealedKey
 from sluice_auth.ports import Plan, Work
+from sluice_auth.postgres import PostgresStore
 from support.auth_people_store import MemoryAuthorizations, MemoryPeople, PeopleState
 
 
@@ -104,3 +105,6 @@ class MemoryStore:
             if added or dropped:
                 self._state.audit.append(record())
             return list(self._state.keys)
+
+
+Stores = MemoryStore | PostgresStore

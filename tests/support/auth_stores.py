@@ -11,10 +11,8 @@ import pytest
 
 from sluice_auth.postgres import PostgresStore
 from sluice_storage.pool import open_pool
-from support.auth_store import MemoryStore
+from support.auth_store import MemoryStore, Stores
 from support.stack import Database
-
-Stores = MemoryStore | PostgresStore
 
 
 @pytest.fixture(params=["memory", "postgres"])

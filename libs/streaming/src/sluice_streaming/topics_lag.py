@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from sluice_contracts.topics import TOPICS, Topic
 from sluice_streaming.faults import closed
+from sluice_streaming.outcomes import Unavailable
 from sluice_streaming.topics_admin import connected, plan
 
 
@@ -44,8 +45,7 @@ async def survey(bootstrap: str, topics: Iterable[Topic] = TOPICS) -> list[Topic
         for partition in partitions:
             found[partition.topic].records += ends[partition] - begins[partition]
         for group in await _groups(admin):
-            offsets = await admin.list_consumer_group_offsets(group)
-            _count(found, group, {p: o.offset for p, o in offsets.items()}, begins, ends)
+            _count(found, group, await committed(admin, group, partitions), begins, ends)
         return list(found.values())
 
 
@@ -63,6 +63,21 @@ def _count(
         found[name].groups[group] = sum(
             end - max(begins[p], offsets.get(p, -1)) for p, end in ends.items() if p.topic == name
         )
+
+
+async def committed(admin: Any, group: str, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+    """Give the offset that a group has committed of each partition, -1 where it has none.
+
+    Raises
+    ------
+    Unavailable
+        The group's broker cannot tell now.
+    """
+    found = await admin.list_consumer_group_offsets(group, partitions=partitions)
+    if len(found) < len(partitions):
+        # aiokafka says nothing of an error that is about the whole group, as while its broker still loads it.
+        raise Unavailable("kafka")
+    return {partition: offset.offset for partition, offset in found.items()}
 
 
 async def _groups(admin: Any) -> list[str]:
