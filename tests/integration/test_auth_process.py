@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 from aiohttp import ClientSession
 
-from sluice_security.authority import remote_verifier
+from sluice_security.authority import HttpAuthority
 from sluice_security.tokens import InvalidToken, TokenVerifier
 from sluice_stack.processes import free_port
 from support.auth_server import OPERATOR, SECRET
@@ -94,7 +94,7 @@ async def test_two_processes_issue_tokens_that_verify_and_revoke_for_each_other(
         ClientSession() as http,
         running(environment(database, one_port)),
         running(environment(database, one_port, SLUICE_LISTEN=f"127.0.0.1:{two_port}")) as second,
-        remote_verifier(http, issuer=issuer, audience=GATEWAY) as verifier,
+        TokenVerifier(HttpAuthority(http, issuer), issuer=issuer, audience=GATEWAY) as verifier,
     ):
         client = await sign_up(http, issuer)
         form = {"grant_type": "client_credentials", **client}

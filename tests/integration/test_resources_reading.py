@@ -309,4 +309,3 @@ async def test_pages_and_single_reads_show_what_is_there_now(store: Store) -> No
     assert {id_: stored.deleted for id_, stored in found.items()} == {"p1": False, "p3": True}
     assert found["p3"].patients == {"p3"}
     assert await store.lookup.read("Medication", "p1") is None
-    assert await store.planner.known_patients(["p1", "p3", "p9"]) == {"p1"}

@@ -42,9 +42,8 @@ class Submission(Struct, frozen=True, kw_only=True):
         ]
 
 
-class _Listed(Struct, rename="camel"):
+class _Listed(Struct):
     url: str
-    manifest_url: str = ""
 
 
 class _Manifest(Struct):

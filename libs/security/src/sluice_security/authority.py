@@ -8,8 +8,6 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
-from sluice_security.tokens import TokenVerifier
-
 _MAX_BODY = 4 * 1024 * 1024
 
 
@@ -62,10 +60,3 @@ class HttpAuthority:
             if len(body) > _MAX_BODY:
                 raise aiohttp.ClientPayloadError("the authorization server's answer is too large")
             return body
-
-
-def remote_verifier(
-    session: aiohttp.ClientSession, *, issuer: str, audience: str, url: str | None = None
-) -> TokenVerifier:
-    """Make a verifier that asks the authorization server at `url` (by default, the issuer itself)."""
-    return TokenVerifier(HttpAuthority(session, url or issuer), issuer=issuer, audience=audience)

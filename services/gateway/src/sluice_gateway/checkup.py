@@ -17,7 +17,6 @@ from sluice_streaming.topics_admin import Misfit
 from sluice_streaming.topics_lag import TopicLag
 
 MUCH_LAG = 10_000
-_DEAD = ".dead"
 
 
 class State(StrEnum):

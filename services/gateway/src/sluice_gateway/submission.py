@@ -24,8 +24,6 @@ from sluice_gateway.source_matching import SourceMatcher
 from sluice_security.tokens import Principal
 from sluice_storage.catalogue.projects import Destinations
 
-NO_DESTINATIONS = Destinations({}, {}, frozenset())
-
 
 class DestinationFinder(Protocol):
     """Where it is known which folders a subject may write into."""

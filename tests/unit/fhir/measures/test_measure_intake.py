@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice_fhir.measures.entries import Action, Entry, Intake
-from sluice_fhir.measures.intake import artifact_bundle, parse_bundle, parse_resources
+from sluice_fhir.measures.intake import parse_bundle, parse_resources
 from sluice_fhir.measures.intake_answer import Done, bundle_answer
 from sluice_fhir.measures.problems import Finding, MeasureError, MeasureProblem
 from support.measure_library import elm, library, measure, retrieve, value_set
@@ -321,29 +321,6 @@ def test_submitted_resources_make_a_transaction() -> None:
         MeasureProblem.BAD_RESOURCE,
         MeasureProblem.DUPLICATE_ENTRY,
     ]
-
-
-def test_a_file_of_any_kind_becomes_a_transaction_of_its_artifacts() -> None:
-    parts = [measure(), patient(), value_set("http://e/vs")]
-    collection = {
-        "resourceType": "Bundle",
-        "type": "collection",
-        "entry": [{"resource": each} for each in parts],
-    }
-    for body in (collection, collection | {"type": None}, collection | {"entry": [*map(put, parts), {}]}):
-        found = parse_bundle(artifact_bundle(json.dumps(body).encode()))
-        assert [each.key for each in found.entries] == ["Measure/M", "ValueSet/vs"]
-    single = parse_bundle(artifact_bundle(json.dumps(measure()).encode()))
-    assert [each.key for each in single.entries] == ["Measure/M"]
-    nameless = {key: value for key, value in measure().items() if key != "id"}
-    assert parse_bundle(artifact_bundle(json.dumps(nameless).encode())).entries[0].action is Action.CREATE
-
-
-@pytest.mark.parametrize("body", [b'{"resourceType":"Patient"}', b'{"resourceType":"Bundle"}'])
-def test_a_file_without_artifacts_is_told(body: bytes) -> None:
-    with pytest.raises(MeasureError) as caught:
-        artifact_bundle(body)
-    assert caught.value.problem is MeasureProblem.MEASURE_MISSING
 
 
 def outcome(findings: Any) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from sluice_client.measures import artifacts_of
 from sluice_fhir.measures.artifacts import BundledArtifacts, look_up
-from sluice_fhir.measures.intake import artifact_bundle, parse_bundle
+from sluice_fhir.measures.intake import parse_bundle
 from sluice_fhir.measures.requirements import Requirements, find_missing_value_sets, find_requirements
 from support.measure_library import needed
 
@@ -63,7 +64,7 @@ def test_it_is_taken_in_as_published_and_without_its_patients(name: str) -> None
     whole = parse_bundle(published)
     assert not whole.refused
     assert len(whole.entries) == len(json.loads(published)["entry"])
-    only = parse_bundle(artifact_bundle(published))
+    only = parse_bundle(bytes(artifacts_of(published)))
     assert {each.type for each in only.entries} == {"Measure", "Library", "ValueSet"}
     assert found(BundledArtifacts(each.body for each in only.entries)) == found(
         BundledArtifacts.of(published)

@@ -114,33 +114,7 @@ def parse_resources(resources: Iterable[bytes], *, make_id: Callable[[], str] = 
     return Intake("transaction", len(entries), tuple(entries))
 
 
-def artifact_bundle(body: bytes) -> bytes:
-    """Make the transaction that stores a file's artifacts: of a Bundle of any type, or of one resource.
-
-    Published measure bundles hold examples of patients too, and often have no requests; only what the measure
-    consists of is taken.
-
-    Raises
-    ------
-    MeasureError
-        It is not JSON or no resource, or there is no artifact in it.
-    """
-    bundle = _decoded(body, single=True)
-    found: list[dict[str, object]] = []
-    for place, each in enumerate(bundle.entry):
-        if not each.resource:
-            continue
-        named = named_resource(each.resource, place)
-        if named.resource_type in ARTIFACTS:
-            url = named.resource_type if named.id is None else f"{named.resource_type}/{named.id}"
-            method = "POST" if named.id is None else "PUT"
-            found.append({"resource": each.resource, "request": {"method": method, "url": url}})
-    if not found:
-        raise MeasureError(MeasureProblem.MEASURE_MISSING)
-    return msgspec.json.encode({"resourceType": "Bundle", "type": "transaction", "entry": found})
-
-
-def _decoded(body: bytes, *, single: bool = False) -> _Bundle:
+def _decoded(body: bytes) -> _Bundle:
     if is_deeper(body, DEEPEST):
         raise MeasureError(MeasureProblem.TOO_DEEP)
     try:
@@ -152,8 +126,6 @@ def _decoded(body: bytes, *, single: bool = False) -> _Bundle:
         raise MeasureError(MeasureProblem.NOT_A_BUNDLE) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MeasureError(MeasureProblem.NOT_JSON) from error
-    if single and named.resource_type:
-        return _Bundle(entry=(_Entry(resource=Raw(body)),))
     raise MeasureError(MeasureProblem.NOT_A_BUNDLE)
 
 

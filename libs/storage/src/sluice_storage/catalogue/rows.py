@@ -60,11 +60,6 @@ def project_of(row: asyncpg.Record) -> Project:
     )
 
 
-def affected(status: str) -> int:
-    """Give the number of rows in a command's status, such as `UPDATE 3`."""
-    return int(status.rpartition(" ")[2])
-
-
 async def lock_folders(connection: Connection, folders: Iterable[str]) -> dict[str, str]:
     """Lock these folders against every other change of what is directly in them; give their projects.
 

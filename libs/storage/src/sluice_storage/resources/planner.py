@@ -142,17 +142,6 @@ class Planner:
             parts += await self._shared(type_, wanted, window)
         return parts
 
-    async def known_patients(self, ids: Sequence[str]) -> set[str]:
-        """Give those of the ids that are patients' in the store."""
-        rows = await self._pool.fetch(
-            """
-            SELECT r.id FROM fhir.resources r
-            WHERE r.type = 'Patient' AND r.id = ANY($1::text[]) AND r.superseded_by IS NULL AND NOT r.deleted
-            """,
-            list(ids),
-        )
-        return {row["id"] for row in rows}
-
     async def patients(self, window: Window, *, after: int = 0, limit: int = 1000) -> Sequence[Place]:
         """Give some of the patients in the window, in the order of their places, from `after` on."""
         rows = await self._pool.fetch(
