@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from sluice_security.guard import Network, read_networks
 from sluice_security.http_limits import HttpLimits
-from sluice_security.settings import SecretSettings
+from sluice_security.settings import NetworkNames, SecretSettings
 
 
 class SourceSettings(SecretSettings):
@@ -32,7 +32,7 @@ class SourceSettings(SecretSettings):
     """
 
     loopback_sources: bool = False
-    source_networks: str = ""
+    source_networks: NetworkNames = ""
     source_connect: float = Field(default=10.0, gt=0)
     source_answer: float = Field(default=60.0, gt=0)
     source_idle: float = Field(default=60.0, gt=0)
@@ -41,12 +41,6 @@ class SourceSettings(SecretSettings):
     source_ratio: float = Field(default=100.0, ge=1)
     source_depth: int = Field(default=64, ge=1, le=500)
     source_redirects: int = Field(default=3, ge=0, le=20)
-
-    @field_validator("source_networks")
-    @classmethod
-    def _readable_networks(cls, value: str) -> str:
-        read_networks(value)
-        return value
 
     @property
     def networks(self) -> tuple[Network, ...]:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, SecretStr, field_validator, model_validator
 
+from sluice_security.guard import read_networks
 from sluice_security.sealing import read_secrets
 from sluice_security.serving import tls_context
 from sluice_settings import Settings
+
+
+def _readable_networks(value: str) -> str:
+    read_networks(value)
+    return value
+
+
+NetworkNames = Annotated[str, AfterValidator(_readable_networks)]
+"""Networks as `read_networks` reads them."""
 
 
 class SecretSettings(Settings):

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from sluice_security.guard import Network, read_networks
-from sluice_security.settings import SecretSettings, TlsSettings
+from sluice_security.settings import NetworkNames, SecretSettings, TlsSettings
 from sluice_storage.encryption.settings import MasterKeySettings
 
 _PLACE = r"[a-z0-9-]+=https?://[^,=\s]+"
@@ -77,7 +77,7 @@ class Settings(SecretSettings, TlsSettings, MasterKeySettings):
     issuer: str = Field(default="http://127.0.0.1:8081", pattern=r"^https?://\S+$")
     issuer_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
     loopback_sources: bool = False
-    source_networks: str = ""
+    source_networks: NetworkNames = ""
     scrape_schemas: Path | None = None
     body_limit: int = Field(default=2_000_000, ge=1024, le=4_000_000)
     bundle_limit: int = Field(default=32_000_000, ge=1024, le=256_000_000)
@@ -94,12 +94,6 @@ class Settings(SecretSettings, TlsSettings, MasterKeySettings):
     insight: str | None = Field(default=None, pattern=r"^https?://\S+$")
 
     services: str = Field(default="", pattern=rf"^$|^{_PLACE}(,\s*{_PLACE})*$")
-
-    @field_validator("source_networks")
-    @classmethod
-    def _readable_networks(cls, value: str) -> str:
-        read_networks(value)
-        return value
 
     @field_validator("public_url", "issuer", "issuer_url", "insight")
     @classmethod

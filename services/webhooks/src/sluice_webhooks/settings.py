@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from sluice_security.guard import Network, read_networks
-from sluice_security.settings import SecretSettings
+from sluice_security.settings import NetworkNames, SecretSettings
 from sluice_streaming.settings import StreamSettings
 
 
@@ -33,16 +33,10 @@ class Settings(StreamSettings, SecretSettings):
 
     postgres: str = Field(min_length=1)
     loopback_sources: bool = False
-    webhook_networks: str = ""
+    webhook_networks: NetworkNames = ""
     webhook_hours: float = Field(default=24.0, gt=0)
     webhook_timeout: float = Field(default=15.0, gt=0, le=60)
     webhook_keep_days: float = Field(default=30.0, gt=0)
-
-    @field_validator("webhook_networks")
-    @classmethod
-    def _readable_networks(cls, value: str) -> str:
-        read_networks(value)
-        return value
 
     @property
     def networks(self) -> tuple[Network, ...]:
