@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import msgspec
-from msgspec import Struct
 
 from sluice_contracts.commands import (
     BulkExportCommand,
@@ -31,6 +30,7 @@ from sluice_exporter.store import Jobs, StoreGroups, StorePlanner
 from sluice_streaming.items import ItemReports, event
 from sluice_streaming.messages import Delivery, Message, Record
 from sluice_streaming.outcomes import Failure, Reject
+from sluice_streaming.salvage import SalvagedStart, salvaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Planning:
 
     def on_dead(self, subject: Delivery[BulkExportCommand] | Record, failure: Failure) -> Sequence[Message]:
         """End a job that could not be planned: the one part it is said to have failed."""
-        command = subject.command if isinstance(subject, Delivery) else _salvaged(subject)
+        command = subject.command if isinstance(subject, Delivery) else salvaged(subject, SalvagedStart)
         if isinstance(command, CancelBulkExport):
             return (self._cancelled(command.job),)
         if command is None or not is_job_id(command.job):
@@ -170,7 +170,7 @@ class Planning:
         )
         return [PartPlan(kind=PartKind.DELETED, type=part.type, parts=(part,)) for part in found]
 
-    def _planned(self, command: StartBulkExport | _Salvaged, parts: int) -> Message:
+    def _planned(self, command: StartBulkExport | SalvagedStart, parts: int) -> Message:
         return event(
             JobPlanned(
                 job=command.job,
@@ -185,19 +185,3 @@ class Planning:
 
     def _cancelled(self, job: str) -> Message:
         return event(JobCancelled(job=job, at=self._clock()))
-
-
-class _Salvaged(Struct):
-    """As much of a start that cannot be decoded as its job needs to end."""
-
-    job: str
-    client: str
-    subject: str
-    submitted_at: float
-
-
-def _salvaged(record: Record) -> _Salvaged | None:
-    try:
-        return msgspec.json.decode(record.value or b"", type=_Salvaged)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None

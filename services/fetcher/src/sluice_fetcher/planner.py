@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from sluice_contracts.commands import (
     CancelDocumentImport,
@@ -24,6 +23,7 @@ from sluice_streaming.items import ItemReports, event
 from sluice_streaming.lots import lot
 from sluice_streaming.messages import Delivery, Message, Record
 from sluice_streaming.outcomes import Failure, Reject
+from sluice_streaming.salvage import SalvagedStart, salvaged
 
 LOT = 50
 """How many items one command is about. A record costs the broker and those who read it most of a millisecond
@@ -80,7 +80,7 @@ class Planner:
         self, subject: Delivery[DocumentImportCommand] | Record, failure: Failure
     ) -> Sequence[Message]:
         """End a job that could not be planned: every item of it failed."""
-        command = subject.command if isinstance(subject, Delivery) else _salvaged(subject)
+        command = subject.command if isinstance(subject, Delivery) else salvaged(subject, _Salvaged)
         if isinstance(command, CancelDocumentImport):
             return (event(JobCancelled(job=command.job, at=self._clock())),)
         if command is None or not is_job_id(command.job):
@@ -114,18 +114,5 @@ def _sources(command: StartDocumentImport | _Salvaged) -> dict[str, tuple[Any, .
     return {"sources": known, "item_sources": tuple(known.index(item.source) for item in command.items)}
 
 
-class _Salvaged(Struct):
-    """As much of a start that cannot be decoded as its job needs to end."""
-
-    job: str
-    client: str
-    subject: str
-    submitted_at: float
+class _Salvaged(SalvagedStart):
     items: tuple[msgspec.Raw, ...]
-
-
-def _salvaged(record: Record) -> _Salvaged | None:
-    try:
-        return msgspec.json.decode(record.value or b"", type=_Salvaged)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None

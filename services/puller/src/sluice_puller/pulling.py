@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-import msgspec
 from msgspec import Struct
 
 from sluice_contracts.commands import (
@@ -30,6 +29,7 @@ from sluice_puller.store import Jobs, Phase, PullJob
 from sluice_streaming.items import event
 from sluice_streaming.messages import Delivery, Message, Record
 from sluice_streaming.outcomes import Failure, Reject
+from sluice_streaming.salvage import salvaged
 
 
 class _Started(Struct):
@@ -90,7 +90,7 @@ class Pulling:
         That one is never given up: each of its dead letters comes with another one, so that a job whose end
         cannot be kept ends when it can, and operators hear of it meanwhile.
         """
-        command = subject.command if isinstance(subject, Delivery) else _salvaged(subject)
+        command = subject.command if isinstance(subject, Delivery) else salvaged(subject, _Started)
         if command is None or not is_job_id(command.job):
             return ()
         if isinstance(command, CancelBulkImport):
@@ -228,10 +228,3 @@ def _planned(job: PullJob, items: int, at: datetime) -> Message:
             sources=() if job.request is None else (job.request.source,),
         )
     )
-
-
-def _salvaged(record: Record) -> _Started | None:
-    try:
-        return msgspec.json.decode(record.value or b"", type=_Started)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
