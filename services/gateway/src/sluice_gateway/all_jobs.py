@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from sluice_contracts.events import JobKind, JobOutcome, Stage
 from sluice_contracts.ids import is_job_id
@@ -18,7 +18,7 @@ from sluice_gateway.alerts import Alerts
 from sluice_gateway.etas import Etas
 from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.job_ids import JobIds
-from sluice_gateway.jobs import error_of
+from sluice_gateway.jobs import JobRow, error_of
 from sluice_gateway.models.imports import ItemStateName, JobStateName
 from sluice_gateway.models.jobs import AnyJob, AnyJobQuery, JobCounts, JobItem, JobStage, PassedStage
 from sluice_gateway.paging import Window
@@ -32,26 +32,15 @@ Owner = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class AnyJobRow:
-    """What the status service has folded of a job.
+class AnyJobRow(JobRow):
+    """The same of a job of any kind, with whose it is and when its items passed each stage.
 
     A bulk import also has when its source took it on, and when what it refers to had been looked up.
     """
 
-    job: str
     kind: str
     client: str
     subject: str
-    state: str
-    outcome: str | None
-    items: int
-    attached: int
-    skipped: int
-    failed: int
-    cancelled: int
-    submitted_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
     first_fetched_at: datetime | None = None
     last_fetched_at: datetime | None = None
     first_scraped_at: datetime | None = None
@@ -199,7 +188,7 @@ class AllJobs:
         kind = JobKind(row.kind)
         counts = JobCounts(
             items=row.items,
-            done=row.attached + row.skipped + row.failed + row.cancelled,
+            done=row.ended,
             attached=row.attached,
             skipped=row.skipped,
             failed=row.failed,
@@ -227,21 +216,7 @@ class AllJobs:
         """Give a job of which nothing but its id is known yet."""
         for kind, ids in self._ids.items():
             if (submitted := ids.unseen(who, job)) is not None:
-                none: dict[str, Any] = dict.fromkeys(
-                    ("items", "attached", "skipped", "failed", "cancelled"), 0
-                )
-                row = AnyJobRow(
-                    job=job,
-                    kind=kind.value,
-                    client=who.client,
-                    subject=who.subject,
-                    state=JobStateName.SUBMITTED,
-                    outcome=None,
-                    submitted_at=submitted,
-                    started_at=None,
-                    finished_at=None,
-                    **none,
-                )
+                row = AnyJobRow.accepted(job, submitted, kind=kind, client=who.client, subject=who.subject)
                 return self._job(row, None, None)
         raise not_found("job")
 

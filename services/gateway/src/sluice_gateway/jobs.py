@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, Self
 
 from sluice_contracts.commands import CancelDocumentImport, ConflictResolution, ImportItem
 from sluice_contracts.errors import ERROR_TEXTS, ItemError
@@ -49,6 +49,29 @@ class JobRow:
     submitted_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+    @classmethod
+    def accepted(cls, job: str, at: datetime, **more: str) -> Self:
+        """Give a job of which nothing but its acceptance is known yet; `more` are a kind's other fields."""
+        return cls(
+            job=job,
+            state=JobStateName.SUBMITTED,
+            outcome=None,
+            items=0,
+            attached=0,
+            skipped=0,
+            failed=0,
+            cancelled=0,
+            submitted_at=at,
+            started_at=None,
+            finished_at=None,
+            **more,
+        )
+
+    @property
+    def ended(self) -> int:
+        """How many of its items have ended."""
+        return self.attached + self.skipped + self.failed + self.cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,20 +245,9 @@ class Jobs:
         accepted = self._ids.unseen(who, job)
         if accepted is None:
             raise not_found("job")
-        return JobSummary(
-            id=job,
-            href=self._hrefs.job(job),
-            state=JobStateName.SUBMITTED,
-            outcome=None,
-            counts=ItemCounts(total=0, attached=0, skipped=0, failed=0, cancelled=0, pending=0),
-            submitted_on=accepted,
-            started_on=None,
-            finished_on=None,
-            eta=None,
-        )
+        return self._summary(JobRow.accepted(job, accepted), None)
 
     def _summary(self, row: JobRow, eta: datetime | None) -> JobSummary:
-        ended = row.attached + row.skipped + row.failed + row.cancelled
         return JobSummary(
             id=row.job,
             href=self._hrefs.job(row.job),
@@ -247,7 +259,7 @@ class Jobs:
                 skipped=row.skipped,
                 failed=row.failed,
                 cancelled=row.cancelled,
-                pending=max(0, row.items - ended),
+                pending=max(0, row.items - row.ended),
             ),
             submitted_on=row.submitted_at,
             started_on=row.started_at,
