@@ -104,27 +104,13 @@ class SourceChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     fhir_version: str | UnsetType | None = UNSET
 
 
-class Source(Struct, frozen=True, kw_only=True):
-    """A registered source; the fields are `SourceDraft`'s, normalised.
+class Source(SourceDraft, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """A registered source: what was drafted, normalised.
 
     `base_url` has no slash at its end. `revision` grows with every change.
     """
 
     id: str
-    name: str
-    base_url: str
-    auth: SourceAuth = msgspec.field(default_factory=NoAuth)
-    max_requests_per_second: float | None = None
-    max_concurrency: int = 32
-    scrape_schema: str | None = None
-    attachment_prefixes: tuple[str, ...] = ()
-    content_types: tuple[str, ...] = ()
-    enabled: bool = True
-    clients: tuple[str, ...] = ()
-    type_filters: bool = False
-    request_headers: tuple[str, ...] = ()
-    software: str | None = None
-    fhir_version: str | None = None
     revision: int = 1
 
     def serves(self, client: str) -> bool:

@@ -76,40 +76,7 @@ class Reader:
 
     async def page(self, wanted: Wanted, *, limit: int, before: Place | None = None) -> Sequence[Written]:
         """Give some of the records that are wanted, the newest first, from `before` on."""
-        conditions: list[str] = []
-        values: list[Any] = []
-
-        def need(condition: str, *given: Any) -> None:
-            numbers = (f"${number}" for number in range(len(values) + 1, len(values) + len(given) + 1))
-            conditions.append(condition.format(*numbers))
-            values.extend(given)
-
-        if wanted.since is not None:
-            need("at >= {}", wanted.since)
-        if wanted.before is not None:
-            need("at < {}", wanted.before)
-        if wanted.acts is not None:
-            need("act = ANY({}::text[])", list(wanted.acts))
-        if wanted.outcomes is not None:
-            need("outcome = ANY({}::smallint[])", list(wanted.outcomes))
-        if wanted.agents is not None:
-            need("(client = ANY({0}::text[]) OR subject = ANY({0}::text[]))", list(wanted.agents))
-        if wanted.addresses is not None:
-            need("address = ANY({}::text[])", list(wanted.addresses))
-        if wanted.entities is not None:
-            need(
-                "(entity = ANY({0}::text[]) AND EXISTS (SELECT FROM unnest({0}::text[], {1}::text[])"
-                " AS e (id, kind) WHERE e.id = entity AND (e.kind IS NULL OR e.kind = records.kind))"
-                " OR job = ANY({2}::uuid[]))",
-                [id_ for _, id_ in wanted.entities],
-                [kind for kind, _ in wanted.entities],
-                [id_ for _, id_ in wanted.entities if _is_uuid(id_)],
-            )
-        if wanted.patients is not None:
-            need("patients && {}::text[]", list(wanted.patients))
-        if before is not None:
-            need("(at, id) < ({}, {})", *before)
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        where, values = _where(wanted, before)
         rows = await self._pool.fetch(
             f"SELECT {_COLUMNS} FROM audit.records {where}"  # noqa: S608 - what is asked for are parameters
             f" ORDER BY at DESC, id DESC LIMIT ${len(values) + 1}",
@@ -117,6 +84,44 @@ class Reader:
             limit,
         )
         return [_written(row) for row in rows]
+
+
+def _where(wanted: Wanted, before: Place | None) -> tuple[str, list[Any]]:
+    """Give the condition on records, and the values of its parameters."""
+    conditions: list[str] = []
+    values: list[Any] = []
+
+    def need(condition: str, *given: Any) -> None:
+        numbers = (f"${number}" for number in range(len(values) + 1, len(values) + len(given) + 1))
+        conditions.append(condition.format(*numbers))
+        values.extend(given)
+
+    if wanted.since is not None:
+        need("at >= {}", wanted.since)
+    if wanted.before is not None:
+        need("at < {}", wanted.before)
+    if wanted.acts is not None:
+        need("act = ANY({}::text[])", list(wanted.acts))
+    if wanted.outcomes is not None:
+        need("outcome = ANY({}::smallint[])", list(wanted.outcomes))
+    if wanted.agents is not None:
+        need("(client = ANY({0}::text[]) OR subject = ANY({0}::text[]))", list(wanted.agents))
+    if wanted.addresses is not None:
+        need("address = ANY({}::text[])", list(wanted.addresses))
+    if wanted.entities is not None:
+        need(
+            "(entity = ANY({0}::text[]) AND EXISTS (SELECT FROM unnest({0}::text[], {1}::text[])"
+            " AS e (id, kind) WHERE e.id = entity AND (e.kind IS NULL OR e.kind = records.kind))"
+            " OR job = ANY({2}::uuid[]))",
+            [id_ for _, id_ in wanted.entities],
+            [kind for kind, _ in wanted.entities],
+            [id_ for _, id_ in wanted.entities if _is_uuid(id_)],
+        )
+    if wanted.patients is not None:
+        need("patients && {}::text[]", list(wanted.patients))
+    if before is not None:
+        need("(at, id) < ({}, {})", *before)
+    return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), values
 
 
 def _written(row: asyncpg.Record) -> Written:

@@ -17,7 +17,7 @@ from sluice_gateway.fhir.pulls import ERRORS, INFORMATION, SCOPE
 from sluice_gateway.fhir.routing import fhir_route, poll_response
 from sluice_gateway.fhir.sending import written
 from sluice_gateway.idempotency import checked_key
-from sluice_gateway.routing import JSON, STREAMING, Answer, Call
+from sluice_gateway.routing import JSON, STREAMING, Answer, Call, Handler, Route
 from sluice_security.scopes import SUBMIT
 
 TAG = "Bulk import"
@@ -111,6 +111,29 @@ async def _streamed(call: Call, pieces: AsyncGenerator[bytes]) -> web.StreamResp
     return response
 
 
+def _ndjson(
+    path: str,
+    handler: Handler,
+    summary: str,
+    *,
+    scope: str = SCOPE,
+    errors: tuple[int, ...] = (403, 404),
+) -> Route:
+    """Declare how a file about an ended import is had."""
+    return fhir_route(
+        "GET",
+        path,
+        handler,
+        summary,
+        TAG,
+        {200: bytes},
+        scope=scope,
+        errors=errors,
+        media=NDJSON,
+        streams=True,
+    )
+
+
 ROUTES = (
     fhir_route(
         "POST",
@@ -148,41 +171,18 @@ ROUTES = (
         scope=SCOPE,
         errors=(403, 404),
     ),
-    fhir_route(
-        "GET",
+    _ndjson(
         "/bulkstatus/{id}/bundles",
         get_import_bundles,
         "Get what a bulk import brought, patient by patient",
-        TAG,
-        {200: bytes},
-        scope=SCOPE,
         errors=(403, 404, 429),
-        media=NDJSON,
-        streams=True,
     ),
     # The status of a submission lists them, too.
-    fhir_route(
-        "GET",
+    _ndjson(
         "/{id}/" + INFORMATION,
         get_import_information,
         "Get what became of a bulk import's files",
-        TAG,
-        {200: bytes},
         scope=SUBMIT,
-        errors=(403, 404),
-        media=NDJSON,
-        streams=True,
     ),
-    fhir_route(
-        "GET",
-        "/{id}/" + ERRORS,
-        get_import_errors,
-        "Get what went wrong in a bulk import",
-        TAG,
-        {200: bytes},
-        scope=SUBMIT,
-        errors=(403, 404),
-        media=NDJSON,
-        streams=True,
-    ),
+    _ndjson("/{id}/" + ERRORS, get_import_errors, "Get what went wrong in a bulk import", scope=SUBMIT),
 )
