@@ -15,7 +15,7 @@ import pytest
 from sluice_contracts.exports import ExportAccess, ExportLevel, ExportRequest, FileKind
 from sluice_gateway.fhir.export_store import Admission
 from sluice_gateway.stores.exports import PostgresExports
-from sluice_gateway.stores.jobs import PostgresJobs
+from sluice_gateway.stores.imports import PostgresImports
 from sluice_storage.exports.downloads import DeletedJobError, Downloads
 from sluice_storage.pool import open_pool
 from support.stack import Database
@@ -216,7 +216,7 @@ async def test_imports_and_exports_are_not_taken_for_each_other(place: Place) ->
         job,
     )
     assert await place.store.get(job) is None
-    jobs = PostgresJobs(place.pool)
+    jobs = PostgresImports(place.pool)
     assert await jobs.get("c", "s", job) is not None
     export = str(uuid4())
     await place.plan(export)

@@ -34,8 +34,8 @@ from sluice_gateway.etas import Etas
 from sluice_gateway.fhir.measures import MeasurePorts
 from sluice_gateway.health import Health
 from sluice_gateway.idempotency import Kept
+from sluice_gateway.imports import ItemRow, JobRow, Rerun
 from sluice_gateway.job_ids import id_keys
-from sluice_gateway.jobs import ItemRow, JobRow, Rerun
 from sluice_gateway.models.base import ErrorBody
 from sluice_gateway.models.jobs import AnyJobQuery
 from sluice_gateway.openapi import written
@@ -324,7 +324,7 @@ async def memory_gateway(
         verifier=authority.verifier(),
         quotas=quotas,
         keys=keys,
-        jobs=jobs,
+        imports=jobs,
         all_jobs=all_jobs,
         tail=MemoryTail(broker, JOBS_EVENTS.name),
         pulls=pulls,

@@ -37,7 +37,7 @@ from sluice_gateway.settings import Settings
 from sluice_gateway.stores.all_jobs import PostgresAllJobs
 from sluice_gateway.stores.audit import PostgresAudit
 from sluice_gateway.stores.exports import PostgresExports
-from sluice_gateway.stores.jobs import PostgresJobs
+from sluice_gateway.stores.imports import PostgresImports
 from sluice_gateway.stores.keys import PostgresKeys
 from sluice_gateway.stores.pulls import PostgresPulls
 from sluice_gateway.stores.quotas import PostgresQuotas
@@ -180,7 +180,7 @@ async def real_gateway(
             verifier=authority.verifier(),
             quotas=PostgresQuotas(pool),
             keys=PostgresKeys(pool),
-            jobs=PostgresJobs(pool),
+            imports=PostgresImports(pool),
             all_jobs=PostgresAllJobs(pool),
             tail=MemoryTail(broker, JOBS_EVENTS.name),
             pulls=PostgresPulls(pool),

@@ -19,7 +19,7 @@ from sluice_contracts.errors import ERROR_TEXTS, ItemError
 from sluice_contracts.ids import job_id
 from sluice_contracts.progress import ItemRank
 from sluice_contracts.topics import JOBS_DOCUMENT_IMPORT
-from sluice_gateway.jobs import ItemRow, Rerun
+from sluice_gateway.imports import ItemRow, Rerun
 from sluice_storage.catalogue.model import Entry, EntryKind
 from support.gateway_memory import BASE, FOLDER, PROJECT, ROOT, Site, job_row, memory_gateway, one_item
 

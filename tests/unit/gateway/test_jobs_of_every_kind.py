@@ -26,7 +26,7 @@ from sluice_contracts.progress import ItemRank
 from sluice_contracts.topics import JOBS_EVENTS
 from sluice_gateway.alerts import Held
 from sluice_gateway.all_jobs import AnyItemRow, AnyJobRow
-from sluice_gateway.jobs import Rerun
+from sluice_gateway.imports import Rerun
 from sluice_gateway.watches import MOST_HELD, JobWatch, Told
 from sluice_streaming.messages import Message, Outgoing
 from support.gateway_memory import BASE, FOLDER, PROJECT, Site, job_row, memory_gateway, one_item

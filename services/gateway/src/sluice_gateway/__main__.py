@@ -39,7 +39,7 @@ from sluice_gateway.settings import Settings
 from sluice_gateway.stores.all_jobs import PostgresAllJobs
 from sluice_gateway.stores.audit import PostgresAudit
 from sluice_gateway.stores.exports import PostgresExports
-from sluice_gateway.stores.jobs import PostgresJobs
+from sluice_gateway.stores.imports import PostgresImports
 from sluice_gateway.stores.keys import PostgresKeys
 from sluice_gateway.stores.pulls import PostgresPulls
 from sluice_gateway.stores.quotas import PostgresQuotas
@@ -139,7 +139,7 @@ def _ports(settings: Settings, connected: _Connected) -> Ports:
         verifier=connected.verifier,
         quotas=PostgresQuotas(pool),
         keys=connected.upkeep.keys,
-        jobs=PostgresJobs(pool),
+        imports=PostgresImports(pool),
         all_jobs=PostgresAllJobs(pool),
         tail=KafkaTail(settings.kafka, JOBS_EVENTS.name),
         pulls=PostgresPulls(pool),

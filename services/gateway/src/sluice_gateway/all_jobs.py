@@ -17,8 +17,8 @@ from sluice_contracts.progress import ItemRank
 from sluice_gateway.alerts import Alerts
 from sluice_gateway.etas import Etas
 from sluice_gateway.hrefs import Hrefs
+from sluice_gateway.imports import JobRow, error_of
 from sluice_gateway.job_ids import JobIds
-from sluice_gateway.jobs import JobRow, error_of
 from sluice_gateway.models.imports import ItemStateName, JobStateName
 from sluice_gateway.models.jobs import AnyJob, AnyJobQuery, JobCounts, JobItem, JobStage, PassedStage
 from sluice_gateway.paging import Window

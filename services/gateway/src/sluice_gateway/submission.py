@@ -16,7 +16,7 @@ from sluice_gateway.accepting import Accepting
 from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.idempotency import Kept, KeyStore, conflict, digest
 from sluice_gateway.import_requests import parse_import, registered
-from sluice_gateway.jobs import Rerun
+from sluice_gateway.imports import Rerun
 from sluice_gateway.models.imports import ImportRequest, JobAccepted, JobStateName
 from sluice_gateway.problems import FieldProblem, Problem, invalid, listed
 from sluice_gateway.quotas import Quotas

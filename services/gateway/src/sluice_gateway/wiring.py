@@ -42,8 +42,8 @@ from sluice_gateway.groups import GroupsApi
 from sluice_gateway.health import Health
 from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.idempotency import KeyStore
+from sluice_gateway.imports import Imports, ImportStore
 from sluice_gateway.job_ids import JobIds, id_keys
-from sluice_gateway.jobs import Jobs, JobStore
 from sluice_gateway.page_files import PageFiles
 from sluice_gateway.projects import Projects
 from sluice_gateway.publishing import Commands
@@ -72,7 +72,7 @@ class Ports:
     verifier: Verifier
     quotas: QuotaStore
     keys: KeyStore
-    jobs: JobStore
+    imports: ImportStore
     all_jobs: AnyJobStore
     tail: Tail
     pulls: PullStore
@@ -112,7 +112,7 @@ class Gateway:
     quotas: Quotas
     submissions: Submissions
     forecasts: Forecasts
-    jobs: Jobs
+    imports: Imports
     all_jobs: AllJobs
     watching: Watching
     pulls: Pulls
@@ -157,10 +157,10 @@ class _JobServices:
             ports.registry, ports.catalogue.projects, self.quotas, ports.keys, accepting, self.hrefs
         )
 
-    def jobs(self, files: Files) -> Jobs:
+    def imports(self, files: Files) -> Imports:
         ids = self.ids[JobKind.DOCUMENT_IMPORT]
-        return Jobs(
-            self.ports.jobs, files, self.ports.commands, ids=ids, hrefs=self.hrefs, etas=self.ports.etas
+        return Imports(
+            self.ports.imports, files, self.ports.commands, ids=ids, hrefs=self.hrefs, etas=self.ports.etas
         )
 
     def all_jobs(self) -> AllJobs:
@@ -257,7 +257,7 @@ def assemble(
         quotas=quotas,
         submissions=of_jobs.submissions(),
         forecasts=Forecasts(ports.catalogue),
-        jobs=of_jobs.jobs(files),
+        imports=of_jobs.imports(files),
         all_jobs=all_jobs,
         watching=Watching(ports.tail, all_jobs.some),
         pulls=pulls,

@@ -47,7 +47,7 @@ async def check_bulk_fhir_import(call: Call) -> Answer:
 async def list_bulk_fhir_imports(call: Call) -> Answer:
     """List your own import jobs, newest first."""
     window = Window.of(call.query)
-    jobs, total = await call.gateway.jobs.page(call.principal, window)
+    jobs, total = await call.gateway.imports.page(call.principal, window)
     href = call.gateway.hrefs("/v2/bulk/fhir")
     page = Page[JobSummary](href=address(href, {}, window), items=jobs, links=links(href, {}, window, total))
     return Answer(page, headers={TOTAL_HEADER: str(total)})
@@ -58,7 +58,7 @@ async def get_bulk_fhir_import(call: Call) -> Answer:
 
     From the moment the job is accepted this never answers 404 to its owner.
     """
-    job = await call.gateway.jobs.poll(call.principal, call.path["id"], Window.of(call.query))
+    job = await call.gateway.imports.poll(call.principal, call.path["id"], Window.of(call.query))
     _note(call, job)
     return Answer(job, headers={TOTAL_HEADER: str(job.counts.total)})
 
@@ -68,7 +68,7 @@ async def cancel_bulk_fhir_import(call: Call) -> Answer:
 
     202 means the job is being cancelled; 200 that it had ended before.
     """
-    job, stopping = await call.gateway.jobs.cancel(call.principal, call.path["id"])
+    job, stopping = await call.gateway.imports.cancel(call.principal, call.path["id"])
     return Answer(job, 202 if stopping else 200)
 
 
@@ -82,7 +82,7 @@ def _note(call: Call, job: Job) -> None:
 async def rerun_bulk_fhir_import(call: Call) -> Answer:
     """Start a new job that imports a finished job's failed and cancelled items again."""
     key = checked_key(call.headers.get(KEY_HEADER))
-    rerun = await call.gateway.jobs.failed_items(call.principal, call.path["id"])
+    rerun = await call.gateway.imports.failed_items(call.principal, call.path["id"])
     again = call.gateway.submissions.again(call.principal, call.path["id"], rerun, key)
     return _accepted(await again)
 

@@ -1,4 +1,4 @@
-"""Jobs as a poll sees them: the status service's rows joined with what the fetcher planned."""
+"""Document imports as a poll sees them: the status service's rows joined with what the fetcher planned."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import msgspec
 
 from sluice_contracts.commands import ConflictResolution, ImportItem
 from sluice_contracts.progress import ItemRank
-from sluice_gateway.jobs import ItemRow, JobRow, Rerun
+from sluice_gateway.imports import ItemRow, JobRow, Rerun
 
 _JOB = (
     "job, state, outcome, items, attached, skipped, failed, cancelled, submitted_at, started_at, finished_at"
@@ -18,7 +18,7 @@ def _row(row: asyncpg.Record) -> JobRow:
     return JobRow(**{**dict(row), "job": str(row["job"])})
 
 
-class PostgresJobs:
+class PostgresImports:
     """Reads `status.jobs`, `status.job_items`, `documents.*` and `files.imports`; writes nothing."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:

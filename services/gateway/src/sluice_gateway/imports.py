@@ -1,4 +1,4 @@
-"""Jobs from their owner's side: polling, listing, cancelling, and running failed items again.
+"""Document imports from their owner's side: polling, listing, cancelling, and running failed items again.
 
 Whoever is not a job's owner (the client and the subject of the token it was submitted with) is told the same
 as about a job that does not exist.
@@ -102,8 +102,8 @@ class Rerun:
     items: tuple[ImportItem, ...]
 
 
-class JobStore(Protocol):
-    """Where jobs are read."""
+class ImportStore(Protocol):
+    """Where imports are read."""
 
     async def get(self, client: str, subject: str, job: str) -> JobRow | None: ...  # noqa: D102
     async def page(  # noqa: D102
@@ -151,13 +151,13 @@ def _item_state(row: ItemRow, *, ended: bool) -> ItemStateName:
     return ItemStateName.CANCELLED if ended else ItemStateName.PENDING
 
 
-class Jobs:
-    """What an owner can ask about their jobs.
+class Imports:
+    """What an owner can ask about their imports.
 
     Parameters
     ----------
     store, files
-        Where jobs and files are read.
+        Where imports and files are read.
     commands
         Puts commands on Kafka.
     ids
@@ -170,7 +170,7 @@ class Jobs:
 
     def __init__(
         self,
-        store: JobStore,
+        store: ImportStore,
         files: FileReader,
         commands: CommandPublisher,
         *,
