@@ -7,9 +7,14 @@ middleware is asked. That line may be a header with a token in it.
 from __future__ import annotations
 
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import structlog
 from aiohttp import web
+
+log = structlog.get_logger(__name__)
 
 
 def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
@@ -75,3 +80,36 @@ class QuietRunner(web.AppRunner):
         # aiohttp has no place to say which class handles a connection; the subclass adds no state.
         server.__class__ = _QuietServer
         return server
+
+
+@asynccontextmanager
+async def served(
+    runner: web.AppRunner, host: str | None, port: int, tls: ssl.SSLContext | None
+) -> AsyncIterator[None]:
+    """Serve inside of the block; at its end requests under way are finished.
+
+    Parameters
+    ----------
+    runner
+        Has the application; it is not set up.
+    host, port
+        Where to listen; None is every address, port 0 a free one.
+    tls
+        What to serve TLS with; None for plain HTTP.
+
+    Raises
+    ------
+    OSError
+        It cannot listen there; that is logged.
+    """
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port, ssl_context=tls).start()
+        except OSError:
+            log.error("cannot listen: is the port in use?", host=host, port=port)  # noqa: TRY400
+            raise
+        log.info("listening", address=runner.addresses[0][:2])
+        yield
+    finally:
+        await runner.cleanup()

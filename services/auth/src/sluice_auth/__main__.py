@@ -17,7 +17,7 @@ from sluice_auth.postgres import PostgresStore
 from sluice_auth.settings import Settings
 from sluice_auth.wiring import assemble
 from sluice_security.http import GuardedClient
-from sluice_security.serving import QuietRunner
+from sluice_security.serving import QuietRunner, served
 from sluice_storage.pool import TRANSIENT, open_pool
 from sluice_streaming.service import Context, run
 from sluice_streaming.starting import unless
@@ -102,17 +102,8 @@ async def main(context: Context) -> None:
 async def _serve(app: web.Application, settings: Settings, upkeep: Upkeep, stop: asyncio.Event) -> None:
     host, _, port = settings.listen.rpartition(":")
     runner = QuietRunner(app, access_log=None, handle_signals=False, shutdown_timeout=10.0)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, host or None, int(port), ssl_context=settings.tls()).start()
-        except OSError:
-            log.error("cannot listen: is the port in use?", listen=settings.listen)  # noqa: TRY400
-            raise
-        log.info("listening", address=runner.addresses[0][:2])
+    async with served(runner, host or None, int(port), settings.tls()):
         await unless(stop, upkeep.run())
-    finally:
-        await runner.cleanup()
 
 
 if __name__ == "__main__":

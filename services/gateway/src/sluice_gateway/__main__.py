@@ -15,7 +15,6 @@ from functools import partial
 import aiohttp
 import asyncpg
 import structlog
-from aiohttp import web
 
 from sluice_contracts.topics import JOBS_EVENTS
 from sluice_fhir.client import FhirClient
@@ -48,6 +47,7 @@ from sluice_gateway.stores.webhooks import PostgresWebhooks
 from sluice_gateway.wiring import Gateway, Ports, assemble
 from sluice_security.authority import HttpAuthority
 from sluice_security.http import GuardedClient
+from sluice_security.serving import served
 from sluice_security.tokens import TokenVerifier
 from sluice_storage.access.grants import Grants
 from sluice_storage.audit.acting import asked
@@ -231,18 +231,8 @@ async def main(context: Context) -> None:
         # What was made by now stays: leaving it out keeps collections short, and so the slowest answers fast.
         gc.collect()
         gc.freeze()
-        runner = make_runner(gateway)
-        await runner.setup()
-        try:
-            try:
-                await web.TCPSite(runner, *settings.address, ssl_context=settings.tls()).start()
-            except OSError:
-                log.error("cannot listen: is the port in use?", listen=settings.listen)  # noqa: TRY400
-                raise
-            log.info("listening", address=runner.addresses[0][:2])
+        async with served(make_runner(gateway), *settings.address, settings.tls()):
             await unless(context.stop, _forget(upkeep))
-        finally:
-            await runner.cleanup()
 
 
 if __name__ == "__main__":
