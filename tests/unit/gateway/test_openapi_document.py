@@ -13,6 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from sluice_gateway.fhir.outcomes import ALIAS
+from sluice_gateway.fhir.queries import parse_search
 from sluice_gateway.models.imports import EXAMPLE
 from sluice_gateway.openapi import document, written
 from sluice_gateway.routes import ROUTES
@@ -51,6 +52,15 @@ async def test_the_document_has_exactly_the_operations_that_the_router_serves(sh
             if route.resource is not None and not route.resource.canonical.startswith(ALIAS)
         }
     assert served == {(method, path) for method, path, _ in operations(shown)}
+
+
+def test_what_the_document_tells_of_searches_is_understood(shown: dict[str, Any]) -> None:
+    told = shown["paths"]["/fhir/{type}"]["get"]["parameters"]
+    names = [each["name"] for each in told if each["in"] == "query"]
+    given = dict(zip(("_id", "_count", "_summary"), ("1,2", "5", "count"), strict=True))
+    assert names == list(given)
+    query = parse_search("Patient", given.items())
+    assert (query.ids, query.count, query.only_count) == (("1", "2"), 5, True)
 
 
 def test_the_copy_in_the_repository_is_the_generated_one() -> None:

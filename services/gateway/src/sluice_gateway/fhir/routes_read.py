@@ -8,6 +8,7 @@ from binascii import Error as Base64Error
 from collections.abc import Iterable
 from datetime import datetime
 from email.utils import format_datetime
+from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -17,7 +18,7 @@ from msgspec import Struct
 from sluice_gateway.auditing import note
 from sluice_gateway.fhir.outcomes import refused
 from sluice_gateway.fhir.preferences import check_accept, lenient, listed, weight
-from sluice_gateway.fhir.queries import parse_search
+from sluice_gateway.fhir.queries import MOST, parse_search
 from sluice_gateway.fhir.routing import fhir_route
 from sluice_gateway.routing import Answer, Call
 from sluice_storage.resources.model import Stored
@@ -26,6 +27,19 @@ TAG = "FHIR resources"
 _ITEM = "/{type}/{id}"
 _VERSION = _ITEM + "/_history/{vid}"
 _MOST_FIELDS = 1000
+_LENIENT = "`handling=lenient` goes on without parameters that are not understood."
+# What every type has; its own parameters are R4's, which the CapabilityStatement lists.
+_SEARCHED: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+    ("_id", "query", "Ids, separated by commas.", {"type": "string"}),
+    ("_count", "query", f"The most on a page, up to {MOST}.", {"type": "integer", "minimum": 0}),
+    (
+        "_summary",
+        "query",
+        "`count`: only how many there are.",
+        {"type": "string", "enum": ["count", "false"]},
+    ),
+    ("Prefer", "header", _LENIENT, {"type": "string"}),
+)
 _JSON = frozenset({"application/fhir+json", "application/json", "application/json+fhir"})
 
 
@@ -186,7 +200,18 @@ ROUTES = (
     ),
     fhir_route("GET", _ITEM, read_resource, "Read a resource", TAG, errors=_READ),
     fhir_route("HEAD", _ITEM, head_resource, "Ask about a resource", TAG, {200: None}, errors=_READ),
-    fhir_route("GET", "/{type}", search_resources, "Search a type", TAG, errors=(403, 404, 406)),
+    fhir_route(
+        "GET",
+        "/{type}",
+        search_resources,
+        "Search a type",
+        TAG,
+        errors=(403, 404, 406),
+        parameters=tuple(
+            {"name": name, "in": place, "required": False, "description": text, "schema": schema}
+            for name, place, text, schema in _SEARCHED
+        ),
+    ),
     fhir_route(
         "POST",
         "/{type}/_search",
