@@ -33,6 +33,9 @@ async def test_a_webhook_from_being_added_to_being_removed(variables: dict[str, 
     shown = await sluice("--json", "webhooks", "deliveries", id_, "--state", "waiting", **variables)
     assert [(it["id"], it["type"]) for it in shown.json] == [(delivery, "webhook.ping")]
     assert (await sluice("webhooks", "redeliver", id_, delivery, **variables)).out == "sent again\n"
+    assert (await sluice("webhooks", "change", id_, "--type", "job.planned", **variables)).out == "changed\n"
+    assert "job.planned" in (await sluice("webhooks", "list", **variables)).out
+    assert (await sluice("webhooks", "change", id_, **variables)).code == 2
     rotated = await sluice("webhooks", "rotate-secret", id_, "--overlap", "1", **variables)
     assert rotated.out.startswith("secret: whsec_")
     assert rotated.out.strip() != secret.strip()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
 
 from sluice_contracts.events import ImportSettled, JobFinished, JobOutcome, JobPlanned
 from sluice_contracts.imports import ExportType
@@ -50,6 +52,56 @@ async def test_an_export_is_kicked_off_polled_loaded_and_deleted_at_its_source(s
     row = await site.job()
     assert (row["request"], row["poll_url"], row["progress"]) == (None, None, 45)
     assert row["submitted_at"] <= row["begun_at"] <= row["planned_at"]
+
+
+async def test_an_export_that_says_less_than_before_is_waited_for_and_goes_back_for_nobody(
+    site: PullSite,
+) -> None:
+    site.source.patients("a.ndjson", "p1")
+    said = iter(["at 80%", "at 20%", "nothing that is known"])
+    polls: list[int | None] = []
+
+    async def status(request: web.Request) -> web.Response:
+        if request.method == "DELETE":
+            return web.Response(status=202)
+        polls.append((await site.job())["progress"])
+        if (progress := next(said, None)) is None:
+            return web.json_response(site.source.manifest)
+        return web.Response(status=202, headers={"Retry-After": "0", "X-Progress": progress})
+
+    site.source.http.on(STATUS, status)
+    assert (await site.pull()).outcome is JobOutcome.COMPLETED
+    assert polls == [None, 80, 80, 80]
+    assert set(await site.stored()) == {"Patient/p1"}
+
+
+async def test_two_pullers_load_one_jobs_files_at_once_and_each_file_once(site: PullSite) -> None:
+    names = [f"f{number}" for number in range(6)]
+    at_once, most, both = 0, 0, asyncio.Event()
+
+    async def serve(request: web.Request) -> web.Response:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        if at_once == 2:
+            both.set()
+        # A puller loads one file at a time here: the first waits for the other one's.
+        await both.wait()
+        at_once -= 1
+        name = request.path.rpartition("/")[2]
+        return web.Response(body=lines_of({"resourceType": "Patient", "id": name}))
+
+    for name in names:
+        site.source.http.on(f"/fhir/files/{name}", serve)
+        site.source.list_file(f"{site.source.http.origin}/fhir/files/{name}")
+    command = site.start()
+    await site.publish(command)
+    async with site.running(pull_files=1), site.running(pull_files=1):
+        await until(lambda: bool(site.told(JobFinished)))
+    (finished,) = site.told(JobFinished)
+    assert (finished.attached, most) == (7, 2)
+    assert set(await site.stored()) == {f"Patient/{name}" for name in names}
+    assert [len(site.source.asked_for(f"/fhir/files/{name}")) for name in names] == [1] * 6
 
 
 async def test_a_manifest_that_is_simply_there_is_imported_without_a_kick_off(site: PullSite) -> None:

@@ -60,6 +60,8 @@ class Settings(SecretSettings, TlsSettings, MasterKeySettings):
         The most seconds that a client is asked to wait between two polls of a bulk import.
     insight
         Where insight answers; without it nobody is told when jobs will end.
+    webhook_hours
+        How long a webhook's ping, or what is delivered again, is tried; as for the service that delivers.
     services
         Where other services answer health checks, as `name=http://host:port`, several separated by commas;
         operators who check the deployment are told what these say.
@@ -93,6 +95,7 @@ class Settings(SecretSettings, TlsSettings, MasterKeySettings):
     trusted_proxies: int = Field(default=0, ge=0, le=8)
     insight: str | None = Field(default=None, pattern=r"^https?://\S+$")
 
+    webhook_hours: float = Field(default=24.0, gt=0)
     services: str = Field(default="", pattern=rf"^$|^{_PLACE}(,\s*{_PLACE})*$")
 
     @field_validator("public_url", "issuer", "issuer_url", "insight")

@@ -27,7 +27,6 @@ from sluice_security.webhooks import secret_text
 MOST = 20
 """How many webhooks a client may have."""
 _SECRET_BYTES = 32
-_PATIENCE = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +45,8 @@ class Webhooks:
         Makes addresses.
     now
         The wall clock, Unix seconds.
+    patience
+        How long a delivery that is asked for here is tried.
     """
 
     store: PostgresWebhooks
@@ -53,6 +54,7 @@ class Webhooks:
     loopback: bool
     hrefs: Hrefs
     now: Callable[[], float]
+    patience: timedelta
 
     async def register(self, who: Principal, url: str, types: list[str]) -> NewWebhook:
         """Register a webhook; Problem 400 if the address is no good, 409 if there are too many."""
@@ -113,7 +115,9 @@ class Webhooks:
         await self._enabled(who, webhook)
         at = self._at()
         body = ping_payload(at.timestamp())
-        row = await self.store.ping(webhook, f"ping/{secrets.token_hex(12)}", PING, body, at, at + _PATIENCE)
+        row = await self.store.ping(
+            webhook, f"ping/{secrets.token_hex(12)}", PING, body, at, at + self.patience
+        )
         return self._delivery(webhook, _there(row, "delivery"))
 
     async def redeliver(self, who: Principal, webhook: str, delivery: str) -> Delivery:
@@ -121,7 +125,7 @@ class Webhooks:
         found = await self._found(who, webhook, delivery)
         await self._enabled(who, webhook)
         at = self._at()
-        row = await self.store.again(found["id"], at, at + _PATIENCE)
+        row = await self.store.again(found["id"], at, at + self.patience)
         return self._delivery(webhook, _there(row, "delivery"))
 
     async def _enabled(self, who: Principal, webhook: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sluice_contracts.events import JobKind
 from sluice_fhir.client import FhirClient
@@ -261,7 +261,14 @@ def assemble(
         all_jobs=all_jobs,
         watching=Watching(ports.tail, all_jobs.some),
         pulls=pulls,
-        webhooks=Webhooks(ports.webhooks, hooks, settings.loopback_sources, hrefs, now),
+        webhooks=Webhooks(
+            ports.webhooks,
+            hooks,
+            settings.loopback_sources,
+            hrefs,
+            now,
+            timedelta(hours=settings.webhook_hours),
+        ),
         bulk_submit=of_jobs.bulk_submit(),
         projects=Projects(ports.catalogue, hrefs),
         files=files,

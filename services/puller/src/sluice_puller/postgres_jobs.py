@@ -87,7 +87,7 @@ class PostgresJobs:
             await self._pool.execute(
                 f"""
                 UPDATE pulls.jobs SET turn = turn + 1, due = $3, strikes = $4,
-                    poll_url = coalesce($5, poll_url), progress = coalesce($6, progress),
+                    poll_url = coalesce($5, poll_url), progress = greatest($6, progress),
                     waited = waited + $7,
                     phase = CASE WHEN phase = 'starting' AND $5::text IS NOT NULL THEN 'polling'
                         ELSE phase END,

@@ -93,7 +93,7 @@ class Next:
     poll_url
         Where to poll; None: as before.
     progress
-        Per cent, as the source says; None: as before.
+        Per cent, as the source says; None, or less than before: as before.
     """
 
     due: datetime

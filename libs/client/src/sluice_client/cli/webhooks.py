@@ -47,6 +47,23 @@ def list_webhooks(context: typer.Context) -> None:
     session.show(found, lambda: table(headings, rows, "No webhooks yet."))
 
 
+@webhooks.command("change")
+def change_webhook(
+    context: typer.Context,
+    id_: Id,
+    url: Annotated[str | None, typer.Option(help="another address")] = None,
+    types: Annotated[
+        list[str] | None, typer.Option("--type", help="what it is told, for all so far; may be repeated")
+    ] = None,
+) -> None:
+    """Change where a webhook is, or what it is told; its secret stays."""
+    if url is None and types is None:
+        raise typer.BadParameter("say what to change")
+    session = session_of(context)
+    changed = session.call(lambda client: client.change_webhook(id_, url=url, types=types))
+    session.show(changed, lambda: "changed")
+
+
 @webhooks.command("enable")
 def enable_webhook(context: typer.Context, id_: Id) -> None:
     """Enable a webhook again."""
