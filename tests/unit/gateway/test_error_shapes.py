@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from sluice_gateway import routing
+from sluice_gateway import incoming
 from sluice_gateway.idempotency import Kept
 from sluice_gateway.problems import FieldProblem, field_path, invalid, listed
 from support.gateway_memory import Site, error_shape, memory_gateway, one_item
@@ -188,7 +188,7 @@ async def test_a_request_of_two_lengths_is_refused(site: Site, head: bytes) -> N
 async def test_a_body_that_does_not_come_is_not_waited_for_without_end(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routing, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(incoming, "BODY_SECONDS", 0.05)
     token = site.authority.mint().encode()
     head = (
         b"POST /v2/projects HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"

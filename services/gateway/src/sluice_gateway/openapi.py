@@ -19,9 +19,10 @@ from pydantic.json_schema import JsonSchemaMode
 
 from sluice_gateway.bodies import is_struct
 from sluice_gateway.fhir.outcomes import FHIR_JSON
+from sluice_gateway.incoming import ADVANCE_HEADER
 from sluice_gateway.models.base import ErrorBody
 from sluice_gateway.routes import ROUTES
-from sluice_gateway.routing import ADVANCE_HEADER, FAMILY_HEADER, JSON, Route
+from sluice_gateway.routing import FAMILY_HEADER, JSON, Route
 
 REF = "#/components/schemas/{model}"
 _ABOUT = """\

@@ -6,39 +6,32 @@ promises in its declaration (token, scope, header, body type, size) is enforced 
 
 from __future__ import annotations
 
-import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import hdrs, web
-from multidict import CIMultiDictProxy, MultiMapping
-from pydantic import BaseModel, ValidationError
+from multidict import CIMultiDictProxy
+from pydantic import BaseModel
 
 from sluice_gateway.authentication import authenticate, permit
 from sluice_gateway.bodies import parser
 from sluice_gateway.fhir.outcomes import FHIR_JSON, JSON_FHIR, below_fhir
+from sluice_gateway.incoming import parsed_query, read_body, refuse_unclear, require_advance
 from sluice_gateway.models.base import QueryModel
-from sluice_gateway.problems import FieldProblem, Problem, field_problems, invalid, not_found
+from sluice_gateway.problems import Problem
 from sluice_gateway.time_limit import TimeLimit
 from sluice_security.tokens import Principal
 
 if TYPE_CHECKING:
     from sluice_gateway.wiring import Gateway
 
-ADVANCE_HEADER = "X-SBG-Advance-Access"
 FAMILY_HEADER = "X-SBG-Auth-Token"
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 GATEWAY: web.AppKey[Gateway] = web.AppKey("gateway")
-BODY_SECONDS = 30.0
-"""How long a request's body may take to arrive."""
-LARGE_BODY_SECONDS = 120.0
-"""How long a large one may."""
 _WORK_SECONDS = 30.0
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 PRINCIPAL = web.RequestKey("principal", Principal)
 STREAMING = web.RequestKey("streaming", bool)
 """Set once a handler has begun to send its answer itself."""
@@ -174,78 +167,6 @@ class Route:
         return (FORM,) if self.form else kinds
 
 
-def query_values(model: type[QueryModel], given: MultiMapping[str]) -> dict[str, Any]:
-    """Collect a model's values from a query string; `metadata.x=…` goes to its field `metadata`."""
-    values: dict[str, Any] = {}
-    if not given:
-        return values
-    for name, info in model.model_fields.items():
-        if name == "metadata":
-            filters = {key[9:]: given.getall(key) for key in given if key.startswith("metadata.")}
-            values[name] = filters
-        elif name in given:
-            many = "list" in str(info.annotation)
-            values[name] = given.getall(name) if many else given[name]
-    return values
-
-
-def _refuse_unclear(request: web.Request) -> None:
-    # Two hosts in one request are two opinions on whom it is for (RFC 9112 section 3.2).
-    if len(request.headers.getall(hdrs.HOST, ())) > 1:
-        raise Problem(400, "repeated_host", "The header Host is repeated.", "Send it once.")
-    # No text anywhere here may hold NUL or half a character: Postgres refuses both, long after this.
-    if not all(map(_storable, request.match_info.values())):
-        raise not_found()
-    if not all(_storable(text) for pair in request.query.items() for text in pair):
-        raise invalid([FieldProblem("", "the query string must not hold NUL or broken characters")])
-
-
-def _storable(text: str) -> bool:
-    return _UNSTORABLE.search(text) is None
-
-
-async def _read(request: web.Request, limit: int, route: Route) -> bytes:
-    takes = route.takes
-    if request.content_type not in takes:
-        text = f"The body must be {' or '.join(takes[:2])}."
-        raise Problem(415, "unsupported_media_type", text, f"Send Content-Type: {takes[0]}.")
-    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
-        raise Problem(415, "unsupported_encoding", "The body must not be compressed.", "Send it as it is.")
-    too_large = Problem(
-        413, "too_large", f"The body must be at most {limit} bytes.", "Split the request into several."
-    )
-    if (request.content_length or 0) > limit:
-        raise too_large
-    seconds = LARGE_BODY_SECONDS if route.large else BODY_SECONDS
-    if route.large:
-        request = request.clone(client_max_size=limit)
-    try:
-        async with asyncio.timeout(seconds):
-            return await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise too_large from None
-    except TimeoutError:
-        text = f"The body did not arrive within {seconds:.0f} seconds."
-        raise Problem(408, "request_timeout", text, "Send it again.", {"Connection": "close"}) from None
-
-
-def _require_advance(request: web.Request) -> None:
-    if request.headers.get(ADVANCE_HEADER, "").strip().lower() != "advance":
-        raise Problem(
-            400,
-            "advance_access_required",
-            f"The header {ADVANCE_HEADER}: Advance is required.",
-            "This part of the API is used under advance access.",
-        )
-
-
-def _parsed_query(model: type[QueryModel], request: web.Request) -> QueryModel:
-    try:
-        return model.model_validate(query_values(model, request.query))
-    except ValidationError as error:
-        raise invalid(field_problems(error.errors(include_url=False, include_input=False))) from None
-
-
 def as_json(value: Any) -> bytes:
     """Give plain JSON, for answers that are no model."""
     return msgspec.json.encode(value)
@@ -280,13 +201,13 @@ def endpoint(route: Route, gateway: Gateway) -> Callable[[web.Request], Awaitabl
             if route.scope:
                 permit(who, route.scope)
         if route.advance:
-            _require_advance(request)
-        _refuse_unclear(request)
-        query = _parsed_query(route.query, request) if route.query is not None else None
+            require_advance(request)
+        refuse_unclear(request)
+        query = parsed_query(route.query, request) if route.query is not None else None
         raw = b""
         # An operation of FHIR's that takes no parameters is invoked without a body (R4, 3.2.0.1.2).
         if route.body is not None and (request.can_read_body or not fhir):
-            raw = await _read(request, limit, route)
+            raw = await read_body(request, limit, route.takes, large=route.large)
         body = parse(raw) if parse is not None else None
         call = Call(gateway, request, request.match_info, query, body, raw, who)
         # A download takes as long as its client reads; anything else that takes long is not coming.
