@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -85,6 +86,43 @@ def test_what_is_not_empty_is_not_restored_over_unless_that_is_said(
     with dumped.connected(database.dsn) as connection:
         assert dumped.migrations(connection) == made.migrations
         assert connection.execute("SELECT to_regclass('newer.things')").fetchone() == (None,)
+
+
+def test_a_backup_after_another_links_what_has_not_changed_and_stands_alone(
+    module_kafka: Kafka, database: Database, tmp_path: Path
+) -> None:
+    settings = settings_of(database, module_kafka, tmp_path / "objects")
+    asyncio.run(log.make_topics(module_kafka.bootstrap, 1, fresh=False))
+    store, _ = open_backend(settings.objects)
+    names = [UUID(int=number) for number in range(4)]
+    kept, changed, damaged, new = map(name_of, names)
+    encrypted = "INSERT INTO files.blobs (sha256, size, stored_on, object) VALUES (%s, 3, now(), %s)"
+    for number, name in enumerate(names[:3]):
+        run(database, encrypted, bytes([number]) * 32, name)
+        obstore.put(store, name_of(name), b"one")
+    first = tmp_path / "first"
+    # Well after the objects were stored: what is newer than the earlier backup is copied.
+    making.make(first, settings, print, now=lambda: datetime.now(UTC) + timedelta(minutes=10))
+    (first / "objects" / damaged).unlink()
+    (first / "objects" / damaged).write_bytes(b"o")
+    run(database, encrypted, bytes([3]) * 32, names[3])
+    obstore.put(store, new, b"new")
+    obstore.put(store, changed, b"other")
+    with pytest.raises(BackupError, match="it is no backup"):
+        making.make(tmp_path / "none", settings, print, after=tmp_path / "nowhere")
+    said: list[str] = []
+    second = tmp_path / "second"
+    made = making.make(second, settings, said.append, after=first)
+    assert said[-1] == "4 objects are copied, 14 bytes; 1 of them are linked"
+    assert (second / "objects" / kept).samefile(first / "objects" / kept)
+    assert (second / "objects" / changed).read_bytes() == b"other"
+    shutil.rmtree(first)
+    assert opened(second) == made
+    assert {each.name for each in second.iterdir()} == {*made.files, "manifest.json", "objects"}
+    # Objects that were stored after an earlier backup began are copied, however alike they look.
+    third = tmp_path / "third"
+    making.make(third, settings, said.append, after=second)
+    assert said[-1] == "4 objects are copied, 14 bytes; 0 of them are linked"
 
 
 def test_an_object_that_rows_name_and_that_is_not_there_is_told(

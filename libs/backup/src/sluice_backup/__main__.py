@@ -27,6 +27,10 @@ Folder = Annotated[Path, typer.Argument(help="the backup's folder")]
 WithObjects = Annotated[
     bool, typer.Option("--objects/--no-objects", help="the objects too, not the database alone")
 ]
+After = Annotated[
+    Path | None,
+    typer.Option("--after", help="an earlier backup, whose copies of unchanged objects are linked"),
+]
 Replace = Annotated[bool, typer.Option("--replace", help="remove what is in the database and object store")]
 FreshTopics = Annotated[
     bool, typer.Option("--fresh-topics", help="remove Kafka's topics with all records, and make them anew")
@@ -60,10 +64,11 @@ def told(manifest: Manifest) -> str:
 
 
 @app.command()
-def create(folder: Folder, objects: WithObjects = True) -> None:
+def create(folder: Folder, objects: WithObjects = True, after: After = None) -> None:
     """Back up a deployment while it runs."""
     with one_line():
-        typer.echo(told(making.make(folder, Settings(), typer.echo, with_objects=objects)))
+        made = making.make(folder, Settings(), typer.echo, with_objects=objects, after=after)
+        typer.echo(told(made))
 
 
 @app.command()

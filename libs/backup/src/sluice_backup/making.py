@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from sluice_backup import database, log, manifest, objects
+from sluice_backup.earlier import earlier
 from sluice_backup.manifest import ACCEPTED, DATABASE, LISTING, BackupError, FileFacts, Manifest, facts_of
 from sluice_backup.settings import Settings
 from sluice_streaming.kafka import KafkaBackend
@@ -24,7 +25,13 @@ def utc_now() -> datetime:
 
 
 def make(
-    folder: Path, settings: Settings, say: Say, *, with_objects: bool = True, now: Now = utc_now
+    folder: Path,
+    settings: Settings,
+    say: Say,
+    *,
+    with_objects: bool = True,
+    after: Path | None = None,
+    now: Now = utc_now,
 ) -> Manifest:
     """Make a backup in a folder while everything goes on.
 
@@ -39,17 +46,21 @@ def make(
         Takes a line at a time for the operator.
     with_objects
         Copy the objects too; not where the store keeps copies itself.
+    after
+        An earlier backup: copies of objects that have not changed since are linked and not made again.
 
     Raises
     ------
     BackupError
-        It cannot be made, or objects that rows name are missing in the store.
+        It cannot be made, there is no such earlier backup, or objects that rows name are missing.
     Unavailable
         Kafka does not answer.
     """
     began = now()
     manifest.begin(folder)
     needed = folder / "needed.ndjson"
+    if after is not None:
+        manifest.read(after)
     firsts = asyncio.run(log.planned(settings.kafka))
     cluster = asyncio.run(KafkaBackend(settings.kafka).cluster())
     with database.connected(settings.postgres) as connection:
@@ -60,7 +71,7 @@ def make(
         database.dump(settings.postgres, folder / DATABASE, needed)
         say("the database is dumped")
         stretches = asyncio.run(log.copy_unplanned(settings.kafka, firsts, folder))
-        copied = _copy_objects(settings, folder, needed, say) if with_objects else objects.Copied()
+        copied = _copy_objects(settings, folder, needed, after, say) if with_objects else objects.Copied()
     needed.unlink()
     _refuse_missing(copied)
     made = Manifest(
@@ -87,9 +98,17 @@ def _facts(folder: Path, *, with_objects: bool) -> dict[str, FileFacts]:
     return {name: facts_of(folder / name) for name in names}
 
 
-def _copy_objects(settings: Settings, folder: Path, needed: Path, say: Say) -> objects.Copied:
-    copied = asyncio.run(objects.copy_out(settings.objects, manifest.lines_of(needed, str), folder))
-    say(f"{copied.count} objects are copied, {copied.size} bytes")
+def _copy_objects(
+    settings: Settings, folder: Path, needed: Path, after: Path | None, say: Say
+) -> objects.Copied:
+    wanted = manifest.lines_of(needed, str)
+    if after is None:
+        copied = asyncio.run(objects.copy_out(settings.objects, wanted, folder))
+        say(f"{copied.count} objects are copied, {copied.size} bytes")
+        return copied
+    with earlier(after, folder / "earlier.index") as known:
+        copied = asyncio.run(objects.copy_out(settings.objects, wanted, folder, known))
+    say(f"{copied.count} objects are copied, {copied.size} bytes; {copied.linked} of them are linked")
     return copied
 
 

@@ -154,13 +154,13 @@ def listed(folder: Path) -> Iterator[ObjectFacts]:
     return lines_of(folder / LISTING, ObjectFacts)
 
 
-def opened(folder: Path) -> Manifest:
-    """Give a backup's manifest after looking at every file of it.
+def read(folder: Path) -> Manifest:
+    """Give a backup's manifest.
 
     Raises
     ------
     BackupError
-        It is no backup, or not as it was made.
+        It is no backup.
     """
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
@@ -170,6 +170,18 @@ def opened(folder: Path) -> Manifest:
         raise BackupError(f"{folder / MANIFEST} is not as it was written, or of a newer Sluice") from None
     if manifest.format != VERSION:
         raise BackupError(f"{folder} is a backup of format {manifest.format}, which is not known here")
+    return manifest
+
+
+def opened(folder: Path) -> Manifest:
+    """Give a backup's manifest after looking at every file of it.
+
+    Raises
+    ------
+    BackupError
+        It is no backup, or not as it was made.
+    """
+    manifest = read(folder)
     for name, facts in manifest.files.items():
         _compare(folder / name, facts)
     count = 0

@@ -13,6 +13,7 @@ import msgspec
 import obstore
 from obstore.store import ObjectStore as Backend
 
+from sluice_backup.earlier import Earlier
 from sluice_backup.manifest import LISTING, BackupError, ObjectFacts, listed, path_of
 from sluice_storage.objects_address import open_backend
 from sluice_storage.objects_plain import read_plain
@@ -27,15 +28,19 @@ _PREFIXES = ("contents", "sha256", "exports", "staging")
 
 @dataclass(slots=True)
 class Copied:
-    """How many objects were copied, how many bytes they have, and the keys of those that are missing."""
+    """How many objects a backup has, how many bytes they have, and the keys of those that are missing.
+
+    `linked` of them were taken over from an earlier one.
+    """
 
     count: int = 0
+    linked: int = 0
     size: int = 0
     missing: list[str] = field(default_factory=list)
 
 
-async def copy_out(url: str, needed: Iterable[str], folder: Path) -> Copied:
-    """Copy objects into a backup's folder, and list them there.
+async def copy_out(url: str, needed: Iterable[str], folder: Path, earlier: Earlier | None = None) -> Copied:
+    """Copy objects into a backup's folder, or link what an earlier one has, and list them there.
 
     Raises
     ------
@@ -48,12 +53,13 @@ async def copy_out(url: str, needed: Iterable[str], folder: Path) -> Copied:
 
         async def copy(key: str) -> None:
             try:
-                found = await _read(store, key, path_of(folder, key))
+                found, linked = await _read(store, key, path_of(folder, key), earlier)
             except MissingObjectError:
                 copied.missing.append(key)
                 return
             listing.write(msgspec.json.encode(found) + b"\n")
             copied.count += 1
+            copied.linked += linked
             copied.size += found.size
 
         await _each(needed, copy)
@@ -105,11 +111,14 @@ async def _keys(store: Backend, at_once: int) -> AsyncIterator[list[str]]:
         raise _failed(error) from None
 
 
-async def _read(store: Backend, key: str, path: Path) -> ObjectFacts:
+async def _read(store: Backend, key: str, path: Path, earlier: Earlier | None) -> tuple[ObjectFacts, bool]:
     await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with translated():
-        size = (await obstore.head_async(store, key))["size"]
+        meta = await obstore.head_async(store, key)
+        size = meta["size"]
+        if earlier is not None and (taken := earlier.take(key, size, meta["last_modified"], path)):
+            return taken, True
         file = await asyncio.to_thread(path.open, "xb")
         try:
             async for window in read_plain(store, key, 0, size, _WINDOW):
@@ -117,7 +126,7 @@ async def _read(store: Backend, key: str, path: Path) -> ObjectFacts:
                 await asyncio.to_thread(file.write, window)
         finally:
             file.close()
-    return ObjectFacts(key=key, size=size, sha256=digest.hexdigest())
+    return ObjectFacts(key=key, size=size, sha256=digest.hexdigest()), False
 
 
 async def _each(items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:

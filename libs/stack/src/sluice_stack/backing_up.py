@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from sluice_backup import making, restoring
-from sluice_backup.__main__ import Folder, one_line, told
+from sluice_backup.__main__ import After, Folder, one_line, told
 from sluice_backup.manifest import BackupError, opened
 from sluice_backup.settings import Settings
 from sluice_stack.home import Home
@@ -34,10 +34,10 @@ def settings_of(home: Home, kafka: str) -> Settings:
     )
 
 
-def backup(folder: Folder, home: HomeFolder = Path(".sluice")) -> None:
+def backup(folder: Folder, home: HomeFolder = Path(".sluice"), after: After = None) -> None:
     """Back up the stack that runs on this machine, without its secrets (operators)."""
     with one_line():
-        typer.echo(told(making.make(folder, settings_of(Home(home), _kafka(home)), say)))
+        typer.echo(told(making.make(folder, settings_of(Home(home), _kafka(home)), say, after=after)))
 
 
 def resume(home: HomeFolder = Path(".sluice")) -> None:
