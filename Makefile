@@ -19,7 +19,7 @@ help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/bin/python:
-	@command -v uv >/dev/null 2>&1 && uv venv -q $(VENV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q uv; }
+	@command -v uv >/dev/null 2>&1 && uv venv -q --python $(PYTHON) $(VENV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q uv; }
 
 # The environment is rebuilt whenever the lock or a member's declaration is newer than the mark.
 $(VENV)/.installed: requirements.lock $(addsuffix /pyproject.toml,$(MEMBERS)) | $(VENV)/bin/python

@@ -29,7 +29,13 @@ from sluice_puller.pulling import Pulling
 from sluice_streaming.messages import Delivery, Record
 from sluice_streaming.outcomes import Failure
 
-PATIENCE = Patience(timedelta(seconds=1), timedelta(seconds=300), timedelta(hours=24), 8)
+PATIENCE = Patience(
+    first=timedelta(seconds=0.1),
+    least=timedelta(seconds=1),
+    most=timedelta(seconds=300),
+    whole=timedelta(hours=24),
+    strikes=8,
+)
 JOB = str(uuid4())
 FAILURE = Failure("internal", 8)
 
@@ -38,7 +44,14 @@ FAILURE = Failure("internal", 8)
 def test_a_wait_is_never_shorter_or_longer_than_its_bounds(
     after: float | None, strikes: int, turn: int
 ) -> None:
-    assert PATIENCE.least <= PATIENCE.wait(after, strikes, turn) <= PATIENCE.most
+    least = PATIENCE.first if (after, strikes, turn) == (None, 0, 0) else PATIENCE.least
+    assert least <= PATIENCE.wait(after, strikes, turn) <= PATIENCE.most
+
+
+def test_an_export_is_looked_at_soon_after_its_kick_off_unless_its_source_says_or_fails() -> None:
+    assert PATIENCE.wait(None, 0, 0) == PATIENCE.first
+    assert PATIENCE.wait(0.0, 0, 0) == PATIENCE.least
+    assert PATIENCE.wait(None, 1, 0) > PATIENCE.least
 
 
 def test_a_wait_is_what_the_source_asks_for_else_it_grows() -> None:

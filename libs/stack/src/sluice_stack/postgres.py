@@ -32,14 +32,16 @@ _SOCKET_LIMIT = 100
 _SETTINGS = {
     "listen_addresses": "",
     "max_connections": "300",
-    "shared_buffers": "256MB",
-    "effective_cache_size": "1GB",
+    # Taken as it is needed: a large import's indexes stay in memory, where its rows go all over them.
+    "shared_buffers": "1GB",
+    "effective_cache_size": "3GB",
     "maintenance_work_mem": "64MB",
     # What is acknowledged is on disk: the services' offsets and acknowledgements rely on it.
     "fsync": "on",
     "synchronous_commit": "on",
-    # Bulk writing: few, spread checkpoints, and smaller page images after each.
-    "max_wal_size": "4GB",
+    # Bulk writing: few, spread checkpoints, and smaller page images after each. Millions of resources go in
+    # between two of them.
+    "max_wal_size": "16GB",
     "min_wal_size": "512MB",
     "wal_buffers": "16MB",
     "wal_compression": "on",

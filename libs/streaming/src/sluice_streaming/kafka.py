@@ -50,7 +50,7 @@ class KafkaTuning:
     pace: float = 0.1
     session: float = 10.0
     rebalance: float = 30.0
-    fetch_wait: float = 0.5
+    fetch_wait: float = 1.0
     fetch_bytes: int = 512 * 1024
 
 

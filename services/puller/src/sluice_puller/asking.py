@@ -46,14 +46,17 @@ class Patience:
 
     Parameters
     ----------
+    first
+        How long to wait between the kick-off and the first poll, unless the source says.
     least, most
-        The bounds of a wait between two steps, whatever the source says.
+        The bounds of any other wait between two steps, whatever the source says.
     whole
         How long its export may take: how long it is waited for in all, times when we were away left out.
     strikes
         How many failures in a row, which may each pass, are too many. Being asked to slow down is none.
     """
 
+    first: timedelta
     least: timedelta
     most: timedelta
     whole: timedelta
@@ -62,9 +65,14 @@ class Patience:
     def wait(self, after: float | None, strikes: int, turn: int) -> timedelta:
         """Give how long to wait, where the source asks for `after` seconds.
 
-        Without its word the wait grows with every step, and doubles with every failure.
+        Without its word the wait grows with every step, and doubles with every failure. What was just kicked
+        off is looked at soon: a small export is often there at once.
         """
-        wanted = self.least * 1.5 ** min(turn, 20) if after is None else timedelta(seconds=min(after, 1e6))
+        if turn == 0 and after is None and not strikes:
+            return self.first
+        wanted = self.least * 1.5 ** min(max(turn - 1, 0), 20)
+        if after is not None:
+            wanted = timedelta(seconds=min(after, 1e6))
         if strikes:
             wanted = max(wanted, self.least * 2 ** min(strikes, _LONGEST_STRIKE))
         return min(max(wanted, self.least), self.most)

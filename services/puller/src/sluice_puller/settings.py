@@ -25,8 +25,10 @@ class Settings(StreamSettings, SourceSettings):
         The longest file and the longest line that is loaded.
     pull_encrypted_bytes
         The longest file that is loaded of those that are encrypted, which are held whole.
+    pull_first
+        Seconds between the kick-off of a source's export and the first poll, unless the source says.
     pull_least, pull_most
-        The bounds, in seconds, of a wait between two polls, whatever the source says.
+        The bounds, in seconds, of any other wait between two polls, whatever the source says.
     pull_hours
         How long a source's export is waited for in all.
     pull_strikes
@@ -44,6 +46,7 @@ class Settings(StreamSettings, SourceSettings):
     pull_file_bytes: int = Field(default=10_000_000_000, ge=1)
     pull_line_bytes: int = Field(default=64 * MIB, ge=1024)
     pull_encrypted_bytes: int = Field(default=32 * MIB, ge=1024)
+    pull_first: float = Field(default=0.05, gt=0)
     pull_least: float = Field(default=0.25, gt=0)
     pull_most: float = Field(default=300.0, gt=0)
     pull_hours: float = Field(default=24.0, gt=0)
@@ -56,6 +59,7 @@ class Settings(StreamSettings, SourceSettings):
     def patience(self) -> Patience:
         """How sources are waited for."""
         return Patience(
+            first=timedelta(seconds=self.pull_first),
             least=timedelta(seconds=self.pull_least),
             most=timedelta(seconds=self.pull_most),
             whole=timedelta(hours=self.pull_hours),
