@@ -157,9 +157,12 @@ class BulkCalls(Runner):
         *,
         since: datetime | None = None,
         static: bool = False,
+        strict: bool = False,
         key: str | None = None,
     ) -> str:
         """Have the data that a measure needs pulled from a source; gives the import's id."""
         return self.run(
-            lambda it: it.start_submit_data(measure, report, export_url, since=since, static=static, key=key)
+            lambda it: it.start_submit_data(
+                measure, report, export_url, since=since, static=static, strict=strict, key=key
+            )
         )
