@@ -10,6 +10,7 @@ import pytest
 TESTS = Path(__file__).parents[2]
 _HERE = "unit/fuzz/test_parsers.py::"
 _BULK = "unit/fuzz/test_bulk_and_account_parsers.py::"
+_KEYS = "unit/security/test_content_keys.py::test_no_text_does_more_than_hold_no_key_and_no_content"
 PARSERS = {
     # records
     "sluice_contracts.wire:Decoder": _HERE + "test_no_record_does_more_than_be_refused",
@@ -40,7 +41,9 @@ PARSERS = {
     "test_whatever_is_asked_for_a_name_is_safe_or_none",
     "sluice_puller.contents:deletions": _BULK
     + "test_no_line_of_deletions_does_more_than_name_resources_of_its_server",
+    "sluice_security.content_keys:decrypt": _KEYS,
     # what clients send
+    "sluice_security.content_keys:DeliveredKeys": _KEYS,
     "sluice_gateway.fhir.submission_parameters:read_submission": _BULK
     + "test_no_submission_does_more_than_be_refused",
     "sluice_gateway.fhir.submission_parameters:read_status_request": _BULK

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from joserfc import jwe
 from joserfc.jwk import ECKey, OctKey
 
@@ -13,6 +16,7 @@ from sluice_security.content_keys import DeliveredKeys, NotDecryptedError, decry
 
 OLD, NEW = b"o" * 32, b"n" * 32
 KEY = bytes(range(32))
+OPENING = DeliveredKeys(NEW)
 JWK = OctKey.import_key(KEY).as_dict()
 
 
@@ -96,3 +100,22 @@ def test_contents_are_decrypted_whatever_their_length() -> None:
 def test_what_is_not_encrypted_directly_with_the_key_is_refused(content: bytes) -> None:
     with pytest.raises(NotDecryptedError):
         decrypt(content, KEY)
+
+
+HEADERS = st.dictionaries(
+    st.sampled_from(["alg", "enc", "epk", "apu", "zip", "crit", "kid", "cty", "p2c", "iv", "tag"]),
+    st.sampled_from(
+        ["dir", "ECDH-ES", "ECDH-ES+A256KW", "PBES2-HS256+A128KW", "A256GCM", "DEF", 7, None, [], {}, [1]]
+    )
+    | st.just({"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}),
+)
+
+
+@given(st.one_of(HEADERS, st.integers(), st.text(max_size=9)), st.lists(st.binary(max_size=40), max_size=5))
+def test_no_text_does_more_than_hold_no_key_and_no_content(header: Any, parts: list[bytes]) -> None:
+    texts = [base64.urlsafe_b64encode(each).rstrip(b"=") for each in (json.dumps(header).encode(), *parts)]
+    text = b".".join(texts)
+    with pytest.raises(NotDecryptedError):
+        OPENING.open(text.decode())
+    with pytest.raises(NotDecryptedError):
+        decrypt(text, KEY)

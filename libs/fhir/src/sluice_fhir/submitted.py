@@ -1,8 +1,8 @@
 """What a submitter of data hands over for reading them: header fields and a key.
 
 The fields are sent with requests for its manifests and files, which are encrypted with the key (Bulk Data
-Access 4.0.0, ballot, "Manifest and File Security"). Both are secrets:
-between services they are sealed, bound to their job.
+Access 4.0.0, ballot, "Manifest and File Security"). Both are secrets: between services they are sealed, bound
+to their job.
 """
 
 from __future__ import annotations
