@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
+import aiohttp
 import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer
 
+from sluice_client import SluiceClient
 from sluice_contracts.topics import JOBS_EVENTS
 from sluice_stack.stack import Stack
 from sluice_streaming.messages import header
 from sluice_telemetry.trace import TRACEPARENT, Trace, new_trace, parse
 from support.collector import CollectorStub, Told, collecting
 from support.portal import new_portal, register_source
+from support.stack_export import grant, load_sample
 from support.stack_whole import running_stack
 
 DOCUMENT = "bench-000777"
@@ -39,6 +42,14 @@ PULLED = {
 }
 
 
+EXPORTED = {
+    ("sluice-gateway", "POST /fhir/Patient/$export"),
+    ("sluice-exporter", "jobs.bulk-export process"),
+    ("sluice-exporter", "bulk-export.parts process"),
+    ("sluice-status", "JobFinished publish"),
+}
+
+
 @pytest.fixture(scope="module")
 def collector() -> Iterator[CollectorStub]:
     with collecting() as stub:
@@ -48,7 +59,7 @@ def collector() -> Iterator[CollectorStub]:
 @pytest.fixture(scope="module")
 def traced(collector: CollectorStub) -> Iterator[Stack]:
     settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
-    services = ("fetcher", "scraper", "attacher", "puller", "status", "gateway", "auth")
+    services = ("fetcher", "scraper", "attacher", "puller", "exporter", "status", "gateway", "auth")
     with running_stack(services=services, settings=settings) as stack:
         yield stack
 
@@ -123,6 +134,39 @@ async def test_a_bulk_import_that_is_polled_is_one_trace(traced: Stack, collecto
     assert [each for each in spans if "Organization" in str(each)] == []
 
 
+@pytest.mark.timeout(300)
+async def test_an_export_is_one_trace_and_says_nothing_of_what_it_holds(
+    traced: Stack, collector: CollectorStub
+) -> None:
+    sample, begun = await load_sample(traced), new_trace()
+    async with (
+        SluiceClient(traced.addresses.gateway, auth_url=traced.addresses.auth) as client,
+        aiohttp.ClientSession() as http,
+    ):
+        made = await client.sign_up("traced", scopes=["system/*.rs"])
+        await grant(traced, made.client_id)
+        headers = {
+            TRACEPARENT: str(begun),
+            "Prefer": "respond-async",
+            "Authorization": f"Bearer {await client.token()}",
+        }
+        one = {"reference": f"Patient/{sample.patients[0]}"}
+        wanted = [{"name": "_type", "valueString": "Patient"}, {"name": "patient", "valueReference": one}]
+        body = {"resourceType": "Parameters", "parameter": wanted}
+        url = f"{traced.addresses.gateway}/fhir/Patient/$export"
+        async with http.post(url, json=body, headers=headers) as answer:
+            assert answer.status == 202, await answer.text()
+            job = answer.headers["Content-Location"].rpartition("/")[2]
+    async with asyncio.timeout(90):
+        last = parse(await end_of(traced, job))
+        assert last is not None
+        spans = await told(collector, begun, EXPORTED)
+    assert last.trace_id == begun.trace_id
+    connected(spans, begun.span_id, last.span_id, hops=6)
+    held = ("Patient/" + sample.patients[0][:8], sample.patients[0])
+    assert [each for each in spans if any(word in str(each) for word in held)] == []
+
+
 async def told(collector: CollectorStub, begun: Trace, wanted: set[tuple[str, str]]) -> list[Told]:
     """Wait until all that is wanted of a trace was told, and what it is connected by."""
     while True:
@@ -133,11 +177,11 @@ async def told(collector: CollectorStub, begun: Trace, wanted: set[tuple[str, st
         await asyncio.sleep(0.1)
 
 
-def connected(spans: list[Told], first: str, last: str) -> None:
-    """Hold that every span has its parent in the trace, up to the one the client began."""
+def connected(spans: list[Told], first: str, last: str, hops: int = 7) -> None:
+    """Hold that every span has its parent in the trace, up to the one that was begun, `hops` away or more."""
     parents = {each.id: each.parent for each in spans}
     assert {each for each in parents.values() if each not in parents} == {first}
     path = [last]
     while path[-1] != first:
         path.append(parents[path[-1]])
-    assert len(path) > 6
+    assert len(path) >= hops
