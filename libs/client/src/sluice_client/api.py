@@ -25,23 +25,7 @@ PAGE = 100
 
 
 class Api:
-    """One service, called as one client; an asynchronous context manager.
-
-    Parameters
-    ----------
-    url
-        The gateway's address.
-    auth_url
-        The authorization server's address, if it is another.
-    credentials
-        A client's id and secret, or id and key. Without them only `sign_up` can be called.
-    scopes
-        What tokens are asked for; None: all that the client has.
-    patience
-        How long to go on trying.
-    ca
-        A file with certificates (PEM) to trust beside the system's and those that `SSL_CERT_FILE` names.
-    """
+    """One service, called as one client; an asynchronous context manager. See `SluiceClient`."""
 
     def __init__(
         self,

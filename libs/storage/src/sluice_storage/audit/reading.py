@@ -100,14 +100,15 @@ def _where(wanted: Wanted, before: Place | None) -> tuple[str, list[Any]]:
         need("at >= {}", wanted.since)
     if wanted.before is not None:
         need("at < {}", wanted.before)
-    if wanted.acts is not None:
-        need("act = ANY({}::text[])", list(wanted.acts))
-    if wanted.outcomes is not None:
-        need("outcome = ANY({}::smallint[])", list(wanted.outcomes))
-    if wanted.agents is not None:
-        need("(client = ANY({0}::text[]) OR subject = ANY({0}::text[]))", list(wanted.agents))
-    if wanted.addresses is not None:
-        need("address = ANY({}::text[])", list(wanted.addresses))
+    for among, condition in (
+        (wanted.acts, "act = ANY({}::text[])"),
+        (wanted.outcomes, "outcome = ANY({}::smallint[])"),
+        (wanted.agents, "(client = ANY({0}::text[]) OR subject = ANY({0}::text[]))"),
+        (wanted.addresses, "address = ANY({}::text[])"),
+        (wanted.patients, "patients && {}::text[]"),
+    ):
+        if among is not None:
+            need(condition, list(among))
     if wanted.entities is not None:
         need(
             "(entity = ANY({0}::text[]) AND EXISTS (SELECT FROM unnest({0}::text[], {1}::text[])"
@@ -117,8 +118,6 @@ def _where(wanted: Wanted, before: Place | None) -> tuple[str, list[Any]]:
             [kind for kind, _ in wanted.entities],
             [id_ for _, id_ in wanted.entities if _is_uuid(id_)],
         )
-    if wanted.patients is not None:
-        need("patients && {}::text[]", list(wanted.patients))
     if before is not None:
         need("(at, id) < ({}, {})", *before)
     return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), values

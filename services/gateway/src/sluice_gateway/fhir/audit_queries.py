@@ -71,32 +71,44 @@ def parse_audit_search(pairs: Iterable[tuple[str, str]], *, lenient: bool) -> Au
         if name in ("_format", "_pretty"):
             continue
         if name == CURSOR:
-            before = place_of(text)
-            if before is None:
-                raise refused(400, "value", f"The parameter {CURSOR} is none that a link of this server has.")
+            before = _cursor(text)
             continue
         try:
             if name == "_count":
                 count = min(_number(text), MOST)
-            elif name == "date":
-                _narrow(fields, text)
             else:
-                _add(fields, *_READERS[name](text))
+                _take(fields, name, text)
         except KeyError:
             if not lenient:
-                shown = name if name.isascii() and name.isidentifier() else "with an odd name"
-                text = f"The parameter {shown} is not supported for the audit trail."
-                issues.append(Issue(code="not-supported", text=text))
-            continue
+                issues.append(_unsupported(name))
         except ValueError:
-            issues.append(
-                Issue(code="invalid", text=f"The parameter {name} has a value that is not understood.")
-            )
-            continue
-        kept.append((name, text))
+            problem = f"The parameter {name} has a value that is not understood."
+            issues.append(Issue(code="invalid", text=problem))
+        else:
+            kept.append((name, text))
     if issues:
         raise Refusal(400, issues)
     return AuditQuery(Wanted(**fields), count, before, tuple(kept))
+
+
+def _cursor(text: str) -> Place:
+    place = place_of(text)
+    if place is None:
+        raise refused(400, "value", f"The parameter {CURSOR} is none that a link of this server has.")
+    return place
+
+
+def _unsupported(name: str) -> Issue:
+    shown = name if name.isascii() and name.isidentifier() else "with an odd name"
+    return Issue(code="not-supported", text=f"The parameter {shown} is not supported for the audit trail.")
+
+
+def _take(fields: dict[str, Any], name: str, text: str) -> None:
+    """Add what a parameter asks for; a KeyError: there is no such, a ValueError: it cannot be read."""
+    if name == "date":
+        _narrow(fields, text)
+    else:
+        _add(fields, *_READERS[name](text))
 
 
 def _number(text: str) -> int:
