@@ -48,6 +48,12 @@ def test_a_key_is_had_as_it_was_delivered(payload: bytes) -> None:
     assert keys.open(delivered(keys, payload, alg="ECDH-ES")) == KEY
 
 
+@pytest.mark.parametrize("first", [b"{", b'{"k":', b"["])
+def test_bytes_of_a_key_may_look_like_json(first: bytes) -> None:
+    keys, key = DeliveredKeys(NEW), (first + KEY)[:32]
+    assert keys.open(delivered(keys, key)) == key
+
+
 def test_the_published_key_is_public_the_same_everywhere_and_another_under_another_secret() -> None:
     published = DeliveredKeys(NEW).published()
     assert set(published) == {"kty", "crv", "x", "y", "kid", "use", "alg"}

@@ -8,7 +8,6 @@ module.
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -106,16 +105,24 @@ def _decrypted(content: bytes, key: ECKey | OctKey, algorithms: tuple[str, ...])
 
 
 def _key_in(held: bytes) -> bytes:
-    if held[:1] == b"{":
-        try:
-            jwk = json.decode(held, type=dict[str, Any])
-            text = str(jwk["k"]) if jwk.get("kty", "oct") == "oct" else ""
-            held = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        except (DecodeError, KeyError, TypeError, binascii.Error, UnicodeDecodeError):
-            raise NotDecryptedError("not a symmetric key") from None
-    if len(held) not in _KEY_BYTES:
-        raise NotDecryptedError("not a key of 16, 32 or 64 bytes")
-    return held
+    # Bytes of a key may happen to begin as a JWK does; that they are one is out of the question.
+    jwk = _jwk_key(held)
+    key = held if jwk is None else jwk
+    if len(key) not in _KEY_BYTES:
+        raise NotDecryptedError("not a symmetric key of 16, 32 or 64 bytes")
+    return key
+
+
+def _jwk_key(held: bytes) -> bytes | None:
+    """Give the key in an `oct` JWK; None if it is none."""
+    try:
+        jwk = json.decode(held, type=dict[str, Any])
+        if jwk.get("kty", "oct") != "oct":
+            return None
+        text = str(jwk["k"])
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (DecodeError, KeyError, ValueError):
+        return None
 
 
 def _derived(secret: bytes) -> ECKey:
