@@ -49,6 +49,7 @@ from sluice_exporter.targets import PostgresTargets, open_ranking
 from sluice_exporter.writing import Writing
 from sluice_storage.exports.objects import ExportObjects
 from sluice_storage.pool import open_pool
+from sluice_storage.resources.copy_threads import Copies
 from sluice_storage.resources.groups import Groups
 from sluice_storage.resources.loader import Loader
 from sluice_storage.resources.planner import Planner
@@ -65,6 +66,7 @@ class Bench:
     """A filled store, an exporter over it, and the most memory it took."""
 
     pool: asyncpg.Pool
+    copies: Copies
     admin: asyncpg.Pool
     folder: Path
     settings: Settings
@@ -135,7 +137,7 @@ class Bench:
 
     def exporter(self) -> tuple[Planning, Writing]:
         """Give the handlers of both steps."""
-        planner, reader = Planner(self.pool), Reader(self.pool)
+        planner, reader = Planner(self.pool), Reader(self.pool, self.copies)
         provenance = ProvenanceReader(reader, PostgresTargets(self.pool), partial(open_ranking, self.pool))
         cutting = Cutting(self.settings.export_part_bytes, self.settings.keep)
         planning = Planning(PostgresJobs(self.pool), planner, Groups(self.pool), cutting, time.time)
@@ -219,9 +221,10 @@ async def measure(
 @asynccontextmanager
 async def opened(database: Database, folder: Path, settings: Settings) -> AsyncIterator[Bench]:
     """Open an exporter over what is loaded."""
-    pool = await open_pool(settings.postgres, size=2 * settings.export_parts + 8)
+    pool = await open_pool(settings.postgres, size=settings.export_parts + 8)
+    copies = Copies(settings.postgres, size=2 * settings.export_parts)
     admin = await open_pool(database.dsn, size=2)
-    bench = Bench(pool, admin, folder, settings, database.server.process.pid)
+    bench = Bench(pool, copies, admin, folder, settings, database.server.process.pid)
     row = await admin.fetchrow(
         "SELECT count(*) AS n, sum(size)::bigint AS bytes FROM fhir.resources WHERE superseded_by IS NULL",
         timeout=600,
@@ -232,6 +235,7 @@ async def opened(database: Database, folder: Path, settings: Settings) -> AsyncI
     try:
         yield bench
     finally:
+        await copies.close()
         await pool.close()
         await admin.close()
 
@@ -253,7 +257,7 @@ def main(
     patients: int = 70,
     sizes: Annotated[list[int], typer.Option(help="how many times the set is loaded")] = [1],  # noqa: B006
     repeats: int = 5,
-    parts: int = 4,
+    parts: int = 2,
 ) -> None:
     """Measure and print."""
     files = sorted(generated(patients).glob("*.ndjson"))

@@ -25,6 +25,7 @@ import uvloop
 from bench.cpu import ProcessorTime
 from bench.measure import Figure, report, side_by_side
 from sluice_storage.pool import open_pool
+from sluice_storage.resources.copy_threads import Copies
 from sluice_storage.resources.loader import Loader
 from sluice_storage.resources.model import Part, Window
 from sluice_storage.resources.planner import Planner
@@ -39,6 +40,7 @@ class Bench:
     """A loaded store, and where to write."""
 
     pool: asyncpg.Pool
+    copies: Copies
     server: int
     folder: Path
     window: Window
@@ -88,12 +90,12 @@ class Bench:
 
     async def write(self, parts: Sequence[Part]) -> int:
         """Read parts to a file each; give how many resources they held."""
-        reader, count = Reader(self.pool), 0
+        reader, count = Reader(self.pool, self.copies), 0
         for number, part in enumerate(parts):
             with (self.folder / str(number)).open("wb", buffering=0) as file:
                 async with aclosing(reader.chunks(part, self.window)) as chunks:
                     async for chunk in chunks:
-                        os.writev(file.fileno(), chunk.buffers)
+                        file.write(chunk.data)
                         count += chunk.count
         return count
 
@@ -105,7 +107,8 @@ class Bench:
         grouped = time.perf_counter() - began
         began = time.perf_counter()
         seen = 0
-        async with aclosing(Reader(self.pool).by_patient(self.types, patients, self.window)) as chunks:
+        reader = Reader(self.pool, self.copies)
+        async with aclosing(reader.by_patient(self.types, patients, self.window)) as chunks:
             async for chunk in chunks:
                 seen += chunk.count
         if seen < count:
@@ -113,7 +116,9 @@ class Bench:
         return grouped, time.perf_counter() - began, count
 
 
-async def prepare(pool: asyncpg.Pool, server: int, files: Sequence[Path], folder: Path) -> Bench:
+async def prepare(
+    pool: asyncpg.Pool, copies: Copies, server: int, files: Sequence[Path], folder: Path
+) -> Bench:
     """Load the store."""
     loader = Loader(pool)
     for path in files:
@@ -123,13 +128,13 @@ async def prepare(pool: asyncpg.Pool, server: int, files: Sequence[Path], folder
     totals = await planner.types(window)
     resources = sum(total.resources for total in totals.values())
     size = sum(total.bytes for total in totals.values())
-    return Bench(pool, server, folder, window, resources, size, list(totals))
+    return Bench(pool, copies, server, folder, window, resources, size, list(totals))
 
 
 async def measure(database: Database, files: Sequence[Path], folder: Path, repeats: int) -> None:
     """Let bare COPY and the reader take turns, then read a few patients."""
-    pool = await open_pool(database.dsn, size=4)
-    bench = await prepare(pool, database.server.process.pid, files, folder)
+    pool, copies = await open_pool(database.dsn, size=4), Copies(database.dsn)
+    bench = await prepare(pool, copies, database.server.process.pid, files, folder)
     limit, subject = await side_by_side(
         repeats,
         ("bare COPY of the bodies", bench.bare),
@@ -138,6 +143,7 @@ async def measure(database: Database, files: Sequence[Path], folder: Path, repea
     )
     rows = await pool.fetch("SELECT id FROM fhir.resources WHERE type = 'Patient' ORDER BY seq LIMIT 10")
     grouped, apart, count = await bench.read_patients([row["id"] for row in rows])
+    await copies.close()
     await pool.close()
     _report(bench, limit, subject, (grouped, apart, count))
 

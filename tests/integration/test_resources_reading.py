@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from itertools import pairwise
@@ -15,7 +16,8 @@ import pytest
 
 from sluice_storage.pool import open_pool
 from sluice_storage.resources.batches import ConflictError, batch
-from sluice_storage.resources.model import Part, Window
+from sluice_storage.resources.model import Chunk, Part, Window
+from sluice_storage.resources.reader import Reader
 from sluice_storage.resources.upkeep import prune
 from support.resource_store import Store, open_store
 from support.stack import Database
@@ -286,6 +288,50 @@ async def test_a_reader_that_leaves_early_gives_its_connection_back(store: Store
             async for chunk in chunks:
                 assert chunk.count
                 break
+    assert len(await store.all_in(window)) == 4000
+
+
+async def test_work_on_what_is_read_is_done_in_other_threads_and_ends_the_read_if_it_fails(
+    store: Store,
+) -> None:
+    await store.load(*(observation(f"o{n}", "a", note=[{"text": "x" * 3000}]) for n in range(1000)))
+    window = await store.window()
+    (part,) = await store.planner.parts(["Observation"], window)
+    lines = [(count, own) async for count, own in store.reader.worked(part, window, _counted)]
+    assert sum(count for count, _ in lines) == 1000
+    assert threading.get_ident() not in {own for _, own in lines}
+
+    def fail(chunk: Chunk) -> None:
+        raise BrokenPipeError(f"{chunk.count}")
+
+    for _ in range(8):
+        with pytest.raises(BrokenPipeError):
+            _ = [None async for _ in store.reader.worked(part, window, fail)]
+    assert len(await store.all_in(window)) == 1000
+
+
+def _counted(chunk: Chunk) -> tuple[int, int]:
+    return chunk.count, threading.get_ident()
+
+
+async def test_a_read_whose_connection_ends_or_that_takes_too_long_says_so_and_the_next_one_goes_on(
+    store: Store,
+) -> None:
+    await store.load(*(observation(f"o{n}", "a", note=[{"text": "x" * 3000}]) for n in range(4000)))
+    window = await store.window()
+    (part,) = await store.planner.parts(["Observation"], window)
+    async with aclosing(store.reader.chunks(part, window)) as chunks:
+        assert (await anext(chunks)).count
+        ended = await store.readers.fetchval(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND query LIKE 'COPY%'"
+        )
+        assert ended == 1
+        with pytest.raises(ConnectionError):
+            _ = [None async for _ in chunks]
+    hasty = Reader(store.readers, store.copies, timeout=0)
+    with pytest.raises(TimeoutError):
+        _ = [None async for _ in hasty.chunks(part, window)]
     assert len(await store.all_in(window)) == 4000
 
 

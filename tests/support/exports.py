@@ -30,6 +30,7 @@ from sluice_storage.encryption.framing import HEAD, SEALED, TAG
 from sluice_storage.encryption.opening import SealedObject
 from sluice_storage.exports.objects import ExportObjects, data_key_name
 from sluice_storage.pool import open_pool
+from sluice_storage.resources.copy_threads import Copies
 from sluice_storage.resources.groups import Groups
 from sluice_storage.resources.planner import Planner
 from sluice_storage.resources.reader import Reader
@@ -140,9 +141,10 @@ async def open_bench(
     """Open an exporter over a migrated database; `ticks` counts seconds by itself unless given."""
     numbers = count()
     pool = await open_pool(database.dsn_for("exporter"), size=8)
+    copies = Copies(database.dsn_for("exporter"))
     try:
         async with open_store(database) as store:
-            planner, reader = Planner(pool), Reader(pool)
+            planner, reader = Planner(pool), Reader(pool, copies)
             objects = ExportObjects.from_url(folder.as_uri())
             provenance = ProvenanceReader(reader, PostgresTargets(pool), partial(open_ranking, pool))
             writing = Writing(
@@ -164,6 +166,7 @@ async def open_bench(
             bench = Bench(store, pool, objects, planning, writing, folder, part_bytes)
             yield bench
     finally:
+        await copies.close()
         await pool.close()
 
 

@@ -79,6 +79,7 @@ class RealSite:
     bench: Bench
     sources: SourceStore
     admin: asyncpg.Pool
+    database: Database
 
     def bearer(self, **kwargs: Any) -> dict[str, str]:
         """Headers with a token, by default of `ann` through the client `portal`, and advance access."""
@@ -208,7 +209,7 @@ async def real_gateway(
         )
         gateway = assemble(chosen, ports, DOCUMENT, now=now, nonce=_nonces())
         client = await stack.enter_async_context(TestClient(TestServer(make_app(gateway))))
-        yield RealSite(client, gateway, authority, broker, bench, sources, admin)
+        yield RealSite(client, gateway, authority, broker, bench, sources, admin, database)
 
 
 @asynccontextmanager

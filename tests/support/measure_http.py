@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sluice_storage.resources.copy_threads import Copies
 from sluice_storage.resources.model import Window
 from sluice_storage.resources.planner import Planner
 from sluice_storage.resources.reader import Reader
@@ -58,11 +59,14 @@ def statuses_of(answer: Json) -> list[str]:
 
 async def everything(site: RealSite) -> set[str]:
     """Read what an export would hold now."""
-    planner, reader = Planner(site.admin), Reader(site.admin)
+    planner, copies = Planner(site.admin), Copies(site.database.dsn)
+    reader, found = Reader(site.admin, copies), set()
     window = Window(await planner.snapshot())
-    found = set()
-    for part in await planner.parts(list(await planner.types(window)), window):
-        async for some in reader.lines(part, window):
-            resources = [json.loads(line) for line in some]
-            found |= {f"{each['resourceType']}/{each['id']}" for each in resources}
+    try:
+        for part in await planner.parts(list(await planner.types(window)), window):
+            async for some in reader.lines(part, window):
+                resources = [json.loads(line) for line in some]
+                found |= {f"{each['resourceType']}/{each['id']}" for each in resources}
+    finally:
+        await copies.close()
     return found

@@ -11,6 +11,7 @@ import asyncpg
 import msgspec
 
 from sluice_storage.pool import open_pool
+from sluice_storage.resources.copy_threads import Copies
 from sluice_storage.resources.groups import Groups
 from sluice_storage.resources.loader import Loader, Outcome
 from sluice_storage.resources.lookup import Lookup
@@ -28,11 +29,12 @@ class Store:
 
     owner: asyncpg.Pool
     readers: asyncpg.Pool
+    copies: Copies
 
     def __post_init__(self) -> None:
         self.loader = Loader(self.owner)
         self.planner = Planner(self.readers)
-        self.reader = Reader(self.readers)
+        self.reader = Reader(self.readers, self.copies)
         self.lookup = Lookup(self.readers)
         self.groups = Groups(self.readers)
 
@@ -128,8 +130,10 @@ async def open_store(database: Database) -> AsyncIterator[Store]:
     """Open the store of a migrated database."""
     owner = await open_pool(database.dsn_for("loader"), size=6)
     readers = await open_pool(database.dsn_for("gateway"), size=4)
+    copies = Copies(database.dsn_for("gateway"))
     try:
-        yield Store(owner, readers)
+        yield Store(owner, readers, copies)
     finally:
+        await copies.close()
         await readers.close()
         await owner.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, cast
@@ -92,10 +92,10 @@ class MemoryPieces:
         self.error = error
         self.given = 0
 
-    async def of(self, facts: JobFacts, plan: PartPlan) -> AsyncIterator[Piece]:
+    async def of(self, facts: JobFacts, plan: PartPlan, put: Callable[[Piece], None]) -> AsyncIterator[Piece]:
         for _ in range(self.count):
             self.given += 1
-            yield Piece.of(LINE, 1)
+            yield Piece(LINE, 1)
         if self.error is not None:
             raise self.error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from itertools import groupby
@@ -31,12 +32,12 @@ async def text(objects: ExportObjects, file: SealedFile) -> bytes:
 
 
 async def written(
-    limits: FileLimits, pieces: Sequence[Piece]
+    limits: FileLimits, pieces: Sequence[Piece], *, in_thread: bool = False
 ) -> tuple[list[SealedFile], list[bytes], ExportObjects]:
     objects = ExportObjects.from_url("memory:")
     sink = sink_over(objects, limits)
     for piece in pieces:
-        await sink.write(piece)
+        await (asyncio.to_thread(sink.write_here, piece) if in_thread else sink.write(piece))
     files = await sink.finish()
     return files, [await text(objects, file) for file in files], objects
 
@@ -44,12 +45,12 @@ async def written(
 counts = st.lists(st.integers(1, 9), max_size=30)
 
 
-@given(counts, st.integers(1, 20), st.integers(1, 400))
+@given(counts, st.integers(1, 20), st.integers(1, 400), st.booleans())
 async def test_files_together_are_all_that_was_written_each_with_its_own_count_size_and_hash(
-    sizes: list[int], most: int, size: int
+    sizes: list[int], most: int, size: int, in_thread: bool
 ) -> None:
-    pieces = [Piece.of(LINE * count, count) for count in sizes]
-    files, texts, _ = await written(FileLimits(most, size), pieces)
+    pieces = [Piece(LINE * count, count) for count in sizes]
+    files, texts, _ = await written(FileLimits(most, size), pieces, in_thread=in_thread)
     assert b"".join(texts) == LINE * sum(sizes)
     for file, content in zip(files, texts, strict=True):
         assert (file.count, file.size) == (content.count(b"\n"), len(content))
@@ -70,7 +71,7 @@ async def test_every_block_is_headed_where_it_begins_and_in_every_file_it_goes_o
 ) -> None:
     blocks = [list(group) for _, group in groupby(drawn, key=lambda each: each[0])]
     pieces = [
-        Piece.of(LINE * count, count, b"header %d\n" % number)
+        Piece(LINE * count, count, b"header %d\n" % number)
         for number, block in enumerate(blocks)
         for _, count in block
     ]
@@ -101,6 +102,6 @@ async def test_an_attempt_that_is_given_up_leaves_nothing(pieces: int) -> None:
     objects = ExportObjects.from_url("memory:")
     sink = sink_over(objects, FileLimits(2, 10**9))
     for _ in range(pieces):
-        await sink.write(Piece.of(LINE * 2, 2))
+        await sink.write(Piece(LINE * 2, 2))
     await sink.abandon()
     assert await objects.keys("job") == []

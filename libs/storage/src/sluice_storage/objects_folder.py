@@ -44,8 +44,15 @@ class FolderFile:
 
     async def send(self, *buffers: Buffer) -> None:
         """Add what these hold, one behind the other."""
+        await asyncio.to_thread(self.send_here, *buffers)
+
+    def send_here(self, *buffers: Buffer) -> None:
+        """Do the same in the thread that calls."""
         with translated():
-            await asyncio.to_thread(self._take, buffers)
+            for buffer in buffers:
+                self._digest.update(buffer)
+                self._size += len(buffer)
+            self._write(self._sealer.add(buffers))
 
     async def finish(self) -> Stored:
         """End the file: it is there, whole."""
@@ -57,12 +64,6 @@ class FolderFile:
         """Drop the file."""
         with translated():
             await asyncio.to_thread(self._drop)
-
-    def _take(self, buffers: Sequence[Buffer]) -> None:
-        for buffer in buffers:
-            self._digest.update(buffer)
-            self._size += len(buffer)
-        self._write(self._sealer.add(buffers))
 
     def _end(self) -> None:
         self._write(self._sealer.end())

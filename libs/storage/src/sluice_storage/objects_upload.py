@@ -72,6 +72,7 @@ class Upload:
         self._digest = hashlib.sha256()
         self._size = 0
         self._given_up = False
+        self._loop = asyncio.get_running_loop()
         # One chunk in hand: whoever sends waits until the backend has taken the one before.
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(1)
         self._task = asyncio.create_task(self._run())
@@ -82,6 +83,11 @@ class Upload:
         chunk = await asyncio.to_thread(self._take, buffers)
         if chunk:
             await self._hand_over(chunk)
+
+    def send_here(self, *buffers: Buffer) -> None:
+        """Do the same in the thread that calls, which is not the event loop's."""
+        if chunk := self._take(buffers):
+            asyncio.run_coroutine_threadsafe(self._hand_over(chunk), self._loop).result()
 
     def _take(self, buffers: Sequence[Buffer]) -> bytes:
         for buffer in buffers:

@@ -20,6 +20,7 @@ from sluice_exporter.targets import PostgresTargets, open_ranking
 from sluice_exporter.writing import Writing
 from sluice_storage.exports.objects import ExportObjects
 from sluice_storage.pool import open_pool
+from sluice_storage.resources.copy_threads import Copies
 from sluice_storage.resources.groups import Groups
 from sluice_storage.resources.planner import Planner
 from sluice_storage.resources.reader import Reader
@@ -52,9 +53,11 @@ async def serve(
     opening = partial(open_pool, settings.postgres, application="sluice-exporter")
     rows = await context.starting(opening(size=_PLANS_AT_ONCE + 4))
     try:
-        resources = await context.starting(opening(size=2 * settings.export_parts + 2))
+        resources = await context.starting(opening(size=settings.export_parts + 2))
+        # A part with patients' blocks reads whose they are beside what is in them.
+        copies = Copies(settings.postgres, size=2 * settings.export_parts, application="sluice-exporter")
         try:
-            planner, reader = Planner(resources), Reader(resources)
+            planner, reader = Planner(resources), Reader(resources, copies)
             cutting = Cutting(settings.export_part_bytes, settings.keep)
             planning = Planning(PostgresJobs(rows), planner, Groups(resources), cutting, time.time)
             provenance = ProvenanceReader(reader, PostgresTargets(resources), partial(open_ranking, rows))
@@ -69,6 +72,7 @@ async def serve(
             )
             await _work(context, settings, backend, planning, writing)
         finally:
+            await copies.close()
             await resources.close()
     finally:
         await rows.close()

@@ -59,4 +59,4 @@ def given_up(plan: PartPlan) -> Piece:
 
 def _piece(issues: Sequence[object]) -> Piece:
     lines = [_encode({"resourceType": OUTCOME, "issue": [issue]}) + b"\n" for issue in issues]
-    return Piece.of(b"".join(lines), len(lines))
+    return Piece(b"".join(lines), len(lines))

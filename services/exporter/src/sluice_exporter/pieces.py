@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 
@@ -21,6 +21,7 @@ from sluice_exporter.store import StoreReader
 from sluice_storage.resources.model import Chunk, Deleted, PatientChunk, Window
 
 _encode = msgspec.json.Encoder().encode
+_GOING_ON = Piece(b"", 0)
 
 
 class _Id(Struct):
@@ -57,8 +58,11 @@ class Pieces:
         self._compile = compile_
         self._attachments = attachments
 
-    def of(self, facts: JobFacts, plan: PartPlan) -> AsyncGenerator[Piece]:
-        """Give the pieces of a part; one without lines says that work goes on."""
+    def of(self, facts: JobFacts, plan: PartPlan, put: Callable[[Piece], None]) -> AsyncGenerator[Piece]:
+        """Give the pieces of a part; one without lines says that work goes on.
+
+        What is read and passed on as it is goes to `put` instead, from the thread that reads it.
+        """
         if plan.kind is PartKind.DELETED:
             return self._deleted(facts, plan)
         if plan.kind is PartKind.BLOCKS:
@@ -67,25 +71,27 @@ class Pieces:
             return self._provenances(facts, plan)
         if plan.kind is PartKind.IGNORED:
             return _only(outcomes.ignored(facts.request.ignored))
-        return self._resources(facts, plan)
+        return self._resources(facts, plan, put)
 
-    async def _resources(self, facts: JobFacts, plan: PartPlan) -> AsyncGenerator[Piece]:
+    async def _resources(
+        self, facts: JobFacts, plan: PartPlan, put: Callable[[Piece], None]
+    ) -> AsyncGenerator[Piece]:
         transform = transform_of(plan.type, facts, matches_of(facts, self._compile, [plan.type]))
+
+        def pass_on(chunk: Chunk) -> Piece:
+            put(Piece(self._attachments.absolute(plan.type, chunk.data), chunk.count))
+            return _GOING_ON
+
         for part in plan.parts:
             if transform is None:
-                async with aclosing(self._reader.chunks(part, facts.window)) as chunks:
-                    async for chunk in chunks:
-                        yield self._passed_on(plan.type, chunk)
+                async with aclosing(self._reader.worked(part, facts.window, pass_on)) as passing:
+                    async for piece in passing:
+                        yield piece
                 continue
             async with aclosing(self._reader.lines(part, facts.window)) as stream:
                 async for lines in stream:
                     data, count = joined(lines, transform)
-                    yield Piece.of(self._attachments.absolute(plan.type, data), count)
-
-    def _passed_on(self, type_: str, chunk: Chunk) -> Piece:
-        if any(map(self._attachments.may_be_relative, chunk.sources)):
-            return Piece.of(self._attachments.absolute(type_, chunk.data), chunk.count)
-        return Piece(chunk.buffers, chunk.count, chunk.size)
+                    yield Piece(self._attachments.absolute(plan.type, data), count)
 
     async def _deleted(self, facts: JobFacts, plan: PartPlan) -> AsyncGenerator[Piece]:
         groups = visible_groups(facts.access) if plan.type == "Group" else None
@@ -93,7 +99,7 @@ class Pieces:
             async with aclosing(self._reader.deleted(part, facts.window)) as stream:
                 async for some in stream:
                     told = [each for each in some if groups is None or each.id in groups]
-                    yield Piece.of(deletions(told, facts.snapshot.time), 1) if told else Piece.of(b"", 0)
+                    yield Piece(deletions(told, facts.snapshot.time), 1) if told else Piece(b"", 0)
 
     async def _blocks(self, facts: JobFacts, plan: PartPlan) -> AsyncGenerator[Piece]:
         matches = matches_of(facts, self._compile, plan.types)
@@ -139,14 +145,14 @@ class Pieces:
     ) -> Piece:
         header = header_of(chunk.patient)
         if rule is None and transform is None:
-            return Piece.of(self._attachments.absolute(chunk.type, chunk.data), chunk.count, header)
+            return Piece(self._attachments.absolute(chunk.type, chunk.data), chunk.count, header)
         lines = chunk.data[:-1].split(b"\n")
         if rule is not None and chunk.type == PROVENANCE:
-            return Piece.of(*joined(rule.told(lines), transform), header)
+            return Piece(*joined(rule.told(lines), transform), header)
         data, count = joined(lines, transform)
         if rule is not None and count:
             rule.returned(chunk.type, data[:-1].split(b"\n"))
-        return Piece.of(self._attachments.absolute(chunk.type, data), count, header)
+        return Piece(self._attachments.absolute(chunk.type, data), count, header)
 
     async def _provenances(self, facts: JobFacts, plan: PartPlan) -> AsyncGenerator[Piece]:
         request = facts.request
@@ -165,11 +171,11 @@ class Pieces:
         latest = associated is Associated.LATEST_PROVENANCE
         async with aclosing(self._provenance.lines(plan, window, rule, latest=latest)) as stream:
             async for lines in stream:
-                yield Piece.of(*joined(lines, transform))
+                yield Piece(*joined(lines, transform))
 
 
 def _rest(rule: BlockProvenance, patient: str, transforms: dict[str, Transform | None]) -> Piece:
-    return Piece.of(*joined(rule.end(), transforms.get(PROVENANCE)), header_of(patient))
+    return Piece(*joined(rule.end(), transforms.get(PROVENANCE)), header_of(patient))
 
 
 def header_of(patient: str) -> bytes:

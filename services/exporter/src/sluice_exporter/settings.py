@@ -25,7 +25,8 @@ class Settings(StreamSettings, MasterKeySettings):
     public_url
         The gateway's address as clients see it; our FHIR API is below it.
     export_parts
-        How many parts this process writes at once; each has a connection to Postgres.
+        How many parts this process writes at once, each by a thread of its own; more than there are
+        processors to spare only wait for each other (ADR 53).
     export_part_bytes
         About how many bytes of resources a part has.
     export_file_resources, export_file_bytes
@@ -39,7 +40,7 @@ class Settings(StreamSettings, MasterKeySettings):
     postgres: str = Field(min_length=1)
     objects: str = Field(min_length=1)
     public_url: str = Field(default="http://127.0.0.1:8080", pattern=r"^https?://\S+$")
-    export_parts: int = Field(default=4, ge=1, le=64)
+    export_parts: int = Field(default=2, ge=1, le=64)
     export_part_bytes: int = Field(default=64 * _MIB, ge=1024)
     export_file_resources: int = Field(default=1_000_000, ge=1)
     export_file_bytes: int = Field(default=1024 * _MIB, ge=1)

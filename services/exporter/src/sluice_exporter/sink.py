@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from sluice_contracts.exports import FileKind
 from sluice_exporter.plan import SealedFile
-from sluice_storage.buffers import Buffer
 from sluice_storage.encryption.keys import DataKey
 from sluice_storage.exports.objects import Stored, WritableFile, key_of
 
@@ -27,26 +27,18 @@ class Piece:
 
     Parameters
     ----------
-    buffers
-        The lines, each with its end, in pieces as they came.
+    data
+        The lines, each with its end.
     count
         How many.
-    size
-        Their bytes.
     block
         The line that opens the block they are part of, if files hold blocks: repeated where a block goes on
         in another file (Bulk Data Access 3.0.0, "Bulk Data Output File Organization").
     """
 
-    buffers: tuple[Buffer, ...]
+    data: bytes
     count: int
-    size: int
     block: bytes | None = None
-
-    @classmethod
-    def of(cls, data: bytes, count: int, block: bytes | None = None) -> Piece:
-        """Make a piece of lines that are in one."""
-        return cls((data,), count, len(data), block)
 
 
 class Objects(Protocol):
@@ -102,6 +94,7 @@ class Sink:
         self._kind = kind
         self._type = type_
         self._limits = limits
+        self._loop = asyncio.get_running_loop()
         self._file: WritableFile | None = None
         self._count = self._size = 0
         self._block: bytes | None = None
@@ -115,21 +108,34 @@ class Sink:
             await self._end(continues=goes_on)
         elif self._file is not None and not goes_on:
             self._block_alone = False
-        buffers, count, size = piece.buffers, piece.count, piece.size
+        buffers, count = [piece.data], piece.count
         if self._file is None:
             self._file = await self._objects.create(self._name(len(self._sealed)), self._data_key)
             goes_on = False
             self._block_alone = True
         if piece.block is not None and not goes_on:
-            buffers, count, size = (piece.block, *buffers), count + 1, size + len(piece.block)
+            buffers, count = [piece.block, *buffers], count + 1
         self._block = piece.block
         await self._file.send(*buffers)
         self._count += count
-        self._size += size
+        self._size += sum(map(len, buffers))
+
+    def write_here(self, piece: Piece) -> None:
+        """Do the same in the thread that calls, which is not the event loop's; the loop writes nothing then.
+
+        A piece that goes to another thread for each step costs as much again in waiting for each other.
+        """
+        if self._file is None or piece.block is not None or self._full(piece):
+            asyncio.run_coroutine_threadsafe(self.write(piece), self._loop).result()
+            return
+        self._file.send_here(piece.data)
+        self._count += piece.count
+        self._size += len(piece.data)
 
     def _full(self, piece: Piece) -> bool:
         return (
-            self._count + piece.count > self._limits.resources or self._size + piece.size > self._limits.size
+            self._count + piece.count > self._limits.resources
+            or self._size + len(piece.data) > self._limits.size
         )
 
     async def finish(self) -> list[SealedFile]:

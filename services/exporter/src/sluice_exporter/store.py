@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from sluice_contracts.commands import StartBulkExport
 from sluice_exporter.plan import JobFacts, PartPlan, SealedFile, SealedPart
@@ -24,6 +24,8 @@ from sluice_storage.resources.model import (
     Snapshot,
     Window,
 )
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,9 @@ class StoreGroups(Protocol):
 class StoreReader(Protocol):
     """See `sluice_storage.resources.reader.Reader`."""
 
-    def chunks(self, part: Part, window: Window) -> AsyncGenerator[Chunk]: ...  # noqa: D102
+    def worked(  # noqa: D102
+        self, part: Part, window: Window, work: Callable[[Chunk], T]
+    ) -> AsyncGenerator[T]: ...
     def lines(self, part: Part, window: Window) -> AsyncGenerator[list[bytes]]: ...  # noqa: D102
     def deleted(self, part: Part, window: Window) -> AsyncGenerator[list[Deleted]]: ...  # noqa: D102
     def by_patient(  # noqa: D102

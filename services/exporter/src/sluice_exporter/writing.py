@@ -204,7 +204,7 @@ class Writing:
 
     async def _fill(self, sink: Sink, facts: JobFacts, plan: PartPlan) -> None:
         looked = self._ticks()
-        async with aclosing(self._pieces.of(facts, plan)) as pieces:
+        async with aclosing(self._pieces.of(facts, plan, sink.write_here)) as pieces:
             async for piece in pieces:
                 if piece.count:
                     await sink.write(piece)

@@ -45,6 +45,9 @@ class WritableFile(Protocol):
     async def send(self, *buffers: Buffer) -> None:
         """Add what these hold, one behind the other; waits while the store is behind."""
 
+    def send_here(self, *buffers: Buffer) -> None:
+        """Do the same in the thread that calls, which is not the event loop's."""
+
     async def finish(self) -> Stored:
         """End the file: it is there, whole."""
 

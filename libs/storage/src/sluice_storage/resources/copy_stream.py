@@ -16,6 +16,9 @@ from sluice_storage.resources.tables import Connection
 HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 """A stream's first bytes: signature, no flags, no extension."""
 
+Piece = bytes | bytearray | memoryview
+"""Some of a stream, as it came."""
+
 _HELD = 2
 """How many pieces wait between Postgres and the reader."""
 
@@ -41,19 +44,20 @@ class TupleParser:
     """Cuts the pieces of a binary COPY stream into tuples; a tuple may come in any number of pieces."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
+        self._pieces: list[Piece] = []
         self._held = 0
         self._wanted = len(HEADER)
         self._begun = False
 
-    def feed(self, piece: bytes) -> Iterator[Fields]:
+    def feed(self, piece: Piece) -> Iterator[Fields]:
         """Give the tuples that `piece` completes."""
         self._pieces.append(piece)
         self._held += len(piece)
         # Joined only when what is next can be complete, so that a large value is not copied again and again.
         if self._held < self._wanted:
             return
-        data = memoryview(b"".join(self._pieces))
+        # A single piece, which most are, stays where it is.
+        data = memoryview(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
         place = 0
         if not self._begun:
             if data[: len(HEADER)] != HEADER:
@@ -67,7 +71,7 @@ class TupleParser:
             place = end
             yield fields
         rest = bytes(data[place:])
-        # Postgres sends whole tuples, so most often there is none, and joining a single piece copies nothing.
+        # Postgres sends whole tuples, so most often there is none.
         self._pieces, self._held = [rest] if rest else [], len(rest)
 
     def _tuple(self, data: memoryview, start: int) -> tuple[Fields | None, int]:

@@ -9,8 +9,6 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from sluice_storage.buffers import Buffer
-
 Range = tuple[int, int]
 """Places in the order of rows (seq), from the first up to and including the last."""
 
@@ -73,23 +71,11 @@ class Part(Struct, frozen=True, omit_defaults=True):
     deleted: bool = False
 
 
-class Chunk(Struct, frozen=True):
-    """`count` lines of NDJSON, each with its end, `size` bytes together.
+class Chunk(Struct, frozen=True, gc=False):
+    """`count` lines of NDJSON, each with its end."""
 
-    `buffers` are the lines as Postgres sent them, some in each, with line ends in between: whoever passes
-    them on need not join them. `sources` are what these are views of, and hold beside them only what frames
-    them: to look for something that frames cannot hold, look there.
-    """
-
-    buffers: tuple[Buffer, ...]
+    data: bytes
     count: int
-    size: int
-    sources: tuple[bytes, ...]
-
-    @property
-    def data(self) -> bytes:
-        """The lines in one piece."""
-        return b"".join(self.buffers)
 
 
 class PatientChunk(Struct, frozen=True, gc=False):

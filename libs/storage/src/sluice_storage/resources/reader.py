@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
-from typing import cast
 
 import asyncpg
 
-from sluice_storage.buffers import Buffer
-from sluice_storage.resources.copy_stream import Fields, copy_out, number, text
+from sluice_storage.resources.copy_stream import Fields, number, text
+from sluice_storage.resources.copy_threads import Copies, T
 from sluice_storage.resources.model import Chunk, Deleted, Part, PatientChunk, Window
 from sluice_storage.resources.tables import IN_A_COMPARTMENT, existing, table_of, visible
 
-CHUNK_BYTES = 1024 * 1024
-"""Bytes that a chunk is made to have."""
-
 # What Postgres joins to one value: small enough to stay in the processor's caches on its way.
 _VALUE_BYTES = 128 * 1024
-_MOST_BYTES = 8 * CHUNK_BYTES
-_MOST_BUFFERS = 500
+_MOST_BYTES = 8 * 1024 * 1024
 _MOST_ROWS = 2048
 _PAGE = 5000
 _HOURS = 6 * 3600.0
@@ -29,7 +24,7 @@ _END = b"\n"
 class Reader:
     """Reads parts that a `sluice_storage.resources.planner.Planner` has made.
 
-    Every generator keeps a connection of the pool while it runs: close it when it is left early
+    Every generator keeps a connection while it runs: close it when it is left early
     (`contextlib.aclosing`). Whoever reads slowly slows Postgres down; nothing piles up. A part that is read
     again gives the same lines in the same order.
 
@@ -37,31 +32,30 @@ class Reader:
     ----------
     pool
         Connections of a role that may read the schema `fhir`.
+    copies
+        More of these, for what is read in bulk.
     timeout
         Seconds that reading one part may take.
     """
 
-    def __init__(self, pool: asyncpg.Pool, *, timeout: float = _HOURS) -> None:
+    def __init__(self, pool: asyncpg.Pool, copies: Copies, *, timeout: float = _HOURS) -> None:
         self._pool = pool
+        self._copies = copies
         self._timeout = timeout
 
     async def chunks(self, part: Part, window: Window) -> AsyncGenerator[Chunk]:
-        """Give the part's resources in chunks of about a megabyte (or one resource, if that is longer)."""
-        if part.shared:
-            query, arguments = _shared(part, window)
-        elif part.patients:
-            query, arguments = _by_patients(part, window)
-        else:
-            query, arguments = _by_ranges(part, window)
-        held = _Held()
-        async with aclosing(self._copy(query, *arguments)) as stream:
+        """Give the part's resources in chunks of about half a megabyte (or one resource that is longer)."""
+        query, arguments = _statement(part, window)
+        async with aclosing(self._copies.copy(query, *arguments, timeout=self._timeout)) as stream:
             async for found in stream:
-                held.take(found)
-                if held.size >= CHUNK_BYTES or len(held.buffers) >= _MOST_BUFFERS:
-                    yield held.chunk()
-                    held = _Held()
-        if held.count:
-            yield held.chunk()
+                yield _chunk(found)
+
+    def worked(self, part: Part, window: Window, work: Callable[[Chunk], T]) -> AsyncGenerator[T]:
+        """Give what `work` makes of the chunks; the thread that reads them calls it."""
+        query, arguments = _statement(part, window)
+        return self._copies.worked(
+            lambda found: work(_chunk(found)), query, *arguments, timeout=self._timeout
+        )
 
     async def lines(self, part: Part, window: Window) -> AsyncGenerator[list[bytes]]:
         """Give the part's resources one by one, without line ends, some at a time."""
@@ -120,50 +114,36 @@ class Reader:
             )
         )
         query = f"""
-            SELECT p.patient, c.type, c.lines, c.count FROM unnest($1::text[]) AS p (patient)
+            SELECT p.patient, c.type, c.lines, c.count FROM unnest(%s::text[]) AS p (patient)
             CROSS JOIN LATERAL ({branches}) AS c (type, lines, count)
         """  # noqa: S608
-        async with aclosing(self._copy(query, list(dict.fromkeys(patients)))) as stream:
+        wanted = list(dict.fromkeys(patients))
+        async with aclosing(self._copies.copy(query, wanted, timeout=self._timeout)) as stream:
             async for found in stream:
                 for patient, type_, lines, count in found:
                     yield PatientChunk(text(patient), text(type_), ended(lines), number(count))
 
-    async def _copy(self, query: str, *arguments: object) -> AsyncGenerator[list[Fields]]:
-        async with (
-            self._pool.acquire() as connection,
-            aclosing(copy_out(connection, query, *arguments, timeout=self._timeout)) as stream,
-        ):
-            async for found in stream:
-                yield found
 
-
-class _Held:
-    """What is gathered for a chunk."""
-
-    def __init__(self) -> None:
-        self.buffers: list[Buffer] = []
-        self.sources: list[bytes] = []
-        self.count = self.size = 0
-
-    def take(self, found: Iterable[Fields]) -> None:
-        """Add tuples of lines and how many they are."""
-        for lines, count in found:
-            if lines is None:
-                continue
-            source = cast("bytes", lines.obj)
-            if not self.sources or self.sources[-1] is not source:
-                self.sources.append(source)
-            self.buffers += (lines, _END)
-            self.count += number(count)
-            self.size += len(lines) + 1
-
-    def chunk(self) -> Chunk:
-        return Chunk(tuple(self.buffers), self.count, self.size, tuple(self.sources))
+def _chunk(found: Iterable[Fields]) -> Chunk:
+    """Join tuples of lines and how many they are."""
+    pieces: list[bytes | memoryview] = []
+    total = 0
+    for lines, count in found:
+        if lines is not None:
+            pieces += (lines, _END)
+            total += number(count)
+    return Chunk(b"".join(pieces), total)
 
 
 def ended(lines: memoryview | None) -> bytes:
     """Give lines with the end of the last one."""
     return b"".join((lines or b"", _END))
+
+
+def _statement(part: Part, window: Window) -> tuple[str, tuple[object, ...]]:
+    if part.shared:
+        return _shared(part, window)
+    return _by_patients(part, window) if part.patients else _by_ranges(part, window)
 
 
 def _by_ranges(part: Part, window: Window) -> tuple[str, tuple[object, ...]]:
@@ -173,7 +153,7 @@ def _by_ranges(part: Part, window: Window) -> tuple[str, tuple[object, ...]]:
     if part.compartment:
         condition += f" AND {IN_A_COMPARTMENT}"
     query = f"""
-        SELECT c.lines, c.count FROM unnest($1::bigint[], $2::bigint[]) AS p (first, last)
+        SELECT c.lines, c.count FROM unnest(%s::bigint[], %s::bigint[]) AS p (first, last)
         CROSS JOIN LATERAL generate_series(p.first, p.last, {step}) AS s (first)
         CROSS JOIN LATERAL (
             SELECT string_agg(r.body, '\\x0a'::bytea ORDER BY r.seq) AS lines, count(*) AS count
@@ -187,14 +167,14 @@ def _by_ranges(part: Part, window: Window) -> tuple[str, tuple[object, ...]]:
 
 def _by_patients(part: Part, window: Window) -> tuple[str, tuple[object, ...]]:
     query = f"""
-        SELECT c.lines, c.count FROM unnest($1::text[]) AS p (patient)
+        SELECT c.lines, c.count FROM unnest(%s::text[]) AS p (patient)
         CROSS JOIN LATERAL ({pieces(part.type, f"r.patient = p.patient AND {visible(window)}")}) AS c
     """  # noqa: S608
     return query, (list(part.patients),)
 
 
 def _shared(part: Part, window: Window) -> tuple[str, tuple[object, ...]]:
-    condition = _shared_with(part.type, "s.patient = ANY($1::text[])", window)
+    condition = _shared_with(part.type, "s.patient = ANY(%s::text[])", window)
     query = f"SELECT c.lines, c.count FROM ({pieces(part.type, condition)}) AS c"  # noqa: S608
     return query, (list(part.patients),)
 
