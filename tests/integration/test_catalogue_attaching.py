@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import random
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from sluice_contracts.commands import ConflictResolution as Rule
 from sluice_contracts.events import FileOutcome as Outcome
@@ -247,10 +248,13 @@ async def test_what_is_deleted_cannot_be_decrypted_from_a_copy_of_the_store(benc
     rows = await bench.pool.fetch("SELECT b::text AS row FROM files.blobs b")
     assert not any(wanted.stored.data_key.hex() in row["row"] for row in rows)
     with pytest.raises(MissingObjectError):
-        _ = [piece async for piece in bench.objects.read(replace(wanted.stored, data_key=None))]
+        _ = [piece async for piece in bench.objects.read(dataclasses.replace(wanted.stored, data_key=None))]
     other = await bench.objects.put(b"another")
     with pytest.raises(ObjectStoreError):
-        _ = [piece async for piece in bench.objects.read(replace(wanted.stored, data_key=other.data_key))]
+        _ = [
+            piece
+            async for piece in bench.objects.read(dataclasses.replace(wanted.stored, data_key=other.data_key))
+        ]
 
 
 class _Away:

@@ -6,13 +6,13 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from obstore.store import MemoryStore
 
 from sluice_attacher.attaching import AttachingItems

@@ -138,6 +138,23 @@ async def test_one_who_gives_up_waiting_takes_no_turn(time: Time) -> None:
             await task
 
 
+async def test_whoever_has_waited_for_too_long_is_put_off_and_no_turn_is_lost(time: Time) -> None:
+    throttle = Throttle(1, patience=0.005, clock=time, sleep=time.sleep)
+    began = await throttle.enter()
+    for _ in range(2):
+        waiting = [asyncio.create_task(throttle.enter()) for _ in range(3)]
+        done = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [each.code for each in done if isinstance(each, SourceFailure)] == [
+            ItemError.SOURCE_THROTTLED
+        ] * 3
+    assert (throttle.active, throttle.waiting) == (1, 0)
+    late = asyncio.create_task(throttle.enter())
+    await asyncio.sleep(0)
+    throttle.leave(began, 200)
+    throttle.leave(await late, 200)
+    assert throttle.active == 0
+
+
 async def test_changed_limits_take_effect_and_let_waiters_in(time: Time) -> None:
     throttle = make(time, 1)
     await throttle.enter()

@@ -82,7 +82,10 @@ class Throttle:
         self._alive_at = clock()
         self._strikes = 0
         self._turn = 0.0  # seconds that a turn lasts, lately
-        self._queue: deque[asyncio.Future[None]] = deque()
+        # Whose turn is next, and until when (seconds of the event loop) each waits: all equally long, so that
+        # one timer, for the first, serves them all.
+        self._queue: deque[tuple[asyncio.Future[bool], float]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
         self._putting_off = PuttingOff()
         self._wanted = 0
         self._tally = Tally()
@@ -265,18 +268,30 @@ class Throttle:
             await self._sleep(turn - now)
 
     async def _queued(self) -> None:
-        future = asyncio.get_running_loop().create_future()
-        self._queue.append(future)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
+        until = loop.time() + 2 * self._patience
+        self._queue.append((future, until))
+        if self._timer is None:
+            self._timer = loop.call_at(until, self._expire)
         try:
-            async with asyncio.timeout(2 * self._patience):
-                await future
-        except (asyncio.CancelledError, TimeoutError) as error:
-            if future.done() and not future.cancelled():
+            in_turn = await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and future.result():
                 # The turn was handed over in the same moment; pass it on.
                 self._left()
-            if isinstance(error, TimeoutError):
-                raise self._put_off() from None
             raise
+        if not in_turn:
+            raise self._put_off()
+
+    def _expire(self) -> None:
+        """Have those give up who have waited too long."""
+        loop = asyncio.get_running_loop()
+        while self._queue and self._queue[0][1] <= loop.time():
+            future, _ = self._queue.popleft()
+            if not future.done():
+                future.set_result(False)
+        self._timer = loop.call_at(self._queue[0][1], self._expire) if self._queue else None
 
     def _left(self) -> None:
         self._active -= 1
@@ -284,10 +299,10 @@ class Throttle:
 
     def _wake(self) -> None:
         while self._queue and self._active < self.allowed:
-            future = self._queue.popleft()
+            future, _ = self._queue.popleft()
             if not future.done():
                 self._active += 1
-                future.set_result(None)
+                future.set_result(True)
 
 
 def throttle_alone(source: Source) -> Throttle:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from sluice_attacher.documents import Chosen, choose
 from sluice_attacher.filenames import file_name
@@ -179,8 +179,7 @@ class AttachingItems:
         return chosen, await self._transfer.bring(source, chosen)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready:
+class _Ready(Struct, frozen=True, gc=False):
     """An item whose content is in the object store."""
 
     about: ItemCommand

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -44,8 +43,7 @@ class _DocumentReference(Struct):
 _decoder = msgspec.json.Decoder(_DocumentReference)
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(Struct, frozen=True, gc=False):
     """One content of a document (R4 `DocumentReference.content.attachment`).
 
     Parameters
@@ -72,8 +70,7 @@ class Content:
     title: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(Struct, frozen=True, gc=False):
     """The content that becomes the file, the document's id, and how many further contents there were."""
 
     content: Content

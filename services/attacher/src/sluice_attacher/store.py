@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from sluice_contracts.commands import ConflictResolution
 from sluice_storage.catalogue.attachment import Attached, Attachment, Refusal
@@ -12,8 +13,7 @@ from sluice_storage.catalogue.attachment import Attached, Attachment, Refusal
 Outcome = Attached | Refusal | Exception
 
 
-@dataclass(frozen=True, slots=True)
-class ScrapedItem:
+class ScrapedItem(Struct, frozen=True, gc=False):
     """An item as the attach step needs it.
 
     Parameters

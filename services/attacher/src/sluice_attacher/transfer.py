@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from sluice_attacher.binary import JSON_TYPES, Unwrapping
 from sluice_attacher.checks import Check
@@ -55,8 +56,7 @@ class Store(Protocol):
         """Store what `chunks` yields; an error it raises passes through and leaves nothing behind."""
 
 
-@dataclass(frozen=True, slots=True)
-class Brought:
+class Brought(Struct, frozen=True, gc=False):
     """A content that is in the store, and its media type, None if nobody knows."""
 
     stored: Stored

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from sluice_contracts.commands import ConflictResolution
 from sluice_contracts.events import FileOutcome
@@ -13,8 +14,7 @@ Item = tuple[str, int]
 """A job's id and the position of an item in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(Struct, frozen=True, gc=False):
     """A file to attach, whose content is in the object store already.
 
     Parameters
@@ -53,8 +53,7 @@ class Refusal(StrEnum):
     DESTINATION_GONE = "destination_gone"
 
 
-@dataclass(frozen=True, slots=True)
-class Attached:
+class Attached(Struct, frozen=True, gc=False):
     """What became of an item: `entry` is its file or, for `skipped`, the one already there."""
 
     outcome: FileOutcome

@@ -11,13 +11,11 @@ import struct
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 
+from sluice_storage.buffers import Buffer
 from sluice_storage.resources.tables import Connection
 
 HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 """A stream's first bytes: signature, no flags, no extension."""
-
-Piece = bytes | bytearray | memoryview
-"""Some of a stream, as it came."""
 
 _HELD = 2
 """How many pieces wait between Postgres and the reader."""
@@ -44,12 +42,12 @@ class TupleParser:
     """Cuts the pieces of a binary COPY stream into tuples; a tuple may come in any number of pieces."""
 
     def __init__(self) -> None:
-        self._pieces: list[Piece] = []
+        self._pieces: list[Buffer] = []
         self._held = 0
         self._wanted = len(HEADER)
         self._begun = False
 
-    def feed(self, piece: Piece) -> Iterator[Fields]:
+    def feed(self, piece: Buffer) -> Iterator[Fields]:
         """Give the tuples that `piece` completes."""
         self._pieces.append(piece)
         self._held += len(piece)
