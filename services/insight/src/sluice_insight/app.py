@@ -186,6 +186,8 @@ def _make(settings: Settings) -> faust.App:
         # with static membership: what it is assigned carries an address that the next process may not have.
         broker_session_timeout=_SESSION,
         broker_heartbeat_interval=_SESSION / 3,
+        # Nor is whoever died in the midst of a rebalance waited for any longer.
+        broker_rebalance_timeout=2 * _SESSION,
         topic_allow_declare=False,
         topic_disable_leader=True,
         topic_partitions=JOBS_EVENTS.partitions,
