@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
@@ -50,9 +49,6 @@ FILES_GROUP = "puller-files"
 _STEPS_AT_ONCE = 16
 # A message is given up after so many attempts, and never because of the time that passed while we were away.
 _AGE = timedelta(days=30)
-# glibc's M_MMAP_THRESHOLD, and what it is set to: the size of what goes to Postgres in one piece.
-_MMAP_THRESHOLD = -3
-_LARGE_BYTES = 128 * 1024
 # A file of ten gigabytes from a source that is slow but not too slow.
 _FILE_SECONDS = 12 * 3600.0
 _PRUNE_SECONDS = 3600.0
@@ -197,16 +193,5 @@ def _loader(pool: asyncpg.Pool, line_bytes: int, wanted: Wanted, source: Source)
     )
 
 
-def _part_large_from_small() -> None:
-    """Have what is large given back to the system when it is freed, where the C library can (glibc).
-
-    glibc would soon keep blocks of megabytes among the millions of small ones that lines become, and the gaps
-    that they leave: a process took 240 MiB instead of 170.
-    """
-    if setting := getattr(ctypes.CDLL(None), "mallopt", None):
-        setting(_MMAP_THRESHOLD, _LARGE_BYTES)
-
-
 if __name__ == "__main__":
-    _part_large_from_small()
     run("puller", main)
