@@ -50,6 +50,9 @@ _SETTINGS = {
     "random_page_cost": "1.1",
     "autovacuum_naptime": "20s",
     "autovacuum_vacuum_cost_limit": "2000",
+    # What a large import inserts is not looked through again while it goes on.
+    "autovacuum_vacuum_insert_scale_factor": "2",
+    "autovacuum_vacuum_insert_threshold": "1000000",
     "jit": "off",
     "log_checkpoints": "off",
     "timezone": "UTC",
