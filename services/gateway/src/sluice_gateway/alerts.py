@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import aiohttp
 import msgspec
 
-from sluice_gateway.etas import whole
+from sluice_gateway.insight import answer_of
 
 _MOST_BYTES = 1024 * 1024
 _STUCK, _FAILING = "JobStuck", "SourceFailing"
@@ -45,9 +45,7 @@ def asking_for_alerts(session: aiohttp.ClientSession, base: str) -> Ask:
     """Ask insight at `base` over HTTP."""
 
     async def ask() -> Sequence[Held]:
-        async with session.get(f"{base}/alerts") as answer:
-            answer.raise_for_status()
-            return _answer.decode(await whole(answer, _MOST_BYTES))
+        return _answer.decode(await answer_of(session, f"{base}/alerts", _MOST_BYTES))
 
     return ask
 

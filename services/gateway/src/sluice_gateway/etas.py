@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 import aiohttp
 import msgspec
 
+from sluice_gateway.insight import answer_of
 from sluice_telemetry.trace import bind
 
 Ask = Callable[[Collection[str]], Awaitable[Mapping[str, float]]]
@@ -31,27 +32,10 @@ def asking(session: aiohttp.ClientSession, base: str) -> Ask:
     """Ask insight at `base` over HTTP."""
 
     async def ask(jobs: Collection[str]) -> Mapping[str, float]:
-        async with session.get(f"{base}/etas", params=[("job", job) for job in jobs]) as answer:
-            answer.raise_for_status()
-            return _answer.decode(await whole(answer, _MOST_BYTES))
+        asked = [("job", job) for job in jobs]
+        return _answer.decode(await answer_of(session, f"{base}/etas", _MOST_BYTES, asked))
 
     return ask
-
-
-async def whole(answer: aiohttp.ClientResponse, most: int) -> bytes:
-    """Read an answer's body to its end.
-
-    Raises
-    ------
-    ValueError
-        It has more than `most` bytes.
-    """
-    body = bytearray()
-    async for chunk in answer.content.iter_any():
-        body += chunk
-        if len(body) > most:
-            raise ValueError("an answer of insight's is too long")
-    return bytes(body)
 
 
 class Etas:
