@@ -11,10 +11,11 @@ from playwright.async_api import Browser, Route, expect
 
 from sluice_stack.stack import Stack
 from support.held_source import held_source
-from support.page import NEEDS_CHROMIUM, Person, at_the_page, bury, chromium, frozen, submit, username
+from support.page import NEEDS_CHROMIUM, Person, at_the_page, bury, chromium, submit, username
 from support.page_jobs import begun, faulty_source
 from support.portal import register_source
 from support.stack_export import load_sample, operator
+from support.stack_whole import frozen
 
 pytestmark = NEEDS_CHROMIUM
 

@@ -13,10 +13,11 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from sluice_stack.stack import Stack
-from support.page import NEEDS_CHROMIUM, Person, at_the_page, bury, chromium, frozen, token, username
+from support.page import NEEDS_CHROMIUM, Person, at_the_page, bury, chromium, token, username
 from support.page_jobs import begun, faulty_source, static_import
 from support.portal import register_source
 from support.stack_export import load_sample, operator
+from support.stack_whole import frozen
 
 pytestmark = NEEDS_CHROMIUM
 PAGE = Path(__file__).parents[2] / "services/gateway/src/sluice_gateway/static/dashboard"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -15,6 +15,7 @@ from sluice_stack.stack import Stack
 from support.held_source import held_source
 from support.portal import new_portal, register_source
 from support.stack_export import grant, load_sample
+from support.stack_whole import frozen
 
 SCOPES = ("bulk/import", "system/*.rs")
 
@@ -23,20 +24,6 @@ async def _seen(stack: Stack, http: aiohttp.ClientSession, client: str) -> int:
     async with http.get(f"{stack.layout.insight_url}/clients") as answer:
         rates: dict[str, dict[str, Any]] = await answer.json()
     return int(rates.get(client, {"900": {"items": 0}})["900"]["items"])
-
-
-@contextmanager
-def frozen(stack: Stack, service: str) -> Iterator[None]:
-    """Have a service do nothing, and answer nothing, for a while."""
-    root = psutil.Process(stack.services[service].process.pid)
-    family = [root, *root.children(recursive=True)]
-    for each in family:
-        each.suspend()
-    try:
-        yield
-    finally:
-        for each in family:
-            each.resume()
 
 
 @asynccontextmanager

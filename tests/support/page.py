@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import psutil
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright, expect
@@ -183,21 +182,3 @@ async def username(person: Person) -> str:
     headers = {"Authorization": f"Bearer {await token(person)}"}
     answer = await person.context.request.get(f"{person.url}/v2/user", headers=headers)
     return str((await answer.json())["username"])
-
-
-@contextmanager
-def frozen(stack: Stack, *services: str) -> Iterator[None]:
-    """Have services do nothing for a while."""
-    family = [
-        each
-        for name in services
-        for root in [psutil.Process(stack.services[name].process.pid)]
-        for each in [root, *root.children(recursive=True)]
-    ]
-    for each in family:
-        each.suspend()
-    try:
-        yield
-    finally:
-        for each in family:
-            each.resume()

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from sluice_stack.home import Home
@@ -139,3 +140,21 @@ def module_stack() -> Iterator[Stack]:
     """Give a whole stack of the module's own."""
     with running_stack() as stack:
         yield stack
+
+
+@contextmanager
+def frozen(stack: Stack, *services: str) -> Iterator[None]:
+    """Have services do nothing for a while."""
+    family = [
+        each
+        for name in services
+        for root in [psutil.Process(stack.services[name].process.pid)]
+        for each in [root, *root.children(recursive=True)]
+    ]
+    for each in family:
+        each.suspend()
+    try:
+        yield
+    finally:
+        for each in family:
+            each.resume()
