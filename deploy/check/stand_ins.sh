@@ -10,7 +10,8 @@ python="$checkout/.venv/bin/python"
 versitygw=$(sed -n 's/.*versity\/versitygw:\(v[0-9.]*\).*/\1/p' "$checkout/docker-compose.yml")
 
 if ! podman image exists localhost/sluice-check/python; then
-	mirror=$(grep -hoE '^URIs: *\S+|^deb +\S+' /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | awk 'NR==1 {print $2}')
+	# shellcheck disable=SC2016
+	mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | sed -n 1p)
 	rm -rf "$work/base"
 	debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv,netbase,tzdata \
 		bookworm "$work/base" "$mirror"
