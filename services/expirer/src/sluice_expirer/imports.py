@@ -1,4 +1,4 @@
-"""Forgets imports when their time has come: what became of them and what was noted, not what they loaded."""
+"""Forgets imports and submissions when their time has come: what became of them, not what they loaded."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _AT_ONCE = 200
 # A process that was loading when an import was deleted notes something for a moment longer.
 _LATE = timedelta(hours=1)
 # When a job ended is the status service's knowledge. A row without content stays, or the job's id would look
-# like a new one's.
+# like a new one's. What a submission loaded is told of as long as the submission is.
 _DUE = """
     SELECT j.job FROM pulls.jobs j JOIN status.jobs s USING (job)
     WHERE j.deleted_at IS NULL AND s.finished_at <= $1
+        AND NOT EXISTS (SELECT FROM gateway.submission_manifests m WHERE m.job = j.job)
     UNION ALL
     SELECT j.job FROM pulls.jobs j WHERE j.deleted_at <= $2 AND (
         EXISTS (SELECT FROM pulls.files f WHERE f.job = j.job)
@@ -33,14 +34,14 @@ _DUE = """
 
 
 class Imports:
-    """Forgets imports.
+    """Forgets imports, and submissions with theirs.
 
     Parameters
     ----------
     pool
         Connections of the role `sluice_expirer`.
     keep
-        How long after its end an import is kept.
+        How long after its end an import or a submission is kept.
     now
         Gives the time.
     """
@@ -51,13 +52,19 @@ class Imports:
         self._now = now
 
     async def round(self) -> None:
-        """Forget every import whose time has come.
+        """Forget every submission and every import whose time has come.
 
         Raises
         ------
         Unavailable
             The database is away; call again.
         """
+        with available():
+            gone = await self._pool.fetchval(
+                "SELECT gateway.forget_submissions($1)", self._now() - self._keep
+            )
+        if gone:
+            log.info("forgot submissions", count=gone)
         while True:
             now = self._now()
             with available():

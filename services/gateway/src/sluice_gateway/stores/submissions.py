@@ -19,9 +19,7 @@ Connection = asyncpg.pool.PoolConnectionProxy
 
 _OF = "client = $1 AND subject = $2 AND system = $3 AND submitter = $4 AND name = $5"
 _SUBMISSION = """
-    SELECT submission::text AS id, client, subject, name, status, created_at, ended_at,
-        asked_at IS NOT NULL AS asked
-    FROM gateway.submissions
+    submission::text AS id, client, subject, name, status, created_at, ended_at, asked_at IS NOT NULL AS asked
 """
 _MANIFESTS = """
     SELECT m.number, m.url, m.base, m.replaces, m.job::text, m.request AS start, m.replaced_at,
@@ -90,17 +88,19 @@ class PostgresSubmissions:
         """See `SubmissionStore.open`."""
         key = (client, subject, submitter.system, submitter.value, submitter.name)
         async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(
-                "INSERT INTO gateway.submissions"
-                " (client, subject, system, submitter, name, submission, created_at)"
-                " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+            # Found and locked at once, so that it cannot be forgotten in between.
+            (row,) = await connection.fetch(
+                f"""
+                INSERT INTO gateway.submissions AS s
+                    (client, subject, system, submitter, name, submission, created_at)
+                VALUES ($1, $2, $3, $4, $5, $6, $7)
+                ON CONFLICT (client, subject, system, submitter, name) DO UPDATE SET name = s.name
+                RETURNING {_SUBMISSION}
+                """,  # noqa: S608 - built of constants
                 *key,
                 str(uuid4()),
                 at,
             )
-            row = await connection.fetchrow(f"{_SUBMISSION} WHERE {_OF} FOR UPDATE", *key)
-            if row is None:
-                raise RuntimeError("a submission went away")
             yield _Open(connection, await _whole(connection, row))
 
     async def ask(self, client: str, subject: str, submitter: Submitter, at: datetime) -> str | None:
@@ -119,7 +119,10 @@ class PostgresSubmissions:
     async def get(self, submission: str) -> SubmissionRow | None:
         """See `SubmissionStore.get`."""
         async with self._pool.acquire() as connection:
-            row = await connection.fetchrow(f"{_SUBMISSION} WHERE submission = $1", submission)
+            row = await connection.fetchrow(
+                f"SELECT {_SUBMISSION} FROM gateway.submissions WHERE submission = $1",  # noqa: S608
+                submission,
+            )
             return None if row is None else await _whole(connection, row)
 
     async def forget(self, submission: str) -> None:
