@@ -50,8 +50,8 @@ async def test_a_caller_that_gives_up_does_not_disturb_the_others() -> None:
         return list(rows)
 
     join: Coalescer[int, int] = Coalescer(slow)
-    impatient = asyncio.create_task(join(1))
-    patient = asyncio.create_task(join(2))
+    impatient = join(1)
+    patient = join(2)
     await asyncio.sleep(0.01)
     impatient.cancel()
     release.set()
@@ -108,9 +108,9 @@ async def test_rows_that_come_while_a_batch_is_written_follow_it() -> None:
         return list(rows)
 
     join: Coalescer[int, int] = Coalescer(slow, pace=0.0)
-    first = asyncio.create_task(join(1))
+    first = join(1)
     await asyncio.sleep(0.01)
-    second = asyncio.create_task(join(2))
+    second = join(2)
     await asyncio.sleep(0.01)
     release.set()
     assert [await first, await second] == [1, 2]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from sluice_telemetry.spans import within
 from sluice_telemetry.subject import about
@@ -57,26 +57,30 @@ class Coalescer(Generic[Row, Result]):
         self._next = 0.0  # when the next batch may begin, by the loop's clock
         self._start: asyncio.Handle | None = None
         self._soon = False  # whether `_start` waits for nothing
-        self._waiting: deque[tuple[Sequence[Row], asyncio.Future[list[Result]]]] = deque()
+        self._waiting: deque[_Call[Row]] = deque()
         self._count = 0  # of the rows in it
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, row: Row) -> Result:
-        """Give the result of `row`, once the batch it joined is done."""
-        return (await self.all((row,)))[0]
+    def __call__(self, row: Row) -> asyncio.Future[Result]:
+        """Give the result of `row`, once the batch it joined is done.
+
+        It joins at once: whoever gathers several such results needs no task for each.
+        """
+        return self._join(row, alone=True)
 
     async def all(self, rows: Sequence[Row]) -> list[Result]:
         """Give the results of `rows`, in order, once the batch they joined is done."""
-        if not rows:
-            return []
+        return list(await self._join(*rows)) if rows else []
+
+    def _join(self, *rows: Row, alone: bool = False) -> asyncio.Future[Any]:
         loop = self._loop
         if loop is None:  # kept, because asking for it costs a system call in Python 3.11
             loop = self._loop = asyncio.get_running_loop()
-        future: asyncio.Future[list[Result]] = loop.create_future()
-        self._waiting.append((rows, future))
+        future: asyncio.Future[Any] = loop.create_future()
+        self._waiting.append(_Call(rows, future, alone))
         self._count += len(rows)
         self._plan_start(loop)
-        return await future
+        return future
 
     def _plan_start(self, loop: asyncio.AbstractEventLoop) -> None:
         """See to it that the rows that wait become a batch, unless the end of another will."""
@@ -97,22 +101,18 @@ class Coalescer(Generic[Row, Result]):
         self._next = loop.time() + self._pace
         while self._waiting and self._free:
             batch = [self._waiting.popleft()]
-            size = len(batch[0][0])
-            while self._waiting and size + len(self._waiting[0][0]) <= self._limit:
+            size = len(batch[0].rows)
+            while self._waiting and size + len(self._waiting[0].rows) <= self._limit:
                 batch.append(self._waiting.popleft())
-                size += len(batch[-1][0])
+                size += len(batch[-1].rows)
             self._count -= size
             self._free -= 1
             task = loop.create_task(self._flush(batch, loop))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _flush(
-        self,
-        batch: list[tuple[Sequence[Row], asyncio.Future[list[Result]]]],
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        rows = batch[0][0] if len(batch) == 1 else [row for brought, _ in batch for row in brought]
+    async def _flush(self, batch: list[_Call[Row]], loop: asyncio.AbstractEventLoop) -> None:
+        rows = batch[0].rows if len(batch) == 1 else [row for call in batch for row in call.rows]
         about(None)  # whoever began the batch, it is about all of its rows
         try:
             # The span is part of the trace of the caller that began the batch.
@@ -122,21 +122,29 @@ class Coalescer(Generic[Row, Result]):
             if len(results) != len(rows):
                 raise RuntimeError(f"{len(rows)} rows gave {len(results)} results")
             begin = 0
-            for brought, future in batch:
-                end = begin + len(brought)
-                if not future.done():
-                    future.set_result(results[begin:end])
+            for call in batch:
+                end = begin + len(call.rows)
+                if not call.future.done():
+                    call.future.set_result(results[begin] if call.alone else results[begin:end])
                 begin = end
         except BaseException as error:
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(_relayed(error))
+            for call in batch:
+                if not call.future.done():
+                    call.future.set_exception(_relayed(error))
             if not isinstance(error, Exception):
                 raise
         finally:
             self._free += 1
             if self._waiting:
                 self._plan_start(loop)
+
+
+class _Call(NamedTuple, Generic[Row]):
+    """Rows that were brought together, and who waits for their results, or for the one result."""
+
+    rows: Sequence[Row]
+    future: asyncio.Future[Any]
+    alone: bool
 
 
 def _relayed(error: BaseException) -> BaseException:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -17,8 +17,6 @@ _COLUMNS = """
     id::text, grantee_kind, grantee, all_patients, group_id, types, granted_by, granted_at, expires_at,
     revoked_by, revoked_at
 """
-# Seconds from one batch of questions to the next: as for polls of exports, each of which asks.
-_PACE = 0.01
 
 
 def utc_now() -> datetime:
@@ -40,14 +38,14 @@ class Grants:
     def __init__(self, pool: asyncpg.Pool, now: Callable[[], datetime] = utc_now) -> None:
         self._pool = pool
         self._now = now
-        self._asked = Coalescer(self._read, pace=_PACE)
+        self._asked = Coalescer(self._read)
 
-    async def of(self, client: str, subject: str) -> tuple[Grant, ...]:
+    def of(self, client: str, subject: str) -> Awaitable[tuple[Grant, ...]]:
         """Give the grants that count now for a token of this client and this subject.
 
         Where the client acts for itself they are the client's, else the user's; never both.
         """
-        return await self._asked((GranteeKind.CLIENT if subject == client else GranteeKind.USER, subject))
+        return self._asked((GranteeKind.CLIENT if subject == client else GranteeKind.USER, subject))
 
     async def _read(self, grantees: Sequence[tuple[GranteeKind, str]]) -> Sequence[tuple[Grant, ...]]:
         found: dict[tuple[GranteeKind, str], list[Grant]] = {each: [] for each in grantees}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, Self
@@ -111,7 +111,7 @@ class Admission:
 class ExportStore(Protocol):
     """Where exports are read. `job` is a UUID in its one spelling, or nothing is asked."""
 
-    async def get(self, job: str) -> ExportRow | None:
+    def get(self, job: str) -> Awaitable[ExportRow | None]:
         """Give the export, None if nothing is known of it (yet)."""
 
     async def files(self, job: str, start: int, end: int | None) -> Sequence[FileRow]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, Self
@@ -124,7 +124,7 @@ class Unresolved:
 class PullStore(Protocol):
     """Where bulk imports are read. `job` is a UUID in its one spelling, or nothing is asked."""
 
-    async def get(self, job: str) -> PullRow | None:
+    def get(self, job: str) -> Awaitable[PullRow | None]:
         """Give the import, None if nothing is known of it (yet)."""
 
     async def files(self, job: str, after: int, limit: int) -> Sequence[PulledFile]:

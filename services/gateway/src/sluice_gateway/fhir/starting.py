@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -32,7 +32,7 @@ _AFTER = 30
 class GrantReader(Protocol):
     """Where grants are; see `sluice_storage.access.grants.Grants`."""
 
-    async def of(self, client: str, subject: str) -> tuple[Grant, ...]:
+    def of(self, client: str, subject: str) -> Awaitable[tuple[Grant, ...]]:
         """Give the grants that count now for a token of this client and this subject."""
 
 

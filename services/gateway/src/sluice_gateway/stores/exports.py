@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import datetime
 
 import asyncpg
@@ -24,8 +24,6 @@ _JOIN = """
     LEFT JOIN exports.jobs j ON j.job = k.job
 """
 _FILE = "f.part, f.n, f.kind, f.type, f.count, f.size, f.sha256, f.continues, f.key, f.encrypted"
-# Seconds from one batch of polls to the next: short beside what a poll takes, long enough for others to join.
-_PACE = 0.01
 _request = msgspec.json.Decoder(ExportRequest).decode
 _access = msgspec.json.Decoder(ExportAccess).decode
 
@@ -36,11 +34,11 @@ class PostgresExports:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
         # Thousands may poll at once; a poll that is alone waits for nobody.
-        self._polled = Coalescer(self._read, pace=_PACE)
+        self._polled = Coalescer(self._read)
 
-    async def get(self, job: str) -> ExportRow | None:
+    def get(self, job: str) -> Awaitable[ExportRow | None]:
         """See `ExportStore.get`."""
-        return await self._polled(job)
+        return self._polled(job)
 
     async def _read(self, jobs: Sequence[str]) -> Sequence[ExportRow | None]:
         rows = await self._pool.fetch(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
 
 import asyncpg
@@ -41,8 +41,6 @@ LEFT JOIN LATERAL (
     WHERE f.job = j.job
 ) AS t ON true
 """  # noqa: S608 - built of constants
-# Seconds from one batch of polls to the next; see `sluice_gateway.stores.exports`.
-_PACE = 0.004
 
 
 class PostgresPulls:
@@ -50,11 +48,11 @@ class PostgresPulls:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
-        self._polled = Coalescer(self._read, pace=_PACE)
+        self._polled = Coalescer(self._read)
 
-    async def get(self, job: str) -> PullRow | None:
+    def get(self, job: str) -> Awaitable[PullRow | None]:
         """See `PullStore.get`."""
-        return await self._polled(job)
+        return self._polled(job)
 
     async def _read(self, jobs: Sequence[str]) -> Sequence[PullRow | None]:
         rows = await self._pool.fetch(_POLL, sorted(set(jobs)))
