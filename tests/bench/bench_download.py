@@ -70,7 +70,7 @@ def make_files(bare: Path, encrypted: Path, sealer: Sealer, megabytes: int) -> b
 async def list_file(
     database: Database, job: str, key: str, size: int, digest: bytes, data_key: bytes
 ) -> None:
-    """Write the rows of an export that has ended with one file."""
+    """Write the rows of an export that has ended with one file, and of its owner's grant."""
     request = ExportRequest(level=ExportLevel.SYSTEM)
     access = ExportAccess(all_patients=True, types=("Observation",))
     connection = await asyncpg.connect(database.dsn)
@@ -89,6 +89,10 @@ async def list_file(
             msgspec.json.encode(request),
             msgspec.json.encode(access),
             data_key,
+        )
+        await connection.execute(
+            "INSERT INTO access.grants (id, grantee_kind, grantee, all_patients, granted_by, granted_at)"
+            " VALUES (gen_random_uuid(), 'user', 'ann', true, 'bench', now())"
         )
         await connection.execute(
             "INSERT INTO exports.parts (job, part, plan, place, sealed_at) VALUES ($1, 0, '{}', 0, now())",
