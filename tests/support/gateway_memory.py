@@ -38,12 +38,13 @@ from sluice_gateway.imports import ItemRow, JobRow, Rerun
 from sluice_gateway.job_ids import id_keys
 from sluice_gateway.models.base import ErrorBody
 from sluice_gateway.models.jobs import AnyJobQuery
-from sluice_gateway.openapi import written
+from sluice_gateway.openapi import api
 from sluice_gateway.paging import Window
 from sluice_gateway.publishing import Commands
 from sluice_gateway.quotas import Policy, Usage
 from sluice_gateway.settings import Settings
 from sluice_gateway.wiring import Gateway, Ports, assemble
+from sluice_openapi.document import written
 from sluice_security.guard_urls import Prefix
 from sluice_storage.audit import Record
 from sluice_storage.catalogue import Catalogue
@@ -64,7 +65,7 @@ BASE = "https://fhir.example.org/r4"
 FOLDER = "a" * 24
 ROOT = "b" * 24
 PROJECT = "ann/study"
-DOCUMENT = written().encode()
+DOCUMENT = written(api()).encode()
 SCHEMAS = SchemaSet.load()
 
 

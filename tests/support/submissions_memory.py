@@ -9,7 +9,8 @@ from datetime import datetime
 from uuid import uuid4
 
 from sluice_contracts.commands import StartBulkImport
-from sluice_gateway.fhir.submission_parameters import SubmissionStatus, SubmittedManifest, Submitter
+from sluice_gateway.fhir.submission_declared import SubmissionStatus
+from sluice_gateway.fhir.submission_parameters import SubmittedManifest, Submitter
 from sluice_gateway.fhir.submission_store import ManifestRow, OpenSubmission, SubmissionRow
 
 Key = tuple[str, str, Submitter]

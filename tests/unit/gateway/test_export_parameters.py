@@ -18,10 +18,11 @@ from sluice_contracts.exports import Associated, ExportLevel, ExportRequest, Typ
 from sluice_gateway.fhir.kickoff import KickOff
 from sluice_gateway.fhir.outcomes import Refusal
 from sluice_gateway.fhir.starting import spelling
+from sluice_gateway.fhir.v3.declared import FORMS
 from sluice_gateway.fhir.v3.kickoff import read
 from sluice_gateway.fhir.v3.manifest import instant
-from sluice_gateway.fhir.v3.parameters import FORMS
-from sluice_gateway.openapi import document
+from sluice_gateway.openapi import api
+from sluice_openapi.document import document
 
 ADDRESS = "https://sluice.test/fhir/$export"
 
@@ -543,7 +544,7 @@ def test_requests_that_ask_for_the_same_are_spelled_the_same() -> None:
 
 
 def test_the_document_tells_of_every_parameter_that_an_address_may_have() -> None:
-    paths = document()["paths"]
+    paths = document(api())["paths"]
     for path in ("/fhir/$export", "/fhir/Patient/$export", "/fhir/Group/{id}/$export"):
         for method in ("get", "post"):
             told = {each["name"] for each in paths[path][method]["parameters"] if each["in"] == "query"}

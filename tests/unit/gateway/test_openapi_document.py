@@ -15,8 +15,9 @@ from jsonschema import Draft202012Validator
 from sluice_gateway.fhir.outcomes import ALIAS
 from sluice_gateway.fhir.queries import parse_search
 from sluice_gateway.models.imports import EXAMPLE
-from sluice_gateway.openapi import document, written
+from sluice_gateway.openapi import api
 from sluice_gateway.routes import ROUTES
+from sluice_openapi.document import document, written
 from support.gateway_memory import memory_gateway
 
 ROOT = Path(__file__).parents[3]
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def shown() -> dict[str, Any]:
-    return document()
+    return document(api())
 
 
 def operations(shown: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -65,7 +66,7 @@ def test_what_the_document_tells_of_searches_is_understood(shown: dict[str, Any]
 
 def test_the_copy_in_the_repository_is_the_generated_one() -> None:
     kept = (ROOT / "schemas" / "openapi.json").read_text(encoding="utf-8")
-    assert kept == written(), "run: python -m sluice_gateway.openapi > schemas/openapi.json"
+    assert kept == written(api()), "run: python -m sluice_gateway.openapi > schemas/openapi.json"
 
 
 def test_every_reference_leads_somewhere(shown: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ from sluice_gateway.fhir.exports import ExportPorts
 from sluice_gateway.fhir.measures import MeasurePorts
 from sluice_gateway.health import Health, listening
 from sluice_gateway.idempotency import LIFETIME
-from sluice_gateway.openapi import written
+from sluice_gateway.openapi import api
 from sluice_gateway.probes import Probes
 from sluice_gateway.publishing import Commands
 from sluice_gateway.settings import Settings
@@ -45,6 +45,7 @@ from sluice_gateway.stores.quotas import PostgresQuotas
 from sluice_gateway.stores.submissions import PostgresSubmissions
 from sluice_gateway.stores.webhooks import PostgresWebhooks
 from sluice_gateway.wiring import Gateway, Ports, assemble
+from sluice_openapi.document import written
 from sluice_security.authority import HttpAuthority
 from sluice_security.http import GuardedClient
 from sluice_security.serving import served
@@ -206,7 +207,7 @@ async def running(context: Context, settings: Settings) -> AsyncIterator[tuple[G
             assemble(
                 settings,
                 ports,
-                written().encode(),
+                written(api()).encode(),
                 now=time.time,
                 nonce=lambda: secrets.randbits(32),
             ),

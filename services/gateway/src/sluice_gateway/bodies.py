@@ -13,13 +13,9 @@ import msgspec
 from pydantic import TypeAdapter, ValidationError
 
 from sluice_gateway.problems import FieldProblem, field_problems, invalid, not_json
+from sluice_openapi.schemas import is_struct
 
 Parser = Callable[[bytes], Any]
-
-
-def is_struct(kind: Any) -> bool:
-    """Whether a type is one of msgspec's."""
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 def parser(kind: Any) -> Parser:

@@ -6,25 +6,21 @@
 from __future__ import annotations
 
 import inspect
-import json
-import re
 import sys
 from collections.abc import Sequence
-from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
-import msgspec
-from pydantic import BaseModel, TypeAdapter
-from pydantic.json_schema import JsonSchemaMode
+from pydantic import BaseModel
 
-from sluice_gateway.bodies import is_struct
-from sluice_gateway.fhir.outcomes import FHIR_JSON
+from sluice_fhir.operations import Taken
+from sluice_gateway.fhir.outcomes import FHIR_JSON, Severity
 from sluice_gateway.incoming import ADVANCE_HEADER
 from sluice_gateway.models.base import ErrorBody
 from sluice_gateway.routes import ROUTES
 from sluice_gateway.routing import FAMILY_HEADER, JSON, Route
+from sluice_openapi.document import Api, Content, Operation, Response, path_parameters, written
+from sluice_openapi.schemas import REF, Json
 
-REF = "#/components/schemas/{model}"
 _ABOUT = """\
 Imports FHIR documents in bulk into projects and serves the files they became; exports resources in bulk.
 
@@ -66,45 +62,44 @@ _OTHER_HEADERS = {
     "Retry-After": ("integer", "How many seconds to wait."),
     "WWW-Authenticate": ("string", "What is wrong with the token (RFC 6750)."),
 }
-Json = dict[str, Any]
 
 
-class _Schemas:
-    """Collects the schemas of all types, each under one name."""
+class _Outcome:
+    """What goes wrong below `/fhir` is told by (R4)."""
 
-    def __init__(self, routes: Sequence[Route]) -> None:
-        wanted: list[tuple[Any, JsonSchemaMode]] = [(ErrorBody, "serialization")]
-        structs: list[Any] = []
-        for route in routes:
-            if is_struct(route.body):
-                structs.append(route.body)
-            elif route.body is not None:
-                wanted.append((route.body, "validation"))
-            wanted += [(kind, "serialization") for kind in route.answers.values() if _modelled(kind)]
-        distinct = list(dict.fromkeys((id(kind), mode) for kind, mode in wanted))
-        kinds = {id(kind): kind for kind, _ in wanted}
-        found, shared = TypeAdapter.json_schemas(
-            [(key, mode, TypeAdapter(kinds[key])) for key, mode in distinct], ref_template=REF
-        )
-        self._models = found
-        self.shared: Json = dict(shared.get("$defs", {}))
-        shown, more = msgspec.json.schema_components(structs, ref_template=REF.replace("model", "name"))
-        self._structs = dict(zip(map(id, structs), shown, strict=True))
-        if clash := self.shared.keys() & more.keys():
-            raise ValueError(f"two types are called {sorted(clash)}")
-        self.shared.update(more)
+    name = "OperationOutcome"
 
-    def of(self, kind: Any, mode: JsonSchemaMode) -> Json:
-        """Give the schema of a type as a request (`validation`) or an answer (`serialization`)."""
-        return self._structs[id(kind)] if is_struct(kind) else self._models[id(kind), mode]
+    def schema(self) -> Json:
+        """Give its schema, as far as it is used here."""
+        text = {"type": "string"}
+        issue = {
+            "type": "object",
+            "properties": {
+                "severity": {"enum": list(get_args(Severity))},
+                "code": {**text, "description": "Of R4's value set issue-type."},
+                "details": {"type": "object", "properties": {"text": text}, "required": ["text"]},
+                "diagnostics": {**text, "description": "What is wrong, and what to do about it."},
+                "expression": {
+                    "type": "array",
+                    "items": text,
+                    "description": "Where: FHIRPath, or `http.` and the name of a header or query parameter.",
+                },
+            },
+            "required": ["severity", "code", "details", "diagnostics"],
+        }
+        return {
+            "type": "object",
+            "description": "What is wrong, all of it (R4, OperationOutcome).",
+            "properties": {
+                "resourceType": {"const": self.name},
+                "text": {"type": "object"},
+                "issue": {"type": "array", "items": issue, "minItems": 1},
+            },
+            "required": ["resourceType", "issue"],
+        }
 
 
-def _modelled(kind: Any) -> bool:
-    return kind is not None and kind not in (str, bytes, dict)
-
-
-def _headers(names: Sequence[str]) -> Json:
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+_OUTCOME = _Outcome()
 
 
 def _success_headers(route: Route, status: int, kind: Any) -> list[str]:
@@ -118,23 +113,15 @@ def _success_headers(route: Route, status: int, kind: Any) -> list[str]:
     return names
 
 
-def _success(route: Route, schemas: _Schemas) -> Json:
-    responses: Json = {}
-    for status, kind in route.answers.items():
-        response: Json = {
-            "description": HTTPStatus(status).phrase,
-            "headers": _headers(_success_headers(route, status, kind)),
-        }
-        if kind is bytes:
-            response["content"] = {route.media: {}}
-        elif kind is str:
-            response["content"] = {route.media: {"schema": {"type": "string"}}}
-        elif kind is dict:
-            response["content"] = {route.media: {"schema": {"type": "object"}}}
-        elif kind is not None:
-            response["content"] = {route.media: {"schema": schemas.of(kind, "serialization")}}
-        responses[str(status)] = response
-    return responses
+def _success(route: Route) -> list[Response]:
+    return [
+        Response(
+            status,
+            _success_headers(route, status, kind),
+            () if kind is None else (Content((kind,), (route.media,)),),
+        )
+        for status, kind in route.answers.items()
+    ]
 
 
 def error_statuses(route: Route) -> list[int]:
@@ -154,10 +141,7 @@ def error_statuses(route: Route) -> list[int]:
 
 
 def _parameters(route: Route) -> list[Json]:
-    found: list[Json] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in re.findall(r"{(\w+)}", route.path)
-    ]
+    found = path_parameters(route.path)
     if route.query is not None:
         schema = route.query.model_json_schema(ref_template=REF)
         for name, shape in schema["properties"].items():
@@ -201,84 +185,63 @@ def _schemes(route: Route) -> Sequence[str]:
     return ["bearer"] if route.fhir else list(_SECURITY)
 
 
-def _operation(route: Route, schemas: _Schemas) -> Json:
-    operation: Json = {
-        "operationId": route.name,
-        "summary": route.summary,
-        "description": inspect.cleandoc(route.handler.__doc__ or ""),
-        "tags": [route.tag],
-        "security": []
-        if route.scope is None
-        else [{scheme: [route.scope] if route.scope else []} for scheme in _schemes(route)],
-    }
-    if parameters := _parameters(route):
-        operation["parameters"] = parameters
-    if route.body is not None:
-        content: Json = {"schema": schemas.of(route.body, "validation")}
-        if route.example is not None:
-            content["example"] = route.example
-        operation["requestBody"] = {
-            "required": not route.fhir,
-            "content": dict.fromkeys(route.takes, content),
-        }
+def _body(route: Route) -> Content:
+    kinds = route.body if isinstance(route.body, tuple) else (route.body,)
+    examples = {kind.name: kind.example() for kind in kinds if isinstance(kind, Taken)}
+    if route.example is not None:
+        examples["usual"] = route.example
+    return Content(kinds, route.takes, examples)
+
+
+def _operation(route: Route) -> Operation:
     kind = "fhir-" if route.fhir else ""
-    errors = {
-        str(status): {"$ref": f"#/components/responses/{kind}{status}"} for status in error_statuses(route)
-    }
-    operation["responses"] = {**_success(route, schemas), **errors}
-    return operation
+    scopes = [route.scope] if route.scope else []
+    return Operation(
+        method=route.method,
+        path=route.path,
+        name=route.name,
+        summary=route.summary,
+        about=inspect.cleandoc(route.handler.__doc__ or ""),
+        tag=route.tag,
+        security=[] if route.scope is None else [{scheme: scopes} for scheme in _schemes(route)],
+        parameters=_parameters(route),
+        body=None if route.body is None else _body(route),
+        required=not route.fhir,
+        answers=_success(route),
+        errors={status: f"{kind}{status}" for status in error_statuses(route)},
+    )
 
 
-def _error_response(status: int, *, fhir: bool) -> Json:
+def _error_response(status: int, *, fhir: bool) -> Response:
     names = ["X-Request-Id", *_QUOTA_HEADERS]
     if status in (429, 503):
         names.append("Retry-After")
     if status in (401, 403):
         names.append("WWW-Authenticate")
-    outcome: Json = {"type": "object", "description": "An OperationOutcome."}
-    shown = outcome if fhir else {"$ref": REF.format(model="ErrorBody")}
-    content = {FHIR_JSON if fhir else JSON: {"schema": shown}}
-    return {"description": HTTPStatus(status).phrase, "headers": _headers(names), "content": content}
+    content = Content((_OUTCOME,), (FHIR_JSON,)) if fhir else Content((ErrorBody,), (JSON,))
+    return Response(status, names, (content,))
 
 
-def document(routes: Sequence[Route] = ROUTES) -> Json:
-    """Make the document of these routes."""
-    schemas = _Schemas(routes)
-    paths: Json = {}
-    for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+def api(routes: Sequence[Route] = ROUTES) -> Api:
+    """Say what these routes are."""
     statuses = sorted({(route.fhir, status) for route in routes for status in error_statuses(route)})
-    headers = {
-        name: {"description": text, "schema": {"type": kind}}
-        for name, (kind, text) in {**_QUOTA_HEADERS, **_OTHER_HEADERS}.items()
-    }
-    return {
-        "openapi": "3.1.0",
-        "info": {
+    return Api(
+        info={
             "title": "Sluice",
             "version": "2.0.0",
             "summary": "Bulk import of FHIR documents, and bulk export of FHIR data.",
             "description": _ABOUT,
         },
-        "servers": [{"url": "/"}],
-        "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in routes)],
-        "paths": paths,
-        "components": {
-            "schemas": dict(sorted(schemas.shared.items())),
-            "responses": {
-                f"{'fhir-' if fhir else ''}{status}": _error_response(status, fhir=fhir)
-                for fhir, status in statuses
-            },
-            "headers": headers,
-            "securitySchemes": _SECURITY,
+        server="/",
+        operations=[_operation(route) for route in routes],
+        shared={
+            f"{'fhir-' if fhir else ''}{status}": _error_response(status, fhir=fhir)
+            for fhir, status in statuses
         },
-    }
-
-
-def written(routes: Sequence[Route] = ROUTES) -> str:
-    """Give the document as the text that is kept and served."""
-    return json.dumps(document(routes), indent=2, ensure_ascii=False) + "\n"
+        headers={**_QUOTA_HEADERS, **_OTHER_HEADERS},
+        security=_SECURITY,
+    )
 
 
 if __name__ == "__main__":
-    sys.stdout.write(written())
+    sys.stdout.write(written(api()))

@@ -105,7 +105,8 @@ class Route:
     scope
         What the token must permit; empty: any token will do; None: the route is public.
     body, query
-        Types that the request is parsed as.
+        Types that the request is parsed as; for Parameters what they may be (`sluice_fhir.operations`),
+        or several of those.
     reads_body, form
         The handler parses the body itself, because it lists more problems than types can tell. The body is a
         form's fields, not JSON.

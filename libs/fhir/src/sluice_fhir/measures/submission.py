@@ -17,22 +17,17 @@ from sluice_fhir.json_depth import is_deeper
 from sluice_fhir.measures.canonicals import parse_canonical
 from sluice_fhir.measures.datatypes import DEEPEST, Fhir, Measure, Named, name_of
 from sluice_fhir.measures.problems import Finding, MeasureError, MeasureProblem
+from sluice_fhir.measures.submission_declared import EXPORT_TYPES, PULLED, SENT
 
 ExportType = Literal["dynamic", "static"]
-_EXPORT_TYPES = ("dynamic", "static")
 _COLLECTION = "data-collection"
 # What the measure's data requirements decide, and the requester may not.
 DECIDED = ("_type", "_typeFilter", "_elements")
 """Parameters that the measure decides."""
 
-_VALUES = {
-    "exportUrl": ("value_url", "value_uri", "value_string"),
-    "exportType": ("value_code", "value_string"),
-    "_since": ("value_instant", "value_date_time", "value_string"),
-}
 _STRICT = {True: True, False: False, "true": True, "false": False}
-_TAKEN = {True: {"exportUrl", "exportType", "_since", "useTypeFilters", "_strict"}, False: {"resource"}}
-_KNOWN = _TAKEN[True] | _TAKEN[False] | {*DECIDED}
+_KNOWN = PULLED.names | SENT.names | {*DECIDED}
+_FORMS = {each.name: each.forms for each in (*SENT.parameters, *PULLED.parameters)}
 
 
 class _Parameter(Fhir, frozen=True):
@@ -45,6 +40,9 @@ class _Parameter(Fhir, frozen=True):
     value_instant: Any = None
     value_date_time: Any = None
     value_boolean: Any = None
+
+
+_FIELDS = {each.encode_name: each.name for each in msgspec.structs.fields(_Parameter)}
 
 
 class _Parameters(Named, frozen=True):
@@ -143,6 +141,7 @@ class _Reader:
     def __init__(self, parameters: tuple[_Parameter, ...], asynchronous: bool) -> None:
         self._parameters = parameters
         self._asynchronous = asynchronous
+        self._taken = PULLED if asynchronous else SENT
         self._findings: list[Finding] = []
 
     def submission(self) -> Submission:
@@ -167,9 +166,8 @@ class _Reader:
         self._findings.append(Finding(problem, about, where + below))
 
     def _refuse_others(self) -> None:
-        taken = _TAKEN[self._asynchronous] | {"measureReport"}
         for place, each in enumerate(self._parameters):
-            if each.name not in taken:
+            if each.name not in self._taken.names:
                 # A name of the caller's own making could be anything; its place says enough.
                 name = each.name if each.name in _KNOWN else ""
                 self._wrong(MeasureProblem.PARAMETER_REFUSED, name, place)
@@ -177,16 +175,16 @@ class _Reader:
     def _named(self, name: str) -> list[tuple[int, _Parameter]]:
         return [(place, each) for place, each in enumerate(self._parameters) if each.name == name]
 
-    def _one(self, name: str, *, required: bool = False) -> tuple[int, _Parameter] | None:
+    def _one(self, name: str) -> tuple[int, _Parameter] | None:
         found = self._named(name)
         if len(found) > 1:
             self._wrong(MeasureProblem.PARAMETER_REPEATED, name, found[1][0])
-        elif not found and required:
+        elif not found and name in self._taken.required:
             self._wrong(MeasureProblem.PARAMETER_MISSING, name)
         return found[0] if found else None
 
     def _report(self) -> tuple[bytes, str]:
-        found = self._one("measureReport", required=True)
+        found = self._one("measureReport")
         if found is None:
             return b"", ""
         place, parameter = found
@@ -213,19 +211,24 @@ class _Reader:
                 self._wrong(MeasureProblem.BAD_PARAMETER, "resource", place, ".resource")
         return found
 
-    def _value(self, name: str, *, required: bool = False) -> str | None:
-        found = self._one(name, required=required)
+    def _value(self, name: str) -> str | None:
+        found = self._one(name)
         if found is None:
             return None
         place, parameter = found
-        values = [value for key in _VALUES[name] if (value := getattr(parameter, key)) is not None]
+        values = self._held(parameter)
         if len(values) == 1 and isinstance(values[0], str) and values[0].strip():
             return values[0].strip()
         self._wrong(MeasureProblem.BAD_PARAMETER, name, place)
         return None
 
+    def _held(self, parameter: _Parameter) -> list[Any]:
+        """Give the values that it has in the forms that are declared."""
+        held = (getattr(parameter, _FIELDS[form]) for form in _FORMS[parameter.name])
+        return [value for value in held if value is not None]
+
     def _export_url(self) -> str | None:
-        url = self._value("exportUrl", required=True)
+        url = self._value("exportUrl")
         if url is None:
             return None
         place = self._named("exportUrl")[0][0]
@@ -242,7 +245,7 @@ class _Reader:
         value = self._value("exportType") if self._asynchronous else None
         if value is None:
             return "dynamic"
-        if value not in _EXPORT_TYPES:
+        if value not in EXPORT_TYPES:
             self._wrong(MeasureProblem.BAD_PARAMETER, "exportType", self._named("exportType")[0][0])
             return "dynamic"
         return cast("ExportType", value)
@@ -262,7 +265,7 @@ class _Reader:
         if found is None:
             return False
         place, parameter = found
-        values = [each for each in (parameter.value_boolean, parameter.value_string) if each is not None]
+        values = self._held(parameter)
         # What is neither is not even looked up: it need not be hashable.
         if len(values) == 1 and isinstance(values[0], bool | str) and values[0] in _STRICT:
             return _STRICT[values[0]]

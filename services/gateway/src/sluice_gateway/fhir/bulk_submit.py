@@ -21,6 +21,7 @@ from sluice_gateway.fhir.outcomes import Issue, Refusal, operation_outcome, refu
 from sluice_gateway.fhir.pacing import Pacing
 from sluice_gateway.fhir.pull_store import PullStore
 from sluice_gateway.fhir.submission_access import SubmissionAccess
+from sluice_gateway.fhir.submission_declared import MANIFEST, REPLACES, STATUS, SubmissionStatus
 from sluice_gateway.fhir.submission_manifest import (
     STATUS_PLACE,
     Imports,
@@ -30,10 +31,6 @@ from sluice_gateway.fhir.submission_manifest import (
     status_manifest,
 )
 from sluice_gateway.fhir.submission_parameters import (
-    MANIFEST,
-    REPLACES,
-    STATUS,
-    SubmissionStatus,
     Submitted,
     SubmittedManifest,
     read_status_request,

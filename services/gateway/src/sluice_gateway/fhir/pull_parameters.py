@@ -17,17 +17,67 @@ from msgspec import Struct
 
 from sluice_contracts.imports import ExportType
 from sluice_fhir.fhirpath_model import RESOURCE_TYPES
+from sluice_fhir.operations import INSTANTS, TEXTS, URLS, Parameter, Taken
 from sluice_gateway.fhir.outcomes import Issue, Refusal
 from sluice_security.guard_urls import UrlRefusedError, parse_url
 
 URL = "exportUrl"
 TYPE = "exportType"
 STRICT = "_strict"
-_LISTED = ("_type", "_elements")
-_REPEATED = ("_typeFilter",)
-_SINGLE = ("_since",)
-_JOINED = (*_LISTED, *_REPEATED, *_SINGLE)
-_KNOWN = frozenset({URL, TYPE, STRICT, *_JOINED})
+_TYPES = tuple(ExportType)
+_JOINED = "Written into the address, unless that has it."
+TAKEN = Taken(
+    "ImportParameters",
+    "What is to be imported, and from where.",
+    (
+        Parameter(
+            URL,
+            "The address of an export on a registered source, or of its manifest.",
+            URLS,
+            "https://fhir.example.org/r4/$export",
+            least=1,
+        ),
+        Parameter(
+            TYPE,
+            "`dynamic`, the default: the address is asked for an export. `static`: it is a manifest's, and"
+            " nothing else can be asked of it.",
+            ("valueCode", "valueString"),
+            str(ExportType.DYNAMIC),
+            values=_TYPES,
+        ),
+        Parameter(
+            STRICT,
+            "`true`: everything is stored in one step, or nothing if a file or a line cannot be had or a"
+            " reference resolves nowhere.",
+            ("valueBoolean", "valueString"),
+            example=True,
+            values=("true", "false"),
+        ),
+        Parameter(
+            "_type",
+            f"Only these resource types; repeated, or a list with commas. {_JOINED}",
+            TEXTS,
+            "Patient,Observation",
+            most=None,
+        ),
+        Parameter(
+            "_typeFilter",
+            f"A search, `Type?name=value`; repeated for more. {_JOINED}",
+            TEXTS,
+            "Observation?category=laboratory",
+            most=None,
+        ),
+        Parameter("_since", f"What changed after this instant. {_JOINED}", INSTANTS, "2026-01-31T12:00:00Z"),
+        Parameter(
+            "_elements",
+            f"Only these root elements, `element` or `Type.element`; as `_type`. {_JOINED}",
+            TEXTS,
+            "id,Patient.name",
+            most=None,
+        ),
+    ),
+    usual=(URL, "_type"),
+)
 # R4, 2.24.0.1: an instant is to the second at least, with a zone.
 INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-]\d{2}:\d{2})")
 _FILTER = re.compile(r"([A-Z][A-Za-z]*)\?[\x21-\x7e]+")
@@ -130,9 +180,9 @@ def _take(reading: _Reading, number: int, parameter: Any) -> None:
     if not isinstance(name, str) or not name:
         reading.issues.append(Issue(code="required", text="A parameter must have a name.", expression=place))
         return
-    if name not in _KNOWN:
+    if name not in TAKEN.names:
         # Its name is the client's own text, which is not repeated.
-        text = f"There is no such parameter; known are {', '.join(sorted(_KNOWN))}."
+        text = f"There is no such parameter; known are {', '.join(sorted(TAKEN.names))}."
         reading.issues.append(Issue(code="not-supported", text=text, expression=place))
         return
     # Whichever kind of text it comes as: the operation's examples have valueString where valueUrl is meant.
@@ -162,7 +212,7 @@ def _url(reading: _Reading) -> str:
 
 def _export_type(reading: _Reading) -> ExportType:
     given = set(reading.given.get(TYPE, ()))
-    if given and not (len(given) == 1 and given <= {"dynamic", "static"}):
+    if given and not (len(given) == 1 and given <= {*_TYPES}):
         reading.wrong(TYPE, f"{TYPE} must be dynamic or static.")
         return ExportType.DYNAMIC
     return ExportType(given.pop()) if given else ExportType.DYNAMIC

@@ -12,7 +12,7 @@ from sluice_gateway.fhir.files import NDJSON
 from sluice_gateway.fhir.kickoff import KickOff
 from sluice_gateway.fhir.preferences import check_accept, lenient
 from sluice_gateway.fhir.routing import fhir_route, poll_response
-from sluice_gateway.fhir.v3.parameters import IN_ADDRESSES
+from sluice_gateway.fhir.v3.declared import OF_PATIENTS, OF_SYSTEM, PARAMETERS, in_address
 from sluice_gateway.idempotency import checked_key
 from sluice_gateway.models.base import QueryModel
 from sluice_gateway.routing import JSON, Answer, Call, Route
@@ -21,24 +21,11 @@ TAG = "Bulk export"
 ITEM = "/exports/{id}"
 FILE = ITEM + "/files/{name}"
 _ERRORS = (404, 406, 409, 413, 422)
-EXAMPLE = {
-    "resourceType": "Parameters",
-    "parameter": [
-        {"name": "_type", "valueString": "Patient,Observation"},
-        {"name": "_since", "valueInstant": "2026-01-31T12:00:00Z"},
-        {"name": "_typeFilter", "valueString": "Observation?category=laboratory"},
-    ],
-}
-
-
 _PREFER = (
     "`respond-async` is assumed. `handling=lenient` goes on without what is not supported, and reports it."
 )
-PARAMETERS: tuple[dict[str, Any], ...] = (
-    *(
-        {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
-        for name, (text, schema) in IN_ADDRESSES.items()
-    ),
+_IN_REQUESTS: tuple[dict[str, Any], ...] = (
+    *map(in_address, PARAMETERS),
     {
         "name": "Prefer",
         "in": "header",
@@ -144,12 +131,22 @@ def _kick_offs() -> tuple[Route, ...]:
         ("/Group/{id}/$export", export_group, "Export a group's data"),
     )
     by_post = (
-        ("/$export", export_system_by_parameters, "Export everything, by parameters"),
-        ("/Patient/$export", export_patients_by_parameters, "Export patients' data, by parameters"),
-        ("/Group/{id}/$export", export_group_by_parameters, "Export a group's data, by parameters"),
+        ("/$export", export_system_by_parameters, "Export everything, by parameters", OF_SYSTEM),
+        (
+            "/Patient/$export",
+            export_patients_by_parameters,
+            "Export patients' data, by parameters",
+            OF_PATIENTS,
+        ),
+        (
+            "/Group/{id}/$export",
+            export_group_by_parameters,
+            "Export a group's data, by parameters",
+            OF_PATIENTS,
+        ),
     )
     more: dict[str, Any] = {"idempotent": True, "counted": True, "errors": (*_ERRORS, 403)}
-    more["parameters"] = PARAMETERS
+    more["parameters"] = _IN_REQUESTS
     got = [fhir_route("GET", path, handler, text, TAG, {202: None}, **more) for path, handler, text in by_get]
     posted = [
         fhir_route(
@@ -159,12 +156,11 @@ def _kick_offs() -> tuple[Route, ...]:
             text,
             TAG,
             {202: None},
-            body=dict,
+            body=taken,
             reads_body=True,
-            example=EXAMPLE,
             **more,
         )
-        for path, handler, text in by_post
+        for path, handler, text, taken in by_post
     ]
     return (*got, *posted)
 

@@ -12,7 +12,7 @@ from sluice_gateway.auditing import disclosing
 from sluice_gateway.fhir.files import NDJSON
 from sluice_gateway.fhir.outcomes import ALIAS, BASE
 from sluice_gateway.fhir.preferences import check_accept, lenient
-from sluice_gateway.fhir.pull_parameters import read_import
+from sluice_gateway.fhir.pull_parameters import TAKEN, read_import
 from sluice_gateway.fhir.pulls import ERRORS, INFORMATION, SCOPE
 from sluice_gateway.fhir.routing import fhir_route, poll_response
 from sluice_gateway.fhir.sending import written
@@ -21,14 +21,6 @@ from sluice_gateway.routing import JSON, STREAMING, Answer, Call, Handler, Route
 from sluice_security.scopes import SUBMIT
 
 TAG = "Bulk import"
-EXAMPLE = {
-    "resourceType": "Parameters",
-    "parameter": [
-        {"name": "exportUrl", "valueUrl": "https://fhir.example.org/r4/$export"},
-        {"name": "_type", "valueString": "Patient"},
-        {"name": "_type", "valueString": "Observation"},
-    ],
-}
 
 
 def base_of(request: web.Request) -> str:
@@ -40,10 +32,6 @@ async def import_resources(call: Call) -> Answer:
     """Import what a FHIR server exports: it is asked for the export, and its files are loaded.
 
     The answer means that the import is kept safely and will be carried out; poll its `Content-Location`.
-    Parameters: `exportUrl` (once; on a registered source), `exportType` (`dynamic`: kick off and poll;
-    `static`: the address is a manifest), `_strict` (true: everything is stored in one step, or nothing if a
-    file or a line cannot be had or a reference resolves nowhere), and `_type`, `_typeFilter`, `_since`,
-    `_elements`, which are written into the address unless it has them.
     """
     request = call.request
     check_accept(request.headers.getall(hdrs.ACCEPT, ()))
@@ -143,9 +131,8 @@ ROUTES = (
         TAG,
         {202: None},
         scope=SCOPE,
-        body=dict,
+        body=TAKEN,
         reads_body=True,
-        example=EXAMPLE,
         idempotent=True,
         counted=True,
         errors=(403, 406, 422),

@@ -10,6 +10,8 @@ from aiohttp import hdrs
 from msgspec import Struct
 from pydantic import Field
 
+from sluice_fhir.measures.submission_declared import PULLED, SENT
+from sluice_fhir.operations import Parameter, Taken
 from sluice_fhir.references import is_id
 from sluice_gateway.fhir.access import sees_artifacts
 from sluice_gateway.fhir.outcomes import Issue, Refusal, refused
@@ -35,28 +37,24 @@ BUNDLE_EXAMPLE = {
         }
     ],
 }
-SUBMIT_EXAMPLE = {
-    "resourceType": "Parameters",
-    "parameter": [
-        {
-            "name": "measureReport",
-            "resource": {
-                "resourceType": "MeasureReport",
-                "status": "complete",
-                "type": "data-collection",
-                "measure": "http://example.org/Measure/ed",
-            },
-        },
-        {"name": "exportUrl", "valueUrl": "https://fhir.example.org/r4/$export"},
-    ],
-}
+_PERIOD = "The measurement period; without it the measure's effective period."
+_START, _END = "A date; with `periodEnd` only.", "A date; with `periodStart` only."
+NEEDED = Taken(
+    "DataRequirementsParameters",
+    _PERIOD,
+    (
+        Parameter("periodStart", _START, ("valueDate", "valueString"), "2026-01-01"),
+        Parameter("periodEnd", _END, ("valueDate", "valueString"), "2026-12-31"),
+    ),
+    usual=("periodStart", "periodEnd"),
+)
 
 
 class PeriodQuery(QueryModel):
-    """The measurement period; without it the measure's effective period."""
+    """The measurement period."""
 
-    periodStart: str | None = Field(None, description="A date; with `periodEnd` only.")  # noqa: N815
-    periodEnd: str | None = Field(None, description="A date; with `periodStart` only.")  # noqa: N815
+    periodStart: str | None = Field(None, description=_START)  # noqa: N815
+    periodEnd: str | None = Field(None, description=_END)  # noqa: N815
 
 
 class _Parameter(Struct):
@@ -167,17 +165,19 @@ def _dates(body: bytes) -> dict[str, str]:
     return {each.name: each.valueDate or each.valueString or "" for each in parameters.parameter}
 
 
+_EITHER, _PULLED = (SENT, PULLED), (PULLED,)
 _SUBMITS = (
-    ("/Measure/{id}/$submit-data", submit_data, "Submit data for a measure"),
-    ("/Measure/$submit-data", submit_data_of_any_measure, "Submit data for a measure by its URL"),
-    ("/Measure/{id}/$bulk-submit-data", bulk_submit_data, "Have data for a measure pulled"),
+    ("/Measure/{id}/$submit-data", submit_data, "Submit data for a measure", _EITHER),
+    ("/Measure/$submit-data", submit_data_of_any_measure, "Submit data for a measure by its URL", _EITHER),
+    ("/Measure/{id}/$bulk-submit-data", bulk_submit_data, "Have data for a measure pulled", _PULLED),
     (
         "/Measure/$bulk-submit-data",
         bulk_submit_data_of_any_measure,
         "Have data pulled for a measure by its URL",
+        _PULLED,
     ),
 )
-_TAKES: dict[str, Any] = {"body": dict, "reads_body": True, "large": True, "counted": True}
+_TAKES: dict[str, Any] = {"reads_body": True, "large": True, "counted": True}
 ROUTES = (
     fhir_route(
         "POST",
@@ -186,6 +186,7 @@ ROUTES = (
         "Store a Bundle",
         TAG,
         errors=(403, 406, 501),
+        body=dict,
         example=BUNDLE_EXAMPLE,
         **_TAKES,
     ),
@@ -204,7 +205,7 @@ ROUTES = (
         get_data_requirements_by_parameters,
         "Get data requirements, by parameters",
         TAG,
-        body=dict,
+        body=NEEDED,
         reads_body=True,
         errors=_ERRORS,
     ),
@@ -218,9 +219,9 @@ ROUTES = (
             {200: dict, 202: None},
             errors=_ERRORS,
             idempotent=True,
-            example=SUBMIT_EXAMPLE,
+            body=taken,
             **_TAKES,
         )
-        for path, handler, summary in _SUBMITS
+        for path, handler, summary, taken in _SUBMITS
     ),
 )

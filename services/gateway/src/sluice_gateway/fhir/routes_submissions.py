@@ -8,30 +8,12 @@ from sluice_gateway.fhir.files import NDJSON
 from sluice_gateway.fhir.preferences import check_accept, lenient
 from sluice_gateway.fhir.routes_imports import base_of
 from sluice_gateway.fhir.routing import fhir_route, poll_response
+from sluice_gateway.fhir.submission_declared import ASKED, SUBMITTED
 from sluice_gateway.fhir.submission_manifest import STATUS_PLACE
 from sluice_gateway.routing import JSON, Answer, Call, as_json
 from sluice_security.scopes import SUBMIT
 
 TAG = "Bulk submission"
-_SUBMITTER = {
-    "name": "submitter",
-    "valueIdentifier": {"system": "https://submitters.example.org", "value": "ward-3"},
-}
-_NAME = {"name": "submissionId", "valueString": "2026-01"}
-EXAMPLE = {
-    "resourceType": "Parameters",
-    "parameter": [
-        _SUBMITTER,
-        _NAME,
-        {
-            "name": "submissionStatus",
-            "valueCoding": {"system": "http://hl7.org/fhir/event-status", "code": "in-progress"},
-        },
-        {"name": "manifestUrl", "valueUrl": "https://fhir.example.org/r4/manifests/1.json"},
-        {"name": "fhirBaseUrl", "valueUrl": "https://fhir.example.org/r4"},
-    ],
-}
-STATUS_EXAMPLE = {"resourceType": "Parameters", "parameter": [_SUBMITTER, _NAME]}
 
 
 async def bulk_submit(call: Call) -> Answer:
@@ -88,9 +70,8 @@ ROUTES = (
         "Submit data in bulk",
         TAG,
         scope=SUBMIT,
-        body=dict,
+        body=SUBMITTED,
         reads_body=True,
-        example=EXAMPLE,
         counted=True,
         errors=(403, 406, 409),
     ),
@@ -102,9 +83,8 @@ ROUTES = (
         TAG,
         {202: None},
         scope=SUBMIT,
-        body=dict,
+        body=ASKED,
         reads_body=True,
-        example=STATUS_EXAMPLE,
         counted=True,
         errors=(403, 404, 406),
     ),

@@ -12,7 +12,8 @@ from sluice_fhir.source_auth import NoAuth
 from sluice_fhir.sources import Source
 from sluice_fhir.submitted import Submitted, SubmittedSeal, permitted_headers
 from sluice_gateway.fhir.outcomes import Issue, Refusal
-from sluice_gateway.fhir.submission_parameters import HEADER, KEY, OAUTH, SubmittedManifest
+from sluice_gateway.fhir.submission_declared import HEADER, KEY, OAUTH
+from sluice_gateway.fhir.submission_parameters import SubmittedManifest
 from sluice_gateway.models.sources import KeySet
 from sluice_security.content_keys import DeliveredKeys, NotDecryptedError
 

@@ -14,7 +14,7 @@ from sluice_gateway.fhir.outcomes import Issue, Severity
 from sluice_gateway.fhir.pull_outcomes import error_text
 from sluice_gateway.fhir.pull_store import PullRow
 from sluice_gateway.fhir.pulls import ERRORS, INFORMATION
-from sluice_gateway.fhir.submission_parameters import SubmissionStatus
+from sluice_gateway.fhir.submission_declared import SubmissionStatus
 from sluice_gateway.fhir.submission_store import ManifestRow, SubmissionRow
 from sluice_gateway.fhir.v3.manifest import instant
 from sluice_gateway.hrefs import Hrefs

@@ -7,42 +7,46 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, TypeVar
 
 from sluice_gateway.fhir.outcomes import Issue, Refusal
 from sluice_gateway.fhir.pull_parameters import parameters_of
+from sluice_gateway.fhir.submission_declared import (
+    ASKED,
+    BASE,
+    ENCRYPTION,
+    FORMATS,
+    HEADER,
+    KEY,
+    MANIFEST,
+    METADATA,
+    MOST,
+    NAME,
+    OAUTH,
+    REPLACES,
+    STATUS,
+    STATUS_SYSTEM,
+    SUBMITTED,
+    SUBMITTER,
+    SubmissionStatus,
+)
 from sluice_security.guard_urls import UrlRefusedError, parse_url
 
-MANIFEST, REPLACES, STATUS = "manifestUrl", "replacesManifestUrl", "submissionStatus"
-HEADER, KEY, OAUTH = "fileRequestHeader", "fileEncryptionKey", "oauthMetadataUrl"
-_BASE, _NAME, _SUBMITTER = "fhirBaseUrl", "submissionId", "submitter"
 # Accepted, and without an effect of their own: tokens are got as the source is registered, and what metadata
 # mean is agreed on between others.
 _IDLE = {
     OAUTH: "Tokens are got as is registered for the source; oauthMetadataUrl itself was not asked.",
-    "metadata": "Metadata of the submission are not kept.",
+    METADATA: "Metadata of the submission are not kept.",
 }
 _REFUSED = {
     "import": "There are no options of processing.",
 }
-_SYSTEMS = frozenset({"", "http://hl7.org/fhir/event-status"})
+_SYSTEMS = frozenset({"", STATUS_SYSTEM})
 _DRAFT = "http://hl7.org/fhir/uv/bulkdata/"
-_FORMATS = frozenset({"application/fhir+ndjson", "application/ndjson", "ndjson"})
-_LONGEST, _LONGEST_URL, _LONGEST_KEY = 255, 8192, 8192
-_MOST = 16
-_ENCRYPTION = ("http://hl7.org/fhir/uv/bulkdata/ValueSet/file-encryption-type", "jwe")
 _TEXTS = ("valueString", "valueUrl", "valueUri", "valueCode", "valueId")
+_LONGEST, _LONGEST_URL, _LONGEST_KEY = 255, 8192, 8192
 
 T = TypeVar("T")
-
-
-class SubmissionStatus(StrEnum):
-    """How a submission stands, as its submitter says."""
-
-    IN_PROGRESS = "in-progress"
-    COMPLETED = "completed"
-    STOPPED = "stopped"
 
 
 _CODES = {
@@ -117,10 +121,10 @@ class _Reading:
     def several(self, name: str, read: Callable[[dict[str, Any]], T | None], text: str) -> tuple[T, ...]:
         """Read every parameter of this name; `text` says what each must be."""
         found = self.given.get(name, [])
-        if len(found) > _MOST:
-            self.wrong(name, f"{name} must be given at most {_MOST} times.", "too-long")
-        values = [value for each in found[:_MOST] if (value := read(each)) is not None]
-        if len(values) < len(found[:_MOST]):
+        if len(found) > MOST:
+            self.wrong(name, f"{name} must be given at most {MOST} times.", "too-long")
+        values = [value for each in found[:MOST] if (value := read(each)) is not None]
+        if len(values) < len(found[:MOST]):
             self.wrong(name, f"{name} must be {text}.")
         return tuple(values)
 
@@ -142,21 +146,20 @@ def read_submission(body: bytes) -> Submitted:
     Refusal
         400: with an issue for everything that is wrong.
     """
-    names = {MANIFEST, REPLACES, STATUS, _BASE, HEADER, KEY, "outputFormat", *_IDLE, *_REFUSED}
-    reading, submitter = _begun(body, names)
+    reading, submitter = _begun(body, SUBMITTED.names | _REFUSED.keys())
     for name, text in _REFUSED.items():
         if name in reading.given:
             reading.wrong(name, text, "not-supported")
     status = reading.one(STATUS, _status, f"a code: {', '.join(SubmissionStatus)}")
     url = reading.one(MANIFEST, _url, "an absolute http or https URL")
-    base = reading.one(_BASE, _url, "an absolute http or https URL")
+    base = reading.one(BASE, _url, "an absolute http or https URL")
     replaces = reading.one(REPLACES, _url, "an absolute http or https URL")
     headers = reading.several(HEADER, _header, "parts headerName and headerValue")
     key = reading.one(KEY, _key, "a part value, a JSON Web Encryption in its compact form")
     oauth = reading.several(OAUTH, _url, "an absolute http or https URL")
     _check_format(reading, "outputFormat")
-    if MANIFEST in reading.given and _BASE not in reading.given:
-        reading.wrong(_BASE, f"{_BASE} is required with {MANIFEST}.", "required")
+    if MANIFEST in reading.given and BASE not in reading.given:
+        reading.wrong(BASE, f"{BASE} is required with {MANIFEST}.", "required")
     if MANIFEST not in reading.given and STATUS not in reading.given:
         reading.wrong(STATUS, f"{STATUS} or {MANIFEST} is required.", "required")
     if url is not None and url == replaces:
@@ -180,14 +183,13 @@ def read_status_request(body: bytes) -> Submitter:
     Refusal
         400: with an issue for everything that is wrong.
     """
-    reading, submitter = _begun(body, {"_outputFormat"})
+    reading, submitter = _begun(body, ASKED.names)
     _check_format(reading, "_outputFormat")
     reading.ended()
     return submitter
 
 
-def _begun(body: bytes, names: set[str]) -> tuple[_Reading, Submitter]:
-    known = names | {_SUBMITTER, _NAME}
+def _begun(body: bytes, known: frozenset[str]) -> tuple[_Reading, Submitter]:
     reading = _Reading({})
     for number, parameter in enumerate(parameters_of(body)):
         name = parameter.get("name") if isinstance(parameter, dict) else None
@@ -198,15 +200,15 @@ def _begun(body: bytes, names: set[str]) -> tuple[_Reading, Submitter]:
         text = f"There is no such parameter; known are {', '.join(sorted(known))}."
         place = (f"Parameters.parameter[{number}]",)
         reading.issues.append(Issue(code="not-supported", text=text, expression=place))
-    who = reading.required(_SUBMITTER, _identifier, "an Identifier with a value")
-    name = reading.required(_NAME, _name, f"a text of at most {_LONGEST} characters")
+    who = reading.required(SUBMITTER, _identifier, "an Identifier with a value")
+    name = reading.required(NAME, _name, f"a text of at most {_LONGEST} characters")
     system, value = who or ("", "")
     return reading, Submitter(system, value, name or "")
 
 
 def _check_format(reading: _Reading, name: str) -> None:
     given = reading.one(name, _text, "a text")
-    if given is not None and given.partition(";")[0].strip() not in _FORMATS:
+    if given is not None and given.partition(";")[0].strip() not in FORMATS:
         reading.wrong(name, f"{name} must be application/fhir+ndjson.", "not-supported")
 
 
@@ -254,8 +256,8 @@ def _key(parameter: dict[str, Any]) -> str | None:
     coding = parts.get("coding", {}).get("valueCoding", {})
     if not isinstance(coding, dict) or text is None or len(text) > _LONGEST_KEY:
         return None
-    system, code = _ENCRYPTION
-    return text if (coding.get("system", system), coding.get("code", code)) == _ENCRYPTION else None
+    system, code = ENCRYPTION
+    return text if (coding.get("system", system), coding.get("code", code)) == ENCRYPTION else None
 
 
 def _identifier(parameter: dict[str, Any]) -> tuple[str, str] | None:

@@ -11,7 +11,8 @@ import asyncpg
 import msgspec
 
 from sluice_contracts.commands import StartBulkImport
-from sluice_gateway.fhir.submission_parameters import SubmissionStatus, SubmittedManifest, Submitter
+from sluice_gateway.fhir.submission_declared import SubmissionStatus
+from sluice_gateway.fhir.submission_parameters import SubmittedManifest, Submitter
 from sluice_gateway.fhir.submission_store import ManifestRow, OpenSubmission, SubmissionRow
 from sluice_storage.audit.acting import asked
 

@@ -2,6 +2,7 @@
 
 | module | what for |
 |---|---|
+| `declared` | which parameters there are |
 | `parameters` | a kick-off's parameters, from the address and from a Parameters resource |
 | `kickoff` | what they mean |
 | `filters` | what `_typeFilter` means |

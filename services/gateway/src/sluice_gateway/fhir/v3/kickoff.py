@@ -15,17 +15,16 @@ from sluice_fhir.compartments import COMPARTMENT_TYPES
 from sluice_fhir.fhirpath_model import RESOURCE_TYPES
 from sluice_gateway.fhir.kickoff import KickOff
 from sluice_gateway.fhir.outcomes import Refusal
+from sluice_gateway.fhir.v3.declared import FORMATS, ORGANIZED
 from sluice_gateway.fhir.v3.filters import type_filters
 from sluice_gateway.fhir.v3.parameters import Reading, collect, shown
 
-_FORMATS = ("application/fhir+ndjson", "application/ndjson", "ndjson")
 # FHIR's instant: to the second at least, with a zone (R4, 2.24.0.1).
 _INSTANT = re.compile(
     r"(\d{4}-(?:0[1-9]|1[0-2])-\d{2}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(\.\d{1,9})?(Z|[+-]\d{2}:[0-5]\d)"
 )
 _ELEMENT = re.compile(r"(?:([A-Z][A-Za-z]*)\.)?([a-z][A-Za-z0-9]*)")
 _PATIENT = re.compile(r"(?:Patient/)?([A-Za-z0-9.-]{1,64})")
-_ORGANIZED = "Patient"
 _PROVENANCE = "Provenance"
 # The least restrictive value first: where values conflict, it is the one that counts.
 _ASSOCIATED = (Associated.RELEVANT_PROVENANCE, Associated.LATEST_PROVENANCE)
@@ -70,8 +69,8 @@ def read(kickoff: KickOff) -> ExportRequest:
 def _check_format(reading: Reading) -> None:
     given = reading.one("_outputFormat")
     # A plus that was not encoded arrives as a space.
-    if given is not None and given.value.replace(" ", "+") not in _FORMATS:
-        text = f"_outputFormat must be one of {', '.join(_FORMATS)}."
+    if given is not None and given.value.replace(" ", "+") not in FORMATS:
+        text = f"_outputFormat must be one of {', '.join(FORMATS)}."
         reading.wrong(given.place, text, "not-supported")
 
 
@@ -165,13 +164,13 @@ def _organized(reading: Reading, types: tuple[str, ...] | None) -> str | None:
     given = reading.one("organizeOutputBy")
     if given is None:
         return None
-    if given.value != _ORGANIZED:
-        reason = f"output can be organized by {_ORGANIZED} only"
+    if given.value != ORGANIZED:
+        reason = f"output can be organized by {ORGANIZED} only"
     elif types and COMPARTMENT_TYPES.isdisjoint(types):
         # Nothing of these would be in any block.
         reason = "none of the types asked for by _type can be about a patient"
     else:
-        return _ORGANIZED
+        return ORGANIZED
     reading.unsupported("organizeOutputBy", given.place, reason)
     return None
 

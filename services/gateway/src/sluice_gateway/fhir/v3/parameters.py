@@ -15,46 +15,7 @@ from msgspec import Struct
 from sluice_contracts.exports import IgnoredParameter
 from sluice_gateway.fhir.kickoff import KickOff
 from sluice_gateway.fhir.outcomes import Issue, Refusal
-
-_TEXT = ("valueString", "valueCode", "valueUri")
-_LIST: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
-_TIME = ("valueInstant", "valueDateTime", "valueString")
-FORMS: dict[str, tuple[str, ...]] = {
-    "_outputFormat": _TEXT,
-    "_since": _TIME,
-    "_until": _TIME,
-    "_type": _TEXT,
-    "_typeFilter": _TEXT,
-    "_elements": _TEXT,
-    "patient": ("valueReference",),
-    "includeAssociatedData": _TEXT,
-    "organizeOutputBy": _TEXT,
-    "allowPartialManifests": ("valueBoolean",),
-}
-"""The parameters, and the elements that may hold their values in a Parameters resource."""
-
-_SEVERAL = "Repeated, or a list with commas."
-IN_ADDRESSES: dict[str, tuple[str, dict[str, Any]]] = {
-    "_outputFormat": ("`application/fhir+ndjson`, `application/ndjson` or `ndjson`.", {"type": "string"}),
-    "_since": ("What changed after this instant.", {"type": "string", "format": "date-time"}),
-    "_until": ("What changed up to this instant.", {"type": "string", "format": "date-time"}),
-    "_type": (f"Only these resource types. {_SEVERAL}", _LIST),
-    "_typeFilter": (
-        f"Searches, `Type?name=value`: of these types only what one of them finds. {_SEVERAL}",
-        _LIST,
-    ),
-    "_elements": (f"Only these root elements, `element` or `Type.element`. {_SEVERAL}", _LIST),
-    "includeAssociatedData": (
-        f"`LatestProvenanceResources` or `RelevantProvenanceResources`. {_SEVERAL}",
-        _LIST,
-    ),
-    "organizeOutputBy": ("`Patient`: one patient's data after the other's.", {"type": "string"}),
-    "allowPartialManifests": (
-        "`true`: files are listed while others are still written.",
-        {"type": "boolean"},
-    ),
-}
-"""Those that an address may have, each with what it means and its JSON Schema."""
+from sluice_gateway.fhir.v3.declared import FORMS
 
 # How answers are written; what they may say is looked at with the field Accept.
 _ABOUT_THE_ANSWER = frozenset({"_format", "_pretty"})
