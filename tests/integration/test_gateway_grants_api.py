@@ -94,6 +94,7 @@ async def test_grants_are_listed_by_grantee_and_group_page_by_page(site: RealSit
         ({"client": "a", "all_patients": True, "types": ["Patients"]}, "types"),
         ({"client": "a", "all_patients": True, "expires_on": "2001-01-01T00:00:00Z"}, "expires_on"),
         ({"client": "a", "all_patients": True, "expires_on": "2099-01-01T00:00:00"}, "expires_on"),
+        ({"client": "a", "all_patients": True, "expires_on": "9999-12-31T23:59:59-14:00"}, "expires_on"),
         ({"client": "a", "all_patients": True, "patients": ["p"]}, "patients"),
     ],
 )

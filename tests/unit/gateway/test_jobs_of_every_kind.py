@@ -202,6 +202,25 @@ async def test_items_say_what_went_wrong_and_not_what_they_are_about(site: Site)
     assert [each["file"] for each in everything["items"]] == ["f1", None, None]
 
 
+@pytest.mark.parametrize(
+    ("since", "status"),
+    [
+        ("2026-01-02T00:00:00Z", 200),
+        ("2026-01-02", 200),
+        ("0001-01-01", 200),
+        ("0001-01-01T00:00:00+14:00", 400),
+        ("9999-12-31T23:59:59-14:00", 400),
+    ],
+)
+async def test_a_time_at_the_edge_of_what_can_be_written_is_taken_or_refused(
+    site: Site, since: str, status: int
+) -> None:
+    answer = await site.client.get("/v2/jobs", params={"since": since}, headers=site.bearer())
+    assert answer.status == status
+    body = await answer.json()
+    assert "since" in body["href" if status == 200 else "message"]
+
+
 async def test_a_watcher_is_told_how_a_job_stands_then_each_event_then_its_end(site: Site) -> None:
     row, other = added(site), added(site)
     async with site.client.get(f"/v2/jobs/{row.job}/events", headers=site.bearer()) as answer:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from sluice_fhir.fhirpath_model import RESOURCE_TYPES
-from sluice_gateway.models.base import AnswerModel, PageQuery, QueryModel, RequestModel, Time
+from sluice_gateway.models.base import AnswerModel, AwareInstant, PageQuery, QueryModel, RequestModel, Time
 from sluice_gateway.names import clean_label
 
 MOST_MEMBERS = 10_000
@@ -64,7 +64,7 @@ class GrantRequest(RequestModel):
     types: Annotated[list[Annotated[str, AfterValidator(_resource_type)]], Field(min_length=1)] | None = (
         Field(None, description="Only these resource types; without, all.")
     )
-    expires_on: AwareDatetime | None = Field(None, description="The grant counts before this time only.")
+    expires_on: AwareInstant | None = Field(None, description="The grant counts before this time only.")
 
     @model_validator(mode="after")
     def _one_of_each(self) -> Self:

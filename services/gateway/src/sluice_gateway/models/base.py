@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 
 MOST_PER_PAGE = 100
 Item = TypeVar("Item")
@@ -18,6 +18,20 @@ def written_time(at: datetime) -> str:
 
 Time = Annotated[datetime, PlainSerializer(written_time, return_type=str)]
 """A time, written `2026-01-31T12:00:00Z`; the official client's parser knows no other offset."""
+
+
+def _in_utc(at: datetime) -> datetime:
+    """Give the same time in UTC, as which one without an offset is read."""
+    try:
+        return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be within the years 1 to 9999 in UTC") from None
+
+
+Instant = Annotated[datetime, AfterValidator(_in_utc)]
+"""A time in a request: UTC once it is read, so that its offset leads beyond no calendar's end later."""
+AwareInstant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""The same where the offset must be given."""
 
 
 class RequestModel(BaseModel):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 
 from pydantic import Field
 
 from sluice_contracts.events import JobKind, JobOutcome, Stage
-from sluice_gateway.models.base import AnswerModel, ErrorBody, PageQuery, Time
+from sluice_gateway.models.base import AnswerModel, ErrorBody, Instant, PageQuery, Time
 from sluice_gateway.models.imports import ItemStateName, JobStateName
 
 
@@ -74,7 +73,7 @@ class AnyJobQuery(PageQuery):
     kind: JobKind | None = None
     state: JobStateName | None = None
     outcome: JobOutcome | None = None
-    since: datetime | None = Field(None, description="Only jobs submitted at or after this instant.")
+    since: Instant | None = Field(None, description="Only jobs submitted at or after this instant.")
     q: str | None = Field(
         None, max_length=100, description="Only jobs whose id, or client's id, begins with this."
     )

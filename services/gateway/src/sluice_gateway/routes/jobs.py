@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from datetime import UTC
 
 import msgspec
 from aiohttp import hdrs, web
@@ -32,12 +31,11 @@ _END = "JobFinished"
 
 
 def _listed(query: AnyJobQuery) -> Filters:
-    since = None if query.since is None else query.since.astimezone(UTC).isoformat()
     return {
         "kind": query.kind,
         "state": query.state,
         "outcome": query.outcome,
-        "since": since,
+        "since": None if query.since is None else query.since.isoformat(),
         "q": query.q,
     }
 
