@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 from aiohttp import ClientResponse
 
@@ -321,6 +323,24 @@ async def test_who_reads_too_slowly_is_cut_off(site: Site) -> None:
         watch.put(Told(0, number, "DocumentAttached", b"{}"))
     assert watch.ended
     assert len(await watch.take(0)) == MOST_HELD
+
+
+async def test_a_reader_that_takes_nothing_more_keeps_no_connection_when_its_token_ends(site: Site) -> None:
+    row = added(site)
+    server = site.client.server
+    with socket.create_connection((server.host, server.port)) as silent:
+        token = site.bearer(lifetime=2)["Authorization"]
+        asked = f"GET /v2/jobs/{row.job}/events HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\r\n"
+        silent.sendall(asked.encode())
+        async with asyncio.timeout(10):
+            while not site.gateway.watching._of_one:  # noqa: ASYNC110 - nor does it tell who watches
+                await asyncio.sleep(0.01)
+        # More than the buffers on the way hold.
+        long = msgspec.structs.replace(attached(row.job, 0), file="f" * 2**20)
+        await publish(site, *[long] * 8)
+        async with asyncio.timeout(30):
+            while server.handler.connections:  # noqa: ASYNC110 - aiohttp tells nobody
+                await asyncio.sleep(0.05)
 
 
 async def test_without_the_log_watching_is_unavailable_and_looking_is_not(site: Site) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import msgspec
 from aiohttp import hdrs, web
@@ -165,10 +165,19 @@ async def _send(call: Call, first: bytes, rest: AsyncIterator[bytes]) -> web.Str
             await response.write(first or b": nothing yet\n\n")
             async for some in rest:
                 await response.write(some or b": still here\n\n")
-    except (TimeoutError, ConnectionResetError):
+    except TimeoutError:
+        _cut_off_if_behind(call.request)
+    except ConnectionResetError:
         return response
-    await response.write_eof()
+    with suppress(ConnectionResetError):
+        await response.write_eof()
     return response
+
+
+def _cut_off_if_behind(request: web.Request) -> None:
+    """End the connection of a reader that has not taken what was sent, and would keep it for good."""
+    if request.transport is not None and request.transport.get_write_buffer_size():
+        request.transport.abort()
 
 
 ROUTES = (
