@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 from hypothesis import given
@@ -278,12 +278,37 @@ def test_a_test_is_here_for_every_kind_of_search_parameter() -> None:
         ("Observation?code=a|b|c", SearchProblem.BAD_VALUE, "code"),
         ("Observation?code-value-quantity=1", SearchProblem.BAD_VALUE, "code-value-quantity"),
         ("Observation?code:missing=maybe", SearchProblem.BAD_VALUE, "code:missing"),
+        # One of several that is empty, or blank as texts are compared, would find whatever has the element.
+        ("Patient?family=Smith,", SearchProblem.BAD_VALUE, "family"),
+        ("Patient?family=,Smith", SearchProblem.BAD_VALUE, "family"),
+        ("Patient?family=%20", SearchProblem.BAD_VALUE, "family"),
+        ("Patient?family=%CC%81", SearchProblem.BAD_VALUE, "family"),
+        ("Patient?family:contains=%20", SearchProblem.BAD_VALUE, "family:contains"),
+        ("Patient?identifier:text=%20", SearchProblem.BAD_VALUE, "identifier:text"),
+        ("Observation?code=a,,b", SearchProblem.BAD_VALUE, "code"),
+        ("RiskAssessment?probability=1e101", SearchProblem.BAD_VALUE, "probability"),
+        ("RiskAssessment?probability=1e99999999999999999999", SearchProblem.BAD_VALUE, "probability"),
+        ("Observation?value-quantity=1e-99999999999999999999", SearchProblem.BAD_VALUE, "value-quantity"),
     ],
 )
 def test_what_cannot_be_used_is_named(text: str, problem: SearchProblem, parameter: str) -> None:
     with pytest.raises(SearchError) as caught:
         parse_type_filter(text)
     assert (caught.value.problem, caught.value.parameter) == (problem, parameter)
+
+
+@pytest.mark.parametrize("plus", ["+", "%2B"])
+def test_a_zone_is_understood_whether_its_plus_is_encoded_or_not(plus: str) -> None:
+    resource = observation(effectiveDateTime="2024-05-01T11:30:00Z")
+    assert compile_filter("Observation", f"date=ge2024-05-01T13:30:00{plus}02:00")(resource)
+    assert not compile_filter("Observation", f"date=gt2024-05-01T13:30:00{plus}02:00")(resource)
+
+
+@given(st.text(max_size=20), st.sampled_from(["probability", "date", "identifier", "subject"]))
+def test_whatever_a_value_is_it_is_understood_or_named(text: str, name: str) -> None:
+    found = compile_filter("RiskAssessment", urlencode([(name, text)]), lenient=True)
+    assert [error.parameter for error in found.ignored] in ([], [name])
+    assert found({"resourceType": "RiskAssessment"}) is bool(found.ignored)
 
 
 def test_lenient_leaves_out_what_cannot_be_used_and_says_so() -> None:

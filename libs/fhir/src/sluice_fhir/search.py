@@ -160,6 +160,9 @@ def _compiled(parameter: Parameter, type_: str, modifier: str, text: str, now: d
         missing = text == "true"
         return lambda resource: bool(select(resource)) is not missing
     values = split(text, ",")
+    # An empty one of several would find whatever has the element at all.
+    if not all(values):
+        raise ValueNotUnderstoodError
     if parameter.kind is Kind.COMPOSITE:
         if modifier:
             raise ModifierNotSupportedError

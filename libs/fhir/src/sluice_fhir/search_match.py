@@ -84,7 +84,8 @@ def matcher(kind: Kind, modifier: str, text: str, now: datetime) -> Match:
 
 def _date(text: str, now: datetime) -> Match:
     prefix, rest = prefixed(text)
-    wanted = span_of(rest)
+    # A zone's plus that was not encoded arrives as a space.
+    wanted = span_of(rest.replace(" ", "+"))
     if wanted is None:
         raise ValueNotUnderstoodError
     return lambda kind, value: any(compares(prefix, span, wanted, now) for span in spans_of(kind, value))
@@ -145,12 +146,19 @@ def _string(modifier: str, text: str) -> Match:
     wanted = unescaped(text)
     if modifier == "exact":
         return lambda kind, value: wanted in _texts(kind, value)
-    sought = plain(wanted)
+    sought = _sought(wanted)
     if modifier == "contains":
         return lambda kind, value: any(sought in plain(each) for each in _texts(kind, value))
     if modifier:
         raise ModifierNotSupportedError
     return lambda kind, value: any(plain(each).startswith(sought) for each in _texts(kind, value))
+
+
+def _sought(text: str) -> str:
+    sought = plain(text)
+    if not sought:
+        raise ValueNotUnderstoodError  # every text begins with it
+    return sought
 
 
 def _texts(kind: str, value: Any) -> list[str]:
@@ -168,7 +176,7 @@ def _texts(kind: str, value: Any) -> list[str]:
 
 def _token(modifier: str, text: str) -> Match:
     if modifier == "text":
-        sought = plain(unescaped(text))
+        sought = _sought(unescaped(text))
         return lambda _, value: any(plain(each).startswith(sought) for each in _labels(value))
     if modifier:
         raise ModifierNotSupportedError

@@ -177,7 +177,10 @@ def number_of(text: str) -> Number | None:
     """Read a number with its precision (R4, search, 3.1.1.4.6): 100 is 99.5 to 100.5, 1e2 is 95 to 105."""
     if not _NUMBER.fullmatch(text):
         return None
-    value = Decimal(text)
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        return None  # an exponent beyond all bounds
     exponent = value.as_tuple().exponent
     if not isinstance(exponent, int) or abs(exponent) > 100:
         return None
