@@ -528,6 +528,46 @@ def test_a_parameter_of_another_form_is_refused_also_leniently(parameter: dict[s
     assert len(refused_body(parameter, lenient=True)) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("_type", ",".join(["Patient"] * 1001)),
+        ("_elements", "a" + ",a" * 1000),
+        ("includeAssociatedData", "," * 1000),
+        ("_typeFilter", ",".join(f"Patient?_id={number}" for number in range(1001))),
+        ("_typeFilter", "Patient?_id=a" + ",a" * 1000),
+        ("_typeFilter", "Patient?_id=a" + "%2Ca" * 1000),
+        ("_typeFilter", "Patient?_id=a" + "&_id=a" * 1000),
+    ],
+)
+def test_more_values_than_could_be_looked_at_are_refused_also_leniently(name: str, value: str) -> None:
+    (told,) = refused_body({"name": name, "valueString": value}, lenient=True)
+    assert told == f"{name} must have at most 1000 values."
+    # So are they if each comes in a parameter of its own.
+    one = "Patient?_id=a" if name == "_typeFilter" else "Patient"
+    assert told in refused_body(*[{"name": name, "valueString": one}] * 1001)
+
+
+def test_a_thousand_searches_are_read_each_once() -> None:
+    texts = [f"Patient?_id={number}" for number in range(500)]
+    request = by_post({"name": "_typeFilter", "valueString": ",".join([*texts, *texts])})
+    assert [each.query for each in request.type_filters] == [f"_id={number}" for number in range(500)]
+
+
+def test_a_comma_that_is_part_of_a_value_ends_no_search() -> None:
+    text = r"Patient?name=a\,Observation?b,Observation?status=final"
+    request = by_post({"name": "_typeFilter", "valueString": text})
+    assert request.type_filters == (
+        TypeFilter(type="Patient", query=r"name=a\,Observation?b"),
+        TypeFilter(type="Observation", query="status=final"),
+    )
+
+
+def test_the_first_hundred_of_all_that_is_wrong_are_told_and_how_many_more_there_are() -> None:
+    told = refused_body(*({"name": f"unknown{number}"} for number in range(5000)))
+    assert (len(told), told[-1]) == (101, "And 4900 more are wrong.")
+
+
 def test_everything_that_is_wrong_is_told_at_once() -> None:
     told = refused_query("_type=Nothing&_since=x&_outputFormat=csv&y=1&_elements=a.b")
     assert len(told) == 5

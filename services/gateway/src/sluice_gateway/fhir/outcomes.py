@@ -23,6 +23,8 @@ ALIAS = "/4_0_1"
 """Another base, which the same handlers serve: clients made for the Da Vinci test server know it."""
 JSON_FHIR = "application/json+fhir"
 """What FHIR JSON was called in DSTU2; some clients still send it."""
+MOST_ISSUES = 100
+"""How many things that are wrong an answer tells one by one."""
 Severity = Literal["fatal", "error", "warning", "information"]
 
 # R4 value set issue-type.
@@ -75,7 +77,7 @@ class Refusal(Problem):
     status
         HTTP status.
     issues
-        At least one.
+        At least one; after the first 100 it is only told how many more there are.
     headers
         Header fields the answer must carry, such as `Retry-After`.
     """
@@ -83,6 +85,9 @@ class Refusal(Problem):
     def __init__(
         self, status: int, issues: Sequence[Issue], headers: Mapping[str, str] | None = None
     ) -> None:
+        if left := len(issues[MOST_ISSUES:]):
+            more = Issue(code=issues[0].code, text=f"And {left} more are wrong.")
+            issues = [*issues[:MOST_ISSUES], more]
         super().__init__(status, issues[0].code, "; ".join(issue.text for issue in issues), "", headers)
         self.issues = tuple(issues)
 

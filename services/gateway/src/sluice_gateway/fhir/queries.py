@@ -22,6 +22,8 @@ from sluice_gateway.fhir.outcomes import Issue, Refusal
 CURSOR = "_cursor"
 """The parameter that says where a page starts; it is in `next` links only."""
 MOST = 500
+MOST_VALUES = 1000
+"""How many values of parameters a search may have but ids: each is compared with every resource."""
 _USUAL = 50
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_:.-]{0,63}")
 # The format is looked at where the answer's is chosen; how it is laid out makes no difference.
@@ -105,6 +107,7 @@ class _Reading:
         self._cursor = ""
         self._kept: Pairs = []
         self._issues: list[Issue] = []
+        self._values = 0
 
     def take(self, name: str, text: str) -> None:
         """Read one parameter."""
@@ -134,6 +137,8 @@ class _Reading:
         elif name == "_id":
             wanted = {one for one in text.split(",") if is_id(one)}
             self._ids = wanted if self._ids is None else self._ids & wanted
+        elif self._too_many(text):
+            raise SearchError(SearchProblem.BAD_VALUE, name)
         elif self._type == "Group" and name.partition(":")[0] == GROUP_NAME:
             self._tests.append(_name_test(name.partition(":")[2], text))
         else:
@@ -141,6 +146,10 @@ class _Reading:
             patients = _patients_of(self._type, name, text)
             if patients is not None:
                 self._patients = patients if self._patients is None else self._patients & patients
+
+    def _too_many(self, text: str) -> bool:
+        self._values += text.count(",") + 1
+        return self._values > MOST_VALUES
 
     def done(self) -> SearchQuery:
         """Give the search that was read."""

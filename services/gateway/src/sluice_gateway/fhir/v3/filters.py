@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from sluice_contracts.exports import TypeFilter
 from sluice_fhir.search import SearchError, SearchProblem, compile_filter
 from sluice_gateway.fhir.v3.parameters import Reading, shown
 
 _NAME = "_typeFilter"
-# Searches hold commas themselves (`_id=a,b`): only one before the next type ends a search.
-_NEXT = re.compile(r",(?=\s*[A-Z][A-Za-z]*\?)")
+# Searches hold commas themselves (`_id=a,b`): only one before the next type ends a search, and none that is
+# part of a value (`\,`).
+_NEXT = re.compile(r"(?<!\\),(?=\s*[A-Z][A-Za-z]*\?)")
 _REASONS = {
     SearchProblem.UNKNOWN_TYPE: "there is no such resource type",
     SearchProblem.UNKNOWN_PARAMETER: "there is no such search parameter",
@@ -30,15 +31,23 @@ def type_filters(reading: Reading, types: tuple[str, ...] | None) -> tuple[TypeF
     types
         The types asked for; None: all.
     """
-    found: list[TypeFilter] = []
+    found: dict[TypeFilter, None] = {}
+    if reading.too_many(_NAME, sum(_values(given.value) for given in reading.all(_NAME))):
+        return ()
     for given in reading.all(_NAME):
         for text in _NEXT.split(given.value):
             one = _filter(reading, text.strip(), given.place, types)
             # A search of which nothing is left finds every resource. It is left out as a whole: beside others
             # of its type, which are alternatives to it, it would undo them.
-            if one is not None and one.query and one not in found:
-                found.append(one)
+            if one is not None and one.query:
+                found[one] = None
     return tuple(found)
+
+
+def _values(text: str) -> int:
+    """Give how many values the searches have at most, which are what they cost."""
+    plain = unquote(text)
+    return 1 + plain.count(",") + plain.count("&")
 
 
 def _filter(reading: Reading, text: str, place: str, types: tuple[str, ...] | None) -> TypeFilter | None:

@@ -17,6 +17,9 @@ from sluice_gateway.fhir.kickoff import KickOff
 from sluice_gateway.fhir.outcomes import Issue, Refusal
 from sluice_gateway.fhir.v3.declared import FORMS
 
+MOST_VALUES = 1000
+"""How many members the lists of a parameter may have in all: each costs time with every resource."""
+
 # How answers are written; what they may say is looked at with the field Accept.
 _ABOUT_THE_ANSWER = frozenset({"_format", "_pretty"})
 _LONGEST_NAME = 60
@@ -63,6 +66,13 @@ class Reading:
         else:
             self.wrong(place, f"{name}: {reason}", "not-supported")
 
+    def too_many(self, name: str, count: int) -> bool:
+        """Say whether a parameter has more members than may be, and note that."""
+        if count > MOST_VALUES:
+            text = f"{name} must have at most {MOST_VALUES} values."
+            self.wrong(self.all(name)[0].place, text, "too-costly")
+        return count > MOST_VALUES
+
     def all(self, name: str) -> list[Given]:
         """Give a parameter's values."""
         return self.given.get(name, [])
@@ -77,7 +87,10 @@ class Reading:
     def items(self, name: str) -> list[tuple[str, str]]:
         """Give the members, each with its place, of a parameter that may be repeated or a list."""
         found: list[tuple[str, str]] = []
-        for each in self.all(name):
+        values = self.all(name)
+        if self.too_many(name, sum(each.value.count(",") + 1 for each in values)):
+            return found
+        for each in values:
             for member in each.value.split(","):
                 text = member.strip()
                 if text:
