@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from sluice_contracts import wire
 from sluice_contracts.alerts import Alert
 from sluice_contracts.events import Event, ItemRetrying, Stage
-from sluice_contracts.topics import INSIGHT_ALERTS, JOBS_EVENTS
+from sluice_contracts.topics import INSIGHT_ALERTS, INSIGHT_TOLD, JOBS_EVENTS
 from sluice_insight.watching import subject_of
 from sluice_stack.kafka import Kafka
 from sluice_stack.processes import free_port
@@ -177,10 +177,50 @@ async def test_what_is_stuck_and_what_fails_is_told_once_and_when_it_has_ended(m
         assert job not in {each.get("job") for each in await service.get("/alerts")}
 
 
+async def test_what_ended_while_it_was_away_is_told_when_it_is_back_and_what_holds_is_not_told_again(
+    module_kafka: Kafka,
+) -> None:
+    await create(module_kafka.bootstrap)
+    over, silent = job_number(200), job_number(201)
+    impatient = {
+        "SLUICE_INSIGHT_STUCK_AFTER": "3",
+        "SLUICE_INSIGHT_SETTLED_AFTER": "2",
+        "SLUICE_INSIGHT_JUDGE_EVERY": "0.5",
+    }
+    await publish(module_kafka, [plan(over, 1), plan(silent, 1)])
+    async with insight(module_kafka, **impatient):
+        await until(lambda: _are_told(module_kafka, {over: ["JobStuck"], silent: ["JobStuck"]}))
+        await until(lambda: _are_noted(module_kafka, over, silent))
+    await publish(module_kafka, [attached(over, 0, time.time())])
+    async with insight(module_kafka, **impatient) as service:
+        await until(lambda: _are_told(module_kafka, {over: ["JobStuck", "AlertEnded"], silent: ["JobStuck"]}))
+        shown = [each.get("job") for each in await service.get("/alerts")]
+        assert (over in shown, silent in shown) == (False, True)
+        await publish(module_kafka, [attached(silent, 0, time.time())])
+        # Of what holds nothing was told meanwhile.
+        await until(lambda: _are_told(module_kafka, {silent: ["JobStuck", "AlertEnded"]}))
+
+
+async def _are_told(kafka: Kafka, wanted: dict[str, list[str]]) -> bool:
+    told = await _alerts(kafka)
+    return wanted == {
+        about: [type(each).__name__ for each in told if subject_of(each) == about] for about in wanted
+    }
+
+
+async def _are_noted(kafka: Kafka, *about: str) -> bool:
+    records = await KafkaLog(kafka.bootstrap).read(INSIGHT_TOLD.name)
+    return all(any(each.encode() in (record.key or b"") for record in records) for each in about)
+
+
 async def _told_of(kafka: Kafka) -> list[str]:
+    return [subject_of(alert) for alert in await _alerts(kafka)]
+
+
+async def _alerts(kafka: Kafka) -> list[Alert]:
     decoder: wire.Decoder[Alert] = wire.Decoder(INSIGHT_ALERTS.messages)
     records = await KafkaLog(kafka.bootstrap).read(INSIGHT_ALERTS.name)
-    return [subject_of(decoder.decode(record.value or b"")) for record in records]
+    return [decoder.decode(record.value or b"") for record in records]
 
 
 async def test_it_waits_for_its_topics_and_stops_in_order_meanwhile(scratch: Any) -> None:

@@ -11,8 +11,9 @@ from sluice_contracts import wire
 from sluice_contracts.alerts import Alert, AlertEnded, JobStuck, SourceFailing
 from sluice_contracts.events import JobKind
 from sluice_contracts.topics import INSIGHT_ALERTS
-from sluice_insight.folding import Dimension
+from sluice_insight.folding import Dimension, partition_of
 from sluice_insight.metrics import Tables
+from sluice_insight.rows import Rows
 from sluice_insight.views import Views
 from sluice_insight.watching import Thresholds, Watch, holding, subject_of
 from support.histories import BEGAN, attached, failed, job_number
@@ -56,37 +57,53 @@ def test_what_is_not_the_sources_fault_is_not_held_against_it(site: Site) -> Non
     assert held(site) == []
 
 
-def test_an_alert_is_news_once_until_it_stops_holding_or_was_not_told() -> None:
-    watch = Watch()
-    first = SourceFailing(at=1, source="s", seconds=300, faults=9, items=0)
-    assert watch.news(iter([first]), 1) == [first]
-    assert watch.news(iter([replace(first, at=2)]), 2) == []
-    assert list(watch.current.values()) == [first]
-    watch.forget(first)
-    assert watch.news(iter([replace(first, at=3)]), 3) == [replace(first, at=3)]
+FIRST = SourceFailing(at=1, source="s", seconds=300, faults=9, items=0)
+ENDED = AlertEnded(at=5, alert="SourceFailing", about="s", since=1)
 
 
-def test_the_end_of_an_alert_is_news_once_unless_it_was_not_told_or_holds_again() -> None:
-    watch = Watch()
-    first = SourceFailing(at=1, source="s", seconds=300, faults=9, items=0)
-    ended = AlertEnded(at=5, alert="SourceFailing", about="s", since=1)
-    assert watch.news(iter([]), 0) == []
-    watch.news(iter([first]), 1)
-    assert watch.news(iter([]), 5) == [ended]
-    assert watch.news(iter([]), 6) == []
-    watch.forget(ended)
-    assert watch.news(iter([]), 7) == [ended]
-    watch.forget(ended)
-    again = replace(first, at=8)
-    assert watch.news(iter([again]), 8) == [again]
-    assert watch.news(iter([]), 9) == [replace(ended, at=9, since=8)]
+def test_an_alert_is_news_until_it_was_told() -> None:
+    watch = Watch({})
+    assert watch.news([FIRST], 1) == [FIRST]
+    assert watch.news([replace(FIRST, at=2)], 2) == [replace(FIRST, at=2)]
+    watch.note(FIRST)
+    assert watch.news([replace(FIRST, at=3)], 3) == []
+    # Since when it holds stays as it was told.
+    assert list(watch.told.values()) == [FIRST]
+
+
+def test_the_end_of_an_alert_is_news_until_it_was_told_or_holds_again() -> None:
+    watch = Watch({})
+    assert watch.news([], 0) == []
+    watch.note(FIRST)
+    assert watch.news([], 4) == [replace(ENDED, at=4)]
+    assert watch.news([replace(FIRST, at=4.5)], 4.5) == []
+    assert watch.news([], 5) == [ENDED]
+    watch.note(ENDED)
+    assert watch.news([], 6) == []
+    assert watch.news([replace(FIRST, at=7)], 7) == [replace(FIRST, at=7)]
 
 
 def test_what_was_never_told_has_no_end_to_tell() -> None:
-    watch = Watch()
-    (first,) = watch.news(iter([SourceFailing(at=1, source="s", seconds=300, faults=9, items=0)]), 1)
-    watch.forget(first)
-    assert watch.news(iter([]), 2) == []
+    watch = Watch({})
+    assert watch.news([FIRST], 1) == [FIRST]
+    assert watch.news([], 2) == []
+
+
+def test_a_watcher_that_starts_tells_the_ends_of_what_the_one_before_told_and_not_again_what_holds() -> None:
+    table: dict[str, bytes] = {}
+
+    def started() -> Watch:
+        return Watch(Rows(table, INSIGHT_ALERTS.messages))
+
+    stuck = JobStuck(at=2, job=JOB, kind=JobKind.BULK_EXPORT, since=0, pending=2)
+    before = started()
+    for alert in before.news([FIRST, stuck], 2):
+        before.note(alert)
+    assert {partition_of(key) for key in table} == {0}
+    after = started()
+    assert after.news([replace(stuck, at=5)], 5) == [ENDED]
+    after.note(ENDED)
+    assert list(started().told.values()) == [stuck]
 
 
 def test_alerts_go_over_the_wire_and_name_what_they_are_about() -> None:
@@ -101,7 +118,7 @@ def test_alerts_go_over_the_wire_and_name_what_they_are_about() -> None:
 
 
 def test_views_and_metrics_tell_rates_jobs_and_ends(site: Site) -> None:
-    watch = Watch()
+    watch = Watch({})
     views = Views(site.folder, watch, LIMITS, site.clock.now)
     now = site.clock.now()
     site.hear(plan(6), *(attached(JOB, item, now - 1) for item in range(3)), failed(JOB, 3, now - 1))
@@ -112,7 +129,7 @@ def test_views_and_metrics_tell_rates_jobs_and_ends(site: Site) -> None:
     (shown,) = views.jobs()
     assert (shown["job"], shown["items"], shown["ended"], shown["stuck"]) == (JOB, 6, 4, False)
     assert views.etas([JOB, job_number(9), "nonsense"]) == {JOB: pytest.approx(shown["eta"], abs=0.1)}
-    watch.news(iter([SourceFailing(at=1, source="s1", seconds=300, faults=9, items=0)]), 1)
+    watch.note(SourceFailing(at=1, source="s1", seconds=300, faults=9, items=0))
     assert views.alerts()[0]["type"] == "SourceFailing"
     assert msgspec.json.encode([views.jobs(), views.alerts(), views.by(Dimension.CLIENT)])
     registry = CollectorRegistry()

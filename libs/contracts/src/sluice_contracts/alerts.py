@@ -1,7 +1,7 @@
 """Alerts: what whoever watches the events thinks somebody should look at.
 
 An alert says what was so at `at` (Unix seconds). It is told when it begins to hold, and `AlertEnded` when it
-does no more. A watcher that was restarted tells again what holds then, and nothing of what ended meanwhile.
+does no more, also if either came while the watcher was away. Each is told at least once.
 Alerts hold ids and counts, and no health information.
 """
 

@@ -212,7 +212,7 @@ def _changelog(name: str) -> Topic:
     return Topic(
         name=name,
         messages=None,
-        key="partition of jobs.events and what the row is about",
+        key="partition of jobs.events, or 0, and what the row is about",
         producers=("insight",),
         consumers=("insight",),
         partitions=JOBS_EVENTS.partitions,
@@ -223,8 +223,9 @@ def _changelog(name: str) -> Topic:
 
 INSIGHT_JOBS = _changelog("insight.jobs.changelog")
 INSIGHT_RATES = _changelog("insight.rates.changelog")
+INSIGHT_TOLD = _changelog("insight.told.changelog")
 
-CHANGELOGS = (INSIGHT_JOBS, INSIGHT_RATES)
+CHANGELOGS = (INSIGHT_JOBS, INSIGHT_RATES, INSIGHT_TOLD)
 """Topics that hold one service's state, for nobody else to read."""
 
 ALL_TOPICS = (*TOPICS, *CHANGELOGS)

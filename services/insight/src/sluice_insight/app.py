@@ -1,4 +1,4 @@
-"""The Faust application: one agent that folds `jobs.events` into two tables, timers, and web views.
+"""The Faust application: one agent that folds `jobs.events` into tables, timers, and web views.
 
 Faust acknowledges a message whose agent raised, so the agent's body lets nothing out; it runs once
 (concurrency 1); and topics, its changelogs included, are there before it starts (see `starting`).
@@ -17,7 +17,14 @@ from yarl import URL
 
 from sluice_contracts import wire
 from sluice_contracts.alerts import Alert
-from sluice_contracts.topics import INSIGHT_ALERTS, INSIGHT_JOBS, INSIGHT_RATES, JOBS_EVENTS, Topic
+from sluice_contracts.topics import (
+    INSIGHT_ALERTS,
+    INSIGHT_JOBS,
+    INSIGHT_RATES,
+    INSIGHT_TOLD,
+    JOBS_EVENTS,
+    Topic,
+)
 from sluice_insight import metrics
 from sluice_insight.folding import Dimension, Folder, Placed
 from sluice_insight.jobs import JobView
@@ -65,7 +72,8 @@ class Insight:
         self.app = _make(settings)
         jobs, rates = self._table(INSIGHT_JOBS), self._table(INSIGHT_RATES)
         self.folder = Folder(Rows(jobs, JobView), Rows(rates, Series), clock)
-        self.watch = Watch()
+        told: Rows[Alert] = Rows(self._table(INSIGHT_TOLD), INSIGHT_ALERTS.messages)
+        self.watch = Watch(told)
         self.views = Views(self.folder, self.watch, settings.thresholds, clock)
         self._alerts = self._raw(INSIGHT_ALERTS)
         self.app.agent(self._raw(JOBS_EVENTS), name="events", concurrency=1)(self._follow)
@@ -113,9 +121,9 @@ class Insight:
             key = subject_of(alert).encode()
             await (await self._alerts.send(key=key, value=wire.encode(alert)))
         except Exception as error:  # it is told the next time instead
-            self.watch.forget(alert)
             _failed("tell", error)
             return
+        self.watch.note(alert)
         metrics.ALERTS.labels(kind).inc()
         log.warning("alert", type=kind, about=subject_of(alert))
 

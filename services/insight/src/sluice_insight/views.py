@@ -74,8 +74,8 @@ class Views:
         return found
 
     def alerts(self) -> list[dict[str, Any]]:
-        """Give the alerts that hold, the first of them if they are many."""
-        held = islice(self._watch.current.values(), MOST_ALERTS)
+        """Give the alerts that were told and hold, the first of them if they are many."""
+        held = islice(self._watch.told.values(), MOST_ALERTS)
         return [{"type": type(alert).__name__, **asdict(alert)} for alert in held]
 
     def counts(self) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 
 from sluice_contracts.alerts import Alert, AlertEnded, JobStuck, SourceFailing
@@ -73,37 +73,45 @@ def subject_of(alert: Alert) -> str:
             raise TypeError
 
 
+def _key(kind: str, about: str) -> str:
+    # A source's alerts are not of one partition of `jobs.events`: all are kept in the first.
+    return f"0/{kind}/{about}"
+
+
+def _key_of(alert: Alert) -> str:
+    return _key(type(alert).__name__, subject_of(alert))
+
+
 class Watch:
-    """Tells alerts that hold from those that are new, and from those that hold no more."""
+    """Tells alerts that hold from those that are new, and from those that hold no more.
 
-    def __init__(self) -> None:
-        self.current: dict[tuple[str, str], Alert] = {}
-        self._ended: dict[tuple[str, str], Alert] = {}
+    Parameters
+    ----------
+    told
+        Alerts that were told and whose end was not, by a key for each. What is there at the start was told by
+        the watcher before.
+    """
 
-    def news(self, alerts: Iterator[Alert], at: float) -> list[Alert]:
-        """Take all alerts that hold at `at`; give those that did not hold before, and which have ended.
+    def __init__(self, told: MutableMapping[str, Alert]) -> None:
+        self.told = told
 
-        One that was given has to be told; if that fails, `forget` it, so that it is given again.
+    def news(self, alerts: Iterable[Alert], at: float) -> list[Alert]:
+        """Take all alerts that hold at `at`; give those that were not told, and the ends of those that were.
+
+        They are news until they are noted as told.
         """
-        held, self.current = self.current, {_key(alert): alert for alert in alerts}
-        fresh = [alert for key, alert in self.current.items() if key not in held]
-        for key, alert in held.items():
-            if key in self.current:
-                # Since when something holds stays as it was first told.
-                self.current[key] = alert
-            else:
-                self._ended[key] = AlertEnded(at=at, alert=key[0], about=key[1], since=alert.at)
-        ended = [alert for key, alert in self._ended.items() if key not in self.current]
-        self._ended = {}
+        held = {_key_of(alert): alert for alert in alerts}
+        fresh = [alert for key, alert in held.items() if key not in self.told]
+        ended = [
+            AlertEnded(at=at, alert=type(alert).__name__, about=subject_of(alert), since=alert.at)
+            for key, alert in self.told.items()
+            if key not in held
+        ]
         return [*fresh, *ended]
 
-    def forget(self, alert: Alert) -> None:
-        """Let an alert, or its end, be news again."""
+    def note(self, alert: Alert) -> None:
+        """Note that an alert, or its end, was told."""
         if isinstance(alert, AlertEnded):
-            self._ended[alert.alert, alert.about] = alert
+            del self.told[_key(alert.alert, alert.about)]
         else:
-            self.current.pop(_key(alert), None)
-
-
-def _key(alert: Alert) -> tuple[str, str]:
-    return type(alert).__name__, subject_of(alert)
+            self.told[_key_of(alert)] = alert
