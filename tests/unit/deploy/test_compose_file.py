@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from itertools import takewhile
+
 import pytest
 
 from support.deployment import DEPLOY, ROOT, SERVICES, compose, services, settings_of, stage, targets, told
@@ -142,6 +145,16 @@ def test_workers_start_when_topics_and_tables_are_there(service: str) -> None:
     waits = services()[service]["depends_on"]
     done = {"condition": "service_completed_successfully"}
     assert (waits["topics"], waits["migrate"]) == (done, done)
+
+
+def test_the_compose_file_takes_every_variable_that_operations_says_it_takes() -> None:
+    text = (ROOT / "docs/operations.md").read_text().split("\n## In containers\n")[1]
+    lines = takewhile(lambda line: not line.startswith("## "), text.splitlines())
+    rows = [line.split("|")[1] for line in lines if line.startswith("| `")]
+    said = set(re.findall(r"`([A-Z_]+)`", " ".join(rows)))
+    assert said
+    taken = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
+    assert said <= taken
 
 
 def test_what_is_mounted_exists() -> None:
