@@ -107,7 +107,7 @@ class Bench:
         command = command or start(level=ExportLevel.SYSTEM)
         planning, writing = self.exporter()
         processor, began = ProcessorTime(self.server), time.perf_counter()
-        gate = asyncio.Semaphore(self.settings.export_parts)
+        gate = asyncio.Semaphore(self.settings.parts_under_way)
         async with self.watching():
             await export(command, planning, writing, gate)
         seconds = time.perf_counter() - began
@@ -221,8 +221,8 @@ async def measure(
 @asynccontextmanager
 async def opened(database: Database, folder: Path, settings: Settings) -> AsyncIterator[Bench]:
     """Open an exporter over what is loaded."""
-    pool = await open_pool(settings.postgres, size=settings.export_parts + 8)
-    copies = Copies(settings.postgres, size=2 * settings.export_parts)
+    pool = await open_pool(settings.postgres, size=settings.parts_under_way + 8)
+    copies = Copies(settings.postgres, size=2 * settings.parts_under_way, working=settings.export_parts)
     admin = await open_pool(database.dsn, size=2)
     bench = Bench(pool, copies, admin, folder, settings, database.server.process.pid)
     row = await admin.fetchrow(

@@ -73,7 +73,7 @@ async def group_time(bench: Bench, group: str) -> float:
     command = start(level=ExportLevel.GROUP, group=group)
     planning, writing = bench.exporter()
     began = time.perf_counter()
-    await export(command, planning, writing, asyncio.Semaphore(bench.settings.export_parts))
+    await export(command, planning, writing, asyncio.Semaphore(bench.settings.parts_under_way))
     spent = time.perf_counter() - began
     await _check(bench, command.job)
     return spent * 1000
@@ -83,7 +83,7 @@ async def at_once(bench: Bench, jobs: int) -> float:
     """Export as many groups at once, planning four at a time as the service does; gives seconds."""
     commands = [start(level=ExportLevel.GROUP, group=f"g{n}") for n in range(jobs)]
     planning, writing = bench.exporter()
-    gate, plans = asyncio.Semaphore(bench.settings.export_parts), asyncio.Semaphore(4)
+    gate, plans = asyncio.Semaphore(bench.settings.parts_under_way), asyncio.Semaphore(4)
     began = time.perf_counter()
 
     async def one(number: int) -> None:

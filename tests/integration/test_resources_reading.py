@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from itertools import pairwise
@@ -16,6 +17,7 @@ import pytest
 
 from sluice_storage.pool import open_pool
 from sluice_storage.resources.batches import ConflictError, batch
+from sluice_storage.resources.copy_threads import Copies
 from sluice_storage.resources.model import Chunk, Part, Window
 from sluice_storage.resources.reader import Reader
 from sluice_storage.resources.upkeep import prune
@@ -308,6 +310,41 @@ async def test_work_on_what_is_read_is_done_in_other_threads_and_ends_the_read_i
         with pytest.raises(BrokenPipeError):
             _ = [None async for _ in store.reader.worked(part, window, fail)]
     assert len(await store.all_in(window)) == 1000
+
+
+async def test_no_more_reads_than_may_be_are_worked_upon_at_once_and_plain_reads_do_not_wait_for_them(
+    store: Store, database: Database
+) -> None:
+    await store.load(*(observation(f"o{n}", "a", note=[{"text": "x" * 3000}]) for n in range(1000)))
+    window = await store.window()
+    (part,) = await store.planner.parts(["Observation"], window)
+    copies = Copies(database.dsn_for("gateway"), size=4, working=1)
+    reader = Reader(store.readers, copies)
+    most, lock = 0, threading.Lock()
+
+    def work(chunk: Chunk) -> int:
+        nonlocal most
+        if not lock.acquire(blocking=False):
+            most = 2
+            return chunk.count
+        most = max(most, 1)
+        time.sleep(0.01)  # long enough for another thread, if there were one, to come by
+        lock.release()
+        return chunk.count
+
+    async def total() -> int:
+        return sum([count async for count in reader.worked(part, window, work)])
+
+    try:
+        async with aclosing(reader.worked(part, window, work)) as held:
+            await anext(held)
+            others = [asyncio.create_task(total()) for _ in range(3)]
+            assert sum([chunk.count async for chunk in reader.chunks(part, window)]) == 1000
+            assert not any(task.done() for task in others)
+        assert await asyncio.gather(*others) == [1000] * 3
+    finally:
+        await copies.close()
+    assert most == 1
 
 
 def _counted(chunk: Chunk) -> tuple[int, int]:

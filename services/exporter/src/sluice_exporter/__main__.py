@@ -53,9 +53,14 @@ async def serve(
     opening = partial(open_pool, settings.postgres, application="sluice-exporter")
     rows = await context.starting(opening(size=_PLANS_AT_ONCE + 4))
     try:
-        resources = await context.starting(opening(size=settings.export_parts + 2))
-        # A part with patients' blocks reads whose they are beside what is in them.
-        copies = Copies(settings.postgres, size=2 * settings.export_parts, application="sluice-exporter")
+        resources = await context.starting(opening(size=settings.parts_under_way + 2))
+        copies = Copies(
+            settings.postgres,
+            # A part with patients' blocks reads whose they are beside what is in them.
+            size=2 * settings.parts_under_way,
+            working=settings.export_parts,
+            application="sluice-exporter",
+        )
         try:
             planner, reader = Planner(resources), Reader(resources, copies)
             cutting = Cutting(settings.export_part_bytes, settings.keep)
@@ -88,7 +93,7 @@ async def _work(
     limits = settings.limits()
     workers = (
         Worker(backend, GROUP, (plans,), concurrency=_PLANS_AT_ONCE, limits=limits),
-        Worker(backend, PARTS_GROUP, (parts,), concurrency=settings.export_parts, limits=limits),
+        Worker(backend, PARTS_GROUP, (parts,), concurrency=settings.parts_under_way, limits=limits),
     )
     async with asyncio.TaskGroup() as group:
         for worker in workers:

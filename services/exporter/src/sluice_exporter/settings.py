@@ -25,8 +25,8 @@ class Settings(StreamSettings, MasterKeySettings):
     public_url
         The gateway's address as clients see it; our FHIR API is below it.
     export_parts
-        How many parts this process writes at once, each by a thread of its own; more than there are
-        processors to spare only wait for each other (ADR 53).
+        How many parts this process reads and writes at once, each by a thread of its own; more than there are
+        processors to spare only wait for each other (ADR 53). One more is begun or sealed meanwhile.
     export_part_bytes
         About how many bytes of resources a part has.
     export_file_resources, export_file_bytes
@@ -46,6 +46,11 @@ class Settings(StreamSettings, MasterKeySettings):
     export_file_bytes: int = Field(default=1024 * _MIB, ge=1)
     export_nice: int = Field(default=10, ge=0, le=19)
     export_keep_days: float = Field(default=7.0, gt=0, le=3650)
+
+    @property
+    def parts_under_way(self) -> int:
+        """How many parts this process has at once, whatever is done with each."""
+        return self.export_parts + 1
 
     @property
     def fhir_url(self) -> str:

@@ -14,7 +14,7 @@ import socket
 import threading
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any, Generic, TypeVar
 
 import psycopg
@@ -44,12 +44,18 @@ class Copies:
         `postgresql://` URL of a role that may read the schema `fhir`.
     size
         How many copies run at once; whoever asks for one more waits.
+    working
+        How many of them may be `worked` upon, if not all. Their threads compute, and more of them than
+        processors only wait for each other.
     application
         What the server calls the connections.
     """
 
-    def __init__(self, dsn: str, *, size: int = 4, application: str = "sluice") -> None:
+    def __init__(
+        self, dsn: str, *, size: int = 4, working: int | None = None, application: str = "sluice"
+    ) -> None:
         self._free = asyncio.Semaphore(size)
+        self._working = asyncio.Semaphore(size if working is None else working)
         # A thread never waits for a connection that another one has: there are as many as copies.
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="copy")
         self._connections = ConnectionPool(
@@ -70,7 +76,7 @@ class Copies:
 
     def copy(self, query: str, *arguments: object, timeout: float) -> AsyncGenerator[list[Fields]]:
         """Run the query, its arguments as `%s`, and give its tuples; see `worked`."""
-        return self.worked(_as_they_are, query, *arguments, timeout=timeout)
+        return self._copied(_as_they_are, query, arguments, timeout)
 
     async def worked(
         self, work: Callable[[list[Fields]], T], query: str, *arguments: object, timeout: float
@@ -93,6 +99,13 @@ class Copies:
         TimeoutError
             It took longer.
         """
+        async with self._working, aclosing(self._copied(work, query, arguments, timeout)) as made:
+            async for each in made:
+                yield each
+
+    async def _copied(
+        self, work: Callable[[list[Fields]], T], query: str, arguments: tuple[object, ...], timeout: float
+    ) -> AsyncGenerator[T]:
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
         async with self._free:
