@@ -66,6 +66,19 @@ async def test_with_the_database_away_the_answer_is_503_with_retry_after(
     assert site.accepted() == []
 
 
+async def test_an_answer_does_not_wait_for_figures_that_do_not_come(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(site.quotas, "read", silent)
+    async with asyncio.timeout(30):
+        answer = await site.get("/v2/user", headers=site.bearer())
+    assert answer.status == 200
+    assert "X-RateLimit-Limit" not in answer.headers
+
+
 async def test_every_answer_carries_a_request_id_and_a_sound_one_is_kept(site: Site) -> None:
     assert (await site.get("/livez")).headers["X-Request-Id"]
     sent = {"X-Request-Id": "portal-request-1"}

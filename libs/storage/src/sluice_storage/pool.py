@@ -7,6 +7,7 @@ import time
 
 import asyncpg
 import structlog
+from asyncpg.pool import PoolConnectionProxy
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +26,20 @@ TRANSIENT = (
     asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,
 )
+
+
+# How long a connection whose statement was cancelled is waited for before it is closed instead.
+_RELEASE_SECONDS = 1.0
+
+
+class _Pool(asyncpg.Pool):
+    async def release(self, connection: PoolConnectionProxy, *, timeout: float | None = None) -> None:
+        """Take a connection back.
+
+        Whoever gave up on a statement would else wait as long as one may take for a server that has fallen
+        silent to cancel it, and readiness with them.
+        """
+        await super().release(connection, timeout=_RELEASE_SECONDS if timeout is None else timeout)
 
 
 async def open_pool(
@@ -47,10 +62,15 @@ async def open_pool(
     pause = 0.1
     while True:
         try:
-            return await asyncpg.create_pool(
+            return await _Pool(
                 dsn,
                 min_size=1,
                 max_size=size,
+                max_queries=50_000,
+                max_inactive_connection_lifetime=300.0,
+                loop=None,
+                connection_class=asyncpg.Connection,
+                record_class=asyncpg.Record,
                 command_timeout=60,
                 reset=_leave_session,
                 server_settings={

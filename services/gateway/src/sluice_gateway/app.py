@@ -8,9 +8,10 @@ from aiohttp import web
 
 from sluice_gateway.auditing import disclosing
 from sluice_gateway.fhir.outcomes import ALIAS, BASE
-from sluice_gateway.middleware import add_fields, serve
+from sluice_gateway.middleware import COURTESY, COURTESY_SECONDS, add_fields, serve
 from sluice_gateway.routes import ROUTES
 from sluice_gateway.routing import GATEWAY, Route, endpoint
+from sluice_gateway.time_limit import TimeLimit
 from sluice_gateway.wiring import Gateway
 from sluice_security.serving import QuietRunner
 
@@ -21,6 +22,7 @@ def make_app(gateway: Gateway, routes: Sequence[Route] = ROUTES) -> web.Applicat
     """Make the application that serves `routes` with the services of `gateway`."""
     app = web.Application(middlewares=[serve], client_max_size=gateway.settings.body_limit)
     app[GATEWAY] = gateway
+    app[COURTESY] = TimeLimit(COURTESY_SECONDS)
     app.on_response_prepare.append(add_fields)
     # Whatever a handler streams without having it recorded is not sent before it is.
     app.on_response_prepare.append(disclosing)

@@ -19,6 +19,7 @@ from sluice_gateway.auditing import ID
 from sluice_gateway.fhir.outcomes import below_fhir, outcome_response
 from sluice_gateway.problems import Problem, unavailable
 from sluice_gateway.routing import GATEWAY, PRINCIPAL, STREAMING, problem_response
+from sluice_gateway.time_limit import TimeLimit
 from sluice_storage.pool import TRANSIENT
 from sluice_streaming.outcomes import Unavailable
 from sluice_telemetry.spans import Kind, hop
@@ -28,6 +29,9 @@ from sluice_telemetry.trace import TRACEPARENT, distinct
 log = structlog.get_logger(__name__)
 
 REQUEST_ID = "X-Request-Id"
+COURTESY: web.AppKey[TimeLimit] = web.AppKey("courtesy")
+"""How long an answer waits for what may be left out of it."""
+COURTESY_SECONDS = 1.0
 _SOUND_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -136,7 +140,7 @@ async def _quota_fields(request: web.Request) -> Mapping[str, str]:
         return {}
     quotas = request.app[GATEWAY].quotas
     try:
-        return quotas.fields(await quotas.read(who.client))
+        return quotas.fields(await request.app[COURTESY].of(quotas.read(who.client)))
     except (*TRANSIENT, TimeoutError):
         return {}  # the figures are a courtesy; the answer stands without them
 
