@@ -52,7 +52,8 @@ class Etas:
     stale
         Seconds for which it is told to polls, while it is asked for again.
     pace
-        Seconds between questions for the sake of polls: each is about all jobs polled meanwhile.
+        Seconds between questions for the sake of polls: each is about jobs polled meanwhile, the first to be
+        polled first.
     rest
         Seconds after a failure until the next question.
     monotonic
@@ -66,7 +67,7 @@ class Etas:
         patience: float = 0.25,
         fresh: float = 2.0,
         stale: float = 150.0,
-        pace: float = 0.05,
+        pace: float = 0.25,
         rest: float = 5.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
