@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -104,6 +105,20 @@ async def test_a_ping_waits_and_a_disabled_webhook_is_sent_nothing(site: RealSit
     assert [it["id"] for it in waiting["items"]] == [sent["id"]]
     assert (await site.call("DELETE", path, headers=headers)).status == 204
     assert (await site.get(path, headers=headers)).status == 404
+
+
+async def test_pings_and_what_is_delivered_again_are_tried_for_as_long_as_the_gateway_is_told(
+    database: Database,
+) -> None:
+    async with real_gateway(database, webhook_hours=2) as site:
+        path = f"{URL}/{(await registered(site))['id']}"
+        ping = await (await site.post(f"{path}/actions/ping", headers=site.bearer(**OWN))).json()
+        tried = "SELECT until - due FROM webhooks.deliveries"
+        assert await site.admin.fetchval(tried) == timedelta(hours=2)
+        await site.admin.execute("UPDATE webhooks.deliveries SET until = due, state = 'failed'")
+        again = f"{path}/deliveries/{ping['id']}/actions/redeliver"
+        assert (await site.post(again, headers=site.bearer(**OWN))).status == 202
+        assert await site.admin.fetchval(tried) == timedelta(hours=2)
 
 
 async def test_to_anyone_but_its_client_a_webhook_does_not_exist(site: RealSite) -> None:
