@@ -113,7 +113,7 @@ def test_a_backup_after_another_links_what_has_not_changed_and_stands_alone(
     said: list[str] = []
     second = tmp_path / "second"
     made = making.make(second, settings, said.append, after=first)
-    assert said[-1] == "4 objects are copied, 14 bytes; 1 of them are linked"
+    assert said[-1] == "4 objects are copied, 14 bytes; 1 of them linked"
     assert (second / "objects" / kept).samefile(first / "objects" / kept)
     assert (second / "objects" / changed).read_bytes() == b"other"
     shutil.rmtree(first)
@@ -122,7 +122,7 @@ def test_a_backup_after_another_links_what_has_not_changed_and_stands_alone(
     # Objects that were stored after an earlier backup began are copied, however alike they look.
     third = tmp_path / "third"
     making.make(third, settings, said.append, after=second)
-    assert said[-1] == "4 objects are copied, 14 bytes; 0 of them are linked"
+    assert said[-1] == "4 objects are copied, 14 bytes; 0 of them linked"
 
 
 def test_an_object_that_rows_name_and_that_is_not_there_is_told(
@@ -139,7 +139,7 @@ def test_an_object_that_rows_name_and_that_is_not_there_is_told(
         opened(tmp_path / "one")
     store, _ = open_backend(settings.objects)
     obstore.put(store, plain_name(HASH), b"abc")
-    with pytest.raises(BackupError, match=f"1 objects .* are missing in the store: {name_of(OBJECT)}"):
+    with pytest.raises(BackupError, match=f"1 object .* is missing in the store: {name_of(OBJECT)}"):
         making.make(tmp_path / "still one", settings, print)
     obstore.put(store, name_of(OBJECT), b"abc")
     made = making.make(tmp_path / "two", settings, print)

@@ -160,7 +160,7 @@ async def test_files_that_go_wrong_are_told_with_their_manifest_and_sound_lines_
         assert (told[name][0][0] == "information") is (wanted == ""), (name, texts)
     assert told["elsewhere"][0] == (
         "warning",
-        f"Manifest {len(FILES) + 1}: imported, with 1 problems, which are listed.",
+        f"Manifest {len(FILES) + 1}: imported, with 1 problem, which is listed.",
     )
     assert told["gone"][0][0] == "error"
     kept = ("octets", "zipped", "long", "after-long", "after-longer", "beside", "utf8", "x", "y", "z")

@@ -44,7 +44,7 @@ async def test_several_manifests_make_one_submission_that_is_over_when_it_is_com
                 await asyncio.sleep(0.05)
         # What has ended is told while more may come.
         assert {each["manifestUrl"] for each in shown["outcome"]} == {first}
-        assert answer.headers["X-Progress"] == "1 of 1 manifests; the submission is in-progress"
+        assert answer.headers["X-Progress"] == "1 of 1 manifest; the submission is in-progress"
         await provider.submitted(second, "completed")
         shown = await provider.ended(place)
     assert shown["manifestType"].endswith("/BulkSubmitStatusManifest")

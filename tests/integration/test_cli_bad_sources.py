@@ -103,7 +103,7 @@ async def test_files_and_lines_that_are_wrong_are_listed_and_the_rest_is_loaded(
     done = await place.cli("pull", f"{place.http.base}/manifest", "--static", "--wait")
     assert done.code == 1, done.err
     for said in (
-        "Patient file 1: 1 lines read: 1 created",
+        "Patient file 1: 1 line read: 1 created",
         "error: Patient file 2, line 1: not loaded, its type is not the one the manifest names.",
         "error: Patient file 3, line 1: not loaded, it is not UTF-8.",
         f"error: Patient file 4: {ERROR_TEXTS[ItemError.FILE_TRUNCATED].message}",

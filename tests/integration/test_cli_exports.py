@@ -41,7 +41,7 @@ async def test_an_export_says_how_it_goes_and_what_it_came_to(cli: Cli, service:
     done = await cli("export", "--group", "ward", "--type", "Patient,Condition", "--to", "out")
     assert done.code == 0, done.err
     assert "exporting: started 40%" in done.err
-    assert "Condition: 1 of 1 files" in done.err
+    assert "Condition: 1 of 1 file" in done.err
     assert "23 resources" in done.out
     assert (cli.folder / "out" / "Condition.0001.ndjson").read_bytes() == ndjson("Condition", 20)
     (export,) = service.exports.exports
@@ -167,7 +167,7 @@ async def test_errors_that_the_service_reports_with_an_export_show_in_the_exit_c
     service.exports.reported = json.dumps(outcome).encode() + b"\n"
     done = await cli("export", "--system", "--to", "out")
     assert done.code == code
-    assert ("reports 1 errors" in done.err) is (code == 1)
+    assert ("reports 1 error:" in done.err) is (code == 1)
     assert (cli.folder / "out" / "errors" / "OperationOutcome.0001.ndjson").exists()
 
 

@@ -46,7 +46,7 @@ async def test_an_import_says_how_it_goes_and_what_became_of_each_file(cli: Cli,
     ]
     assert done.out.splitlines() == [
         "Patient file 1: 3 lines read.",
-        "1 files",
+        "1 file",
         "as of 2026-01-31T11:00:00+00:00, which is --since of the next",
     ]
     (begun,) = service.pulls.pulls
@@ -142,7 +142,7 @@ async def test_data_for_a_measure_are_pulled_and_followed_like_any_import(
 ) -> None:
     asked = ("submit-data", "m", "--report", "report.json", "--export-url", URL, "--since", "2026-01-31")
     done = await cli(*asked, "--strict", "--wait")
-    assert (done.code, done.out.splitlines()[1]) == (0, "1 files"), done.err
+    assert (done.code, done.out.splitlines()[1]) == (0, "1 file"), done.err
     (begun,) = service.pulls.pulls
     named = [each["name"] for each in begun.body["parameter"]]
     assert named == ["measureReport", "exportUrl", "_strict", "_since"]

@@ -21,7 +21,7 @@ def outcome(severity: str, text: str, code: str = "informational") -> dict[str, 
     return {"resourceType": "OperationOutcome", "issue": [issue]}
 
 
-INFORMATION = (outcome("information", "Patient file 1: 3 lines read."), outcome("information", "1 files"))
+INFORMATION = (outcome("information", "Patient file 1: 3 lines read."), outcome("information", "1 file"))
 
 
 @dataclass
@@ -53,7 +53,7 @@ class FakePulls:
     information: list[dict[str, Any]] = field(
         default_factory=lambda: [
             outcome("information", "Patient file 1: 3 lines read."),
-            outcome("information", "1 files"),
+            outcome("information", "1 file"),
         ]
     )
     errors: list[dict[str, Any]] = field(default_factory=list)

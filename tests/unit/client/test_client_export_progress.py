@@ -55,8 +55,8 @@ def test_without_a_terminal_little_is_said_and_nothing_twice() -> None:
         "exporting: scheduled",
         "exporting: started 40%",
         "Patient: 2 of 2 files",
-        "Condition: 1 of 1 files",
-        "OperationOutcome (error): 1 of 1 files",
+        "Condition: 1 of 1 file",
+        "OperationOutcome (error): 1 of 1 file",
     ]
 
 

@@ -102,7 +102,7 @@ async def test_an_import_is_followed_to_its_end_and_told_file_by_file(
         (False, 40),
         (False, 100),
     ]
-    assert [each.text for each in done.outcomes] == ["Patient file 1: 3 lines read.", "1 files"]
+    assert [each.text for each in done.outcomes] == ["Patient file 1: 3 lines read.", "1 file"]
     assert [each.text for each in done.problems] == ["line 2", "count"]
     assert (done.errors, done.warnings) == (2, 1)
     assert done.transaction_time == datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from sluice_backup import making, restoring
 from sluice_backup.manifest import BackupError, Manifest, opened
 from sluice_backup.settings import Settings
+from sluice_contracts.words import counted
 from sluice_settings import explain
 from sluice_streaming.outcomes import Unavailable
 
@@ -56,7 +57,7 @@ def one_line() -> Iterator[None]:
 
 def told(manifest: Manifest) -> str:
     """Say in a line what a backup is."""
-    objects = "no objects" if manifest.objects is None else f"{manifest.objects} objects"
+    objects = "no objects" if manifest.objects is None else counted(manifest.objects, "object")
     return (
         f"as of {manifest.dumped_at:%Y-%m-%d %H:%M:%S} UTC: the database ({manifest.migrations[-1]}), "
         f"{objects}, {manifest.object_bytes} bytes of them"
@@ -95,14 +96,14 @@ def restore(
             fresh_topics=fresh_topics,
             with_objects=objects,
         )
-        typer.echo(f"restored; {commands} commands have jobs go on when the services start")
+        typer.echo(f"restored; {counted(commands, 'command')} to have jobs go on when the services start")
 
 
 @app.command()
 def resume() -> None:
     """Have jobs go on whose commands Kafka has lost, from their rows."""
     with one_line():
-        typer.echo(f"published {restoring.resume(Settings())} commands")
+        typer.echo(f"published {counted(restoring.resume(Settings()), 'command')}")
 
 
 def main() -> None:

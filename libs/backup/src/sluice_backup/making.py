@@ -12,6 +12,7 @@ from sluice_backup import database, log, manifest, objects
 from sluice_backup.earlier import earlier
 from sluice_backup.manifest import ACCEPTED, DATABASE, LISTING, BackupError, FileFacts, Manifest, facts_of
 from sluice_backup.settings import Settings
+from sluice_contracts.words import counted
 from sluice_streaming.kafka import KafkaBackend
 
 _SHOWN = 5
@@ -104,17 +105,18 @@ def _copy_objects(
     wanted = manifest.lines_of(needed, str)
     if after is None:
         copied = asyncio.run(objects.copy_out(settings.objects, wanted, folder))
-        say(f"{copied.count} objects are copied, {copied.size} bytes")
+        say(f"{counted(copied.count, 'object is', 'objects are')} copied, {copied.size} bytes")
         return copied
     with earlier(after, folder / "earlier.index") as known:
         copied = asyncio.run(objects.copy_out(settings.objects, wanted, folder, known))
-    say(f"{copied.count} objects are copied, {copied.size} bytes; {copied.linked} of them are linked")
+    are = counted(copied.count, "object is", "objects are")
+    say(f"{are} copied, {copied.size} bytes; {copied.linked} of them linked")
     return copied
 
 
 def _refuse_missing(copied: objects.Copied) -> None:
     if copied.missing:
         shown = ", ".join(copied.missing[:_SHOWN])
-        raise BackupError(
-            f"{len(copied.missing)} objects that the database names are missing in the store: {shown}"
-        )
+        which = "that the database names"
+        are = counted(len(copied.missing), f"object {which} is", f"objects {which} are")
+        raise BackupError(f"{are} missing in the store: {shown}")

@@ -9,6 +9,7 @@ from sluice_backup import database, log, objects, unfinished
 from sluice_backup.making import Say
 from sluice_backup.manifest import DATABASE, BackupError, Manifest
 from sluice_backup.settings import Settings
+from sluice_contracts.words import counted
 from sluice_storage.migrate import migrate, packaged
 
 
@@ -74,7 +75,8 @@ def restore(
     newer = migrate(settings.postgres)
     say(f"the database is restored{', and brought to this version' if newer else ''}")
     if with_objects:
-        say(f"{asyncio.run(objects.copy_in(settings.objects, folder))} objects are restored")
+        copied = asyncio.run(objects.copy_in(settings.objects, folder))
+        say(f"{counted(copied, 'object is', 'objects are')} restored")
     with database.connected(settings.postgres) as connection:
         database.forget_log(connection, {each.key for each in log.accepted_in(folder)})
         return asyncio.run(

@@ -23,6 +23,7 @@ from sluice_client.api import trusting
 from sluice_client.client import SluiceClient
 from sluice_client.errors import AuthenticationError, SluiceError, sentences
 from sluice_client.models import Finding
+from sluice_contracts.words import counted
 
 _SECONDS = 10.0
 _SKEW_SECONDS = 30.0
@@ -128,9 +129,9 @@ class Doctor:
         days = (ssl.cert_time_to_seconds(shown["notAfter"]) - self.now()) / _DAY
         if days < _SOON_DAYS:
             advice = "Renew it; services take a new one up at their next start."
-            self._note("TLS", State.WARNING, f"the certificate ends in {days:.0f} days", advice)
+            self._note("TLS", State.WARNING, f"the certificate ends in {counted(round(days), 'day')}", advice)
         else:
-            self._note("TLS", State.OK, f"the certificate is good for {days:.0f} more days")
+            self._note("TLS", State.OK, f"the certificate is good for {counted(round(days), 'more day')}")
 
     async def _gateway(self) -> None:
         status, answer, _ = await self._get("gateway", f"{self.url}/livez")
@@ -199,7 +200,7 @@ class Doctor:
             raise self._fail(
                 "keys", "the keys of tokens cannot be read", "See that the service auth is ready."
             )
-        self._note("keys", State.OK, f"{len(keys)} keys are published")
+        self._note("keys", State.OK, f"{counted(len(keys), 'key is', 'keys are')} published")
 
     async def _token(self) -> None:
         if not self.client.tokens.ready:

@@ -13,6 +13,7 @@ from sluice_backup import making, restoring
 from sluice_backup.__main__ import After, Folder, one_line, told
 from sluice_backup.manifest import BackupError, opened
 from sluice_backup.settings import Settings
+from sluice_contracts.words import counted
 from sluice_stack.home import Home
 from sluice_stack.jars import JarError
 from sluice_stack.kafka import Kafka
@@ -44,7 +45,7 @@ def resume(home: HomeFolder = Path(".sluice")) -> None:
     """Have jobs go on whose commands Kafka has lost, from their rows (operators)."""
     with one_line():
         commands = restoring.resume(settings_of(Home(home), _kafka(home)))
-        typer.echo(f"published {commands} commands")
+        typer.echo(f"published {counted(commands, 'command')}")
 
 
 def restore(

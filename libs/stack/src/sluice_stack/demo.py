@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from sluice_client import Credentials, ImportResult, Project, SluiceClient, SluiceError
+from sluice_contracts.words import counted
 from sluice_settings import from_file
 from sluice_stack.cli_profiles import Profiles
 from sluice_stack.demo_documents import SOURCES, SYNTHEA, documents
@@ -81,7 +82,7 @@ async def _import(addresses: Addresses, profiles: Profiles, wanted: Sequence[str
         board = Board(console, len(wanted))
         began = time.monotonic()
         jobs = [job.id for job in await client.import_documents(wanted, project=project.id, tags=["demo"])]
-        say(f"it submitted {len(wanted)} documents in {len(jobs)} calls")
+        say(f"it submitted {counted(len(wanted), 'document')} in {counted(len(jobs), 'call')}")
         with board.live:
             await client.wait_all(
                 jobs, timeout=_PATIENCE + _PATIENCE_EACH * len(wanted), on_change=board.changed

@@ -15,6 +15,7 @@ from sluice_client import Credentials, Exported, ExportRequest, PullRequest, Slu
 from sluice_client.cli.config import Profile
 from sluice_client.cli.export_progress import label, showing_export
 from sluice_client.cli.pull_progress import showing_pull
+from sluice_contracts.words import counted
 from sluice_security.keys import make_key_pair
 from sluice_stack.cli_profiles import Profiles
 from sluice_stack.home import Addresses
@@ -41,7 +42,7 @@ async def pull_all(addresses: Addresses, portal: Credentials | None, console: Co
     for each in (*done.outcomes, *done.problems):
         console.print(each.text, soft_wrap=True)
     if done.errors:
-        raise SluiceError(f"{done.errors} things could not be loaded.", "They are listed above.")
+        raise SluiceError(f"{counted(done.errors, 'thing')} could not be loaded.", "They are listed above.")
     say(f"that took {time.monotonic() - began:.1f} s")
 
 

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from sluice_client import ImportResult, ItemCounts, Job
+from sluice_contracts.words import counted
 from sluice_stack.home import Addresses
 
 _MOST = 0.9
@@ -114,7 +115,7 @@ def result_table(results: Sequence[ImportResult], rate: float | None, seconds: f
     states = Counter(result.state for result in results)
     reasons = Counter(result.error.message for result in results if result.error is not None)
     size = sum(result.resource.size or 0 for result in results if result.resource is not None)
-    table = Table(title=f"{len(results)} documents", title_justify="left", show_header=False)
+    table = Table(title=counted(len(results), "document"), title_justify="left", show_header=False)
     table.add_column("what")
     table.add_column("how many", justify="right")
     table.add_row("[green]attached[/]", str(states["ATTACHED"]))

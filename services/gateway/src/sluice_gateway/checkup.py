@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sluice_contracts.words import counted
 from sluice_fhir.condition_store import Shown
 from sluice_fhir.sources import Source
 from sluice_gateway.sources import health_of
@@ -82,10 +83,10 @@ def judged_answers(answers: Mapping[str, str]) -> list[Finding]:
 def judged_migrations(missing: Sequence[str], unknown: Sequence[str]) -> list[Finding]:
     """Judge which migrations the database has, beside those of this version."""
     if missing:
-        text = f"the database lacks {len(missing)} migrations, the first is {missing[0]}"
+        text = f"the database lacks {counted(len(missing), 'migration')}, the first is {missing[0]}"
         return [Finding("migrations", State.FAILING, text, "Run sluice-migrate, before the services start.")]
     if unknown:
-        text = f"the database has {len(unknown)} migrations that this version does not know"
+        text = f"the database has {counted(len(unknown), 'migration')} that this version does not know"
         return [Finding("migrations", State.WARNING, text, "Replace the gateway by the newer version too.")]
     return [Finding("migrations", State.OK, "the database has the newest schema")]
 
@@ -107,7 +108,7 @@ def judged_lag(topics: Sequence[TopicLag], readers: Mapping[str, Sequence[str]])
         for reader in readers.get(topic.name, ()):
             lag = topic.groups.get(reader)
             if lag is None and topic.records:
-                text = f"{topic.name} has {topic.records} records, and {reader} has never read it"
+                text = f"{topic.name} has {counted(topic.records, 'record')}, and {reader} has never read it"
                 findings.append(Finding("lag", State.FAILING, text, f"Start the service {reader}."))
             elif lag is not None and lag > MUCH_LAG:
                 text = f"{lag} records of {topic.name} wait for {reader}"

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
+from sluice_contracts.words import counted
+
 Json = Mapping[str, Any]
 
 _STYLE = """
@@ -47,7 +49,7 @@ def _channel(document: Json, name: str, channel: Json) -> str:
     kafka = channel["bindings"]["kafka"]
     settings = kafka["topicConfiguration"]
     retention = settings["retention.ms"]
-    kept = "for ever" if retention < 0 else f"{retention // 86_400_000} days"
+    kept = "for ever" if retention < 0 else counted(retention // 86_400_000, "day")
     compacted = ", the last of each key" if "compact" in settings["cleanup.policy"] else ""
     who = {"send": [], "receive": []}  # type: dict[str, list[str]]
     for operation in document["operations"].values():
@@ -56,7 +58,7 @@ def _channel(document: Json, name: str, channel: Json) -> str:
     messages = "".join(_message(document, message) for message in channel["messages"])
     return (
         f'<h2 id="{escape(name)}"><code>{escape(name)}</code></h2><p>{_words(channel["description"])} '
-        f"{kafka['partitions']} partitions; kept {kept}{compacted}. "
+        f"{counted(kafka['partitions'], 'partition')}; kept {kept}{compacted}. "
         f"Written by {', '.join(who['send'])}; read by {', '.join(who['receive']) or 'others'}.</p>{messages}"
     )
 

@@ -20,6 +20,7 @@ import typer
 from sluice_contracts import wire
 from sluice_contracts.events import JobFinished
 from sluice_contracts.topics import JOBS_EVENTS
+from sluice_contracts.words import counted
 from sluice_status import rebuild_sql as sql
 from sluice_status.folding import Folder
 from sluice_status.pace import Pace
@@ -163,20 +164,22 @@ async def _compared(connection: asyncpg.pool.PoolConnectionProxy, *, apply: bool
 
 def report(found: Comparison) -> list[str]:
     """Say what a rebuild came to, in lines."""
-    lines = [f"{found.known} jobs are on the log, {found.kept} more only in the tables (left as they are)"]
+    known = counted(found.known, "job is", "jobs are")
+    lines = [f"{known} on the log, {found.kept} more only in the tables (left as they are)"]
     for each in found.shown:
         what = ["is not in the tables"] if each.missing else []
         what += [f"differs in {', '.join(each.columns)}"] if each.columns and not each.missing else []
-        what += [f"{each.items} of its items differ"] if each.items else []
+        what += [counted(each.items, "item of it differs", "items of it differ")] if each.items else []
         lines.append(f"  {each.job}: {'; '.join(what)}")
     if found.different > len(found.shown):
         lines.append(f"  and {found.different - len(found.shown)} more")
     if not found.different:
         lines.append("the tables are as the log says")
     elif found.applied:
-        lines.append(f"{found.different} jobs repaired")
+        lines.append(f"{counted(found.different, 'job')} repaired")
     else:
-        lines.append(f"{found.different} jobs differ; --apply repairs them")
+        differ = counted(found.different, "job differs", "jobs differ")
+        lines.append(f"{differ}; --apply repairs what differs")
     return lines
 
 

@@ -23,6 +23,7 @@ from rich.progress import (
 from sluice_client.cli.session import printable
 from sluice_client.export_run import ExportProgress
 from sluice_client.manifests import ExportFile, ExportFileKind
+from sluice_contracts.words import counted
 
 
 def label(file: ExportFile) -> str:
@@ -128,7 +129,7 @@ class ExportLines(ExportProgress):
         self._finished[called] = self._finished.get(called, 0) + 1
         if self._finished[called] == self._listed[called]:
             self._console.print(
-                f"{called}: {self._finished[called]} of {self._listed[called]} files", markup=False
+                f"{called}: {self._finished[called]} of {counted(self._listed[called], 'file')}", markup=False
             )
 
 

@@ -20,6 +20,7 @@ from sluice_client.client import SluiceClient
 from sluice_client.export_requests import ExportLevel, ExportRequest
 from sluice_client.export_run import Exported
 from sluice_client.manifests import ExportFileKind
+from sluice_contracts.words import counted
 
 _MANY = "may be repeated, or a list with commas"
 
@@ -102,7 +103,8 @@ def _show(session: Session, done: Exported, to: Path) -> None:
     session.show(done, lambda: summary(done))
     problems = errors_of(done)
     if problems:
-        session.err.print(f"the service reports {problems} errors: see {to / 'errors'}", markup=False)
+        told = f"the service reports {counted(problems, 'error')}: see {to / 'errors'}"
+        session.err.print(told, markup=False)
         raise typer.Exit(INCOMPLETE)
 
 
@@ -134,11 +136,11 @@ def summary(done: Exported) -> Any:
         return f"started; to go on: sluice export --to {done.folder}"
     found: dict[str, Counter[str]] = {}
     for file in done.files.values():
-        counted = found.setdefault(label(file), Counter())
-        counted.update(files=1, resources=file.count or 0, bytes=file.size or 0)
+        sums = found.setdefault(label(file), Counter())
+        sums.update(files=1, resources=file.count or 0, bytes=file.size or 0)
     rows = [(name, it["files"], it["resources"], it["bytes"]) for name, it in sorted(found.items())]
     total = sum((it for it in found.values()), Counter[str]())
-    line = f"{total['resources']} resources, {total['bytes']} bytes in {done.folder}"
+    line = f"{counted(total['resources'], 'resource')}, {counted(total['bytes'], 'byte')} in {done.folder}"
     if done.transaction_time is not None:
         line += f", as of {done.transaction_time.isoformat()}"
     return Group(table(("type", "files", "resources", "bytes"), rows, "There is nothing to export."), line)

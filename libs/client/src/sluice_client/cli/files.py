@@ -15,6 +15,7 @@ from sluice_client.client import SluiceClient
 from sluice_client.downloads import Progress, safe_name
 from sluice_client.errors import SluiceError
 from sluice_client.models import Downloaded, File
+from sluice_contracts.words import counted
 
 _ID = re.compile(r"[0-9a-f]{24}")
 
@@ -83,7 +84,7 @@ def download(
 
     done = session.call(work)
     total = sum(it.size for it in done)
-    session.show(done, lambda: f"{len(done)} {'file' if len(done) == 1 else 'files'}, {total} bytes, in {to}")
+    session.show(done, lambda: f"{counted(len(done), 'file')}, {counted(total, 'byte')}, in {to}")
 
 
 async def _downloads(

@@ -16,6 +16,7 @@ from sluice_client.client import SluiceClient
 from sluice_client.importing import ImportFileError, parse
 from sluice_client.models import ConflictResolution, ImportRequest, ImportResult, Job, JobSummary
 from sluice_client.trials import Forecast
+from sluice_contracts.words import counted
 
 _MOST_REASONS = 10
 
@@ -112,8 +113,7 @@ def summary(jobs: Sequence[Job], failed: Sequence[ImportResult]) -> Any:
     if not all(job.finished for job in jobs):
         return "\n".join(f"follow it: sluice job {job.id} --watch" for job in jobs)
     counts = total_of(jobs)
-    items = "1 item" if counts.total == 1 else f"{counts.total} items"
-    text = f"{items}: {described(counts) or 'nothing to do'}"
+    text = f"{counted(counts.total, 'item')}: {described(counts) or 'nothing to do'}"
     reasons = Counter((it.error.code, it.error.message) for it in failed if it.error)
     common = reasons.most_common(_MOST_REASONS)
     lines = [f"  {number} x {message} ({code})" for (code, message), number in common]

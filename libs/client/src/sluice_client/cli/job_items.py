@@ -13,6 +13,7 @@ from sluice_client.cli.session import table
 from sluice_client.client import SluiceClient
 from sluice_client.errors import NotFoundError
 from sluice_client.models import ItemProblem
+from sluice_contracts.words import counted
 
 DOCUMENTS = "document-import"
 
@@ -37,8 +38,8 @@ class Item(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def note(self) -> str:
         """What one may want to know of it although it did not fail."""
         lacking = f"no {', '.join(self.warnings)} at the source" if self.warnings else ""
-        others = f"{self.other_contents} further contents not imported" if self.other_contents else ""
-        return "; ".join(filter(None, (lacking, others)))
+        others = f"{counted(self.other_contents, 'further content')} not imported"
+        return "; ".join(filter(None, (lacking, others if self.other_contents else "")))
 
 
 async def items_of(client: SluiceClient, job: AnyJob, *, failed: bool = False) -> list[Item]:

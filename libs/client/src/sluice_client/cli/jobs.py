@@ -18,6 +18,7 @@ from sluice_client.cli.session import Session, session_of, table
 from sluice_client.client import SluiceClient
 from sluice_client.errors import NotFoundError
 from sluice_client.models import JobState
+from sluice_contracts.words import counted
 
 _THINGS = {"document-import": "item", "bulk-import": "file", "bulk-export": "part"}
 _DONE = {"document-import": "attached", "bulk-import": "loaded", "bulk-export": "written"}
@@ -164,7 +165,7 @@ def _described(found: AnyJob) -> str:
 
 def _shown(found: AnyJob, note: str = "") -> str:
     counts, thing = found.counts, _THINGS.get(found.kind, "item")
-    things = f"{counts.items} {thing}{'s' * (counts.items != 1)}"
+    things = counted(counts.items, thing)
     if not found.finished:
         line = f"{found.state}: {counts.done} of {things} ended {_described(found)}".rstrip()
         if found.stuck_since is None:

@@ -16,6 +16,7 @@ from sluice_client.cli.pull_progress import showing_pull
 from sluice_client.cli.session import INCOMPLETE, Session, printable, session_of
 from sluice_client.client import SluiceClient
 from sluice_client.pull_requests import Pulled, PullOutcome, PullRequest, PullStatus
+from sluice_contracts.words import counted
 
 MANY = "may be repeated, or a list with commas"
 _STYLES = {"error": "red", "fatal": "red", "warning": "yellow"}
@@ -82,7 +83,7 @@ def pull(
 
 def _save_bundles(session: Session, job: str, path: Path) -> None:
     size = session.call(lambda client: client.save_pull_bundles(job, path), "run it again")
-    session.show({"file": str(path), "bytes": size}, lambda: f"{size} bytes in {path}")
+    session.show({"file": str(path), "bytes": size}, lambda: f"{counted(size, 'byte')} in {path}")
 
 
 def _cancel(session: Session, job: str) -> None:

@@ -25,7 +25,8 @@ def describe(scopes: Scopes, *, offline_days: float) -> list[str]:
 
 def _sentence(scope: Scope, offline_days: float) -> str:
     if scope.context == OFFLINE:
-        return f"Keep this access while you are away, for up to {offline_days:g} days"
+        days = "day" if offline_days == 1 else "days"
+        return f"Keep this access while you are away, for up to {offline_days:g} {days}"
     if not scope.letters:
         return _PLAIN.get(scope.canonical, scope.canonical)
     verbs = [_VERBS[letter] for letter in scope.letters]

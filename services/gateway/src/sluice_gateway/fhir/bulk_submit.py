@@ -16,6 +16,7 @@ import msgspec
 
 from sluice_contracts.commands import StartBulkImport
 from sluice_contracts.imports import ExportType, ImportRequest
+from sluice_contracts.words import counted
 from sluice_gateway.fhir.asynchronous import Told, not_available
 from sluice_gateway.fhir.outcomes import Issue, Refusal, operation_outcome, refused
 from sluice_gateway.fhir.pacing import Pacing
@@ -151,7 +152,7 @@ class BulkSubmit:
             self._pacing.forget(pace)
             return Told(200, manifest=manifest)
         # There may be more to come, whatever their number.
-        said = f"{len(over)} of {len(row.manifests)} manifests; the submission is {row.status}"
+        said = f"{len(over)} of {counted(len(row.manifests), 'manifest')}; the submission is {row.status}"
         age = self._now() - (row.ended_at or row.created_at).timestamp()
         waiting = self._pacing.wait(pace, age)
         return Told(202, {"X-Progress": said, "Retry-After": str(waiting)}, manifest)

@@ -11,6 +11,7 @@ import msgspec
 
 from sluice_contracts.errors import ERROR_TEXTS, ItemError
 from sluice_contracts.imports import PulledKind
+from sluice_contracts.words import counted
 from sluice_gateway.fhir.outcomes import Issue, Severity, operation_outcome
 from sluice_gateway.fhir.pull_store import PulledFile, PullRow, PullStore, Unresolved
 
@@ -46,11 +47,15 @@ async def information(store: PullStore, job: str, row: PullRow) -> AsyncGenerato
         )
         return
     dangling = sum([each.total for each in await store.unresolved(job)])
-    text = f"{total} files: {read} lines read, {invalid} of them not loaded; {deleted} resources deleted."
+    text = (
+        f"{counted(total, 'file')}: {counted(read, 'line')} read, {invalid} of them not loaded;"
+        f" {counted(deleted, 'resource')} deleted."
+    )
     if failed:
-        text += f" {failed} files could not be loaded."
+        text += f" {counted(failed, 'file')} could not be loaded."
     if dangling:
-        text += f" {dangling} resources are referred to that neither the import nor the store has."
+        are = counted(dangling, "resource is", "resources are")
+        text += f" {are} referred to that neither the import nor the store has."
     wrong = failed or invalid or dangling
     yield _line("warning" if wrong else "information", "informational", text)
 
@@ -74,8 +79,8 @@ async def errors(store: PullStore, job: str, row: PullRow) -> AsyncGenerator[byt
 
 
 def _dangling(found: Unresolved) -> bytes:
-    are = "resource is" if found.total == 1 else "resources are"
-    text = f"{found.total} {found.type} {are} referred to that neither the import nor the store has."
+    are = counted(found.total, f"{found.type} resource is", f"{found.type} resources are")
+    text = f"{are} referred to that neither the import nor the store has."
     if found.ids:
         text += f" The first: {', '.join(f'{found.type}/{each}' for each in found.ids)}."
     return _line("warning", "not-found", text)
@@ -100,17 +105,19 @@ def _told(file: PulledFile) -> tuple[Severity, str, str]:
     if file.failed is not None:
         return "error", "incomplete", f"{_name(file)}: not loaded. {error_text(file.failed)}"
     if file.kind == PulledKind.DELETED:
-        text = f"{file.read} lines read, {file.deleted} resources deleted"
+        text = f"{counted(file.read, 'line')} read, {counted(file.deleted, 'resource')} deleted"
     elif file.kind == PulledKind.ERROR:
-        text = f"{file.read} problems that the source tells of"
+        text = f"{counted(file.read, 'problem')} that the source tells of"
     else:
         text = (
-            f"{file.read} lines read: {file.created} created, {file.updated} updated,"
+            f"{counted(file.read, 'line')} read: {file.created} created, {file.updated} updated,"
             f" {file.unchanged} unchanged, {file.stale} older than what is there"
         )
     severity: Severity = "warning" if file.invalid else "information"
-    made = f" {file.nameless} without an id were given one." if file.nameless else ""
-    return severity, "informational", f"{_name(file)}: {text}, {file.invalid} not sound.{made}"
+    text = f"{_name(file)}: {text}, {file.invalid} not sound."
+    if file.nameless:
+        text += f" {counted(file.nameless, 'without an id was', 'without an id were')} given one."
+    return severity, "informational", text
 
 
 def _wrong(file: PulledFile) -> list[tuple[Severity, str, str]]:
@@ -119,13 +126,15 @@ def _wrong(file: PulledFile) -> list[tuple[Severity, str, str]]:
         return [("error", "incomplete", f"{_name(file)}: {error_text(file.failed)}{status}")]
     found: list[tuple[Severity, str, str]] = []
     if file.expected is not None and file.expected != file.read:
-        text = f"{_name(file)}: the manifest says {file.expected} lines, and {file.read} were read."
+        read = counted(file.read, "was", "were")
+        text = f"{_name(file)}: the manifest says {counted(file.expected, 'line')}, and {read} read."
         found.append(("warning", "incomplete", text))
     if file.kind == PulledKind.ERROR and file.read:
-        text = f"{_name(file)}: the source tells of {file.read} problems of its export."
+        text = f"{_name(file)}: the source tells of {counted(file.read, 'problem')} of its export."
         found.append(("warning", "incomplete", text))
     if file.invalid > file.listed:
-        text = f"{_name(file)}: {file.invalid} lines were not loaded; the first {file.listed} are listed."
+        were = counted(file.invalid, "line was", "lines were")
+        text = f"{_name(file)}: {were} not loaded; the first {file.listed} are listed."
         found.append(("warning", "too-costly", text))
     return found
 

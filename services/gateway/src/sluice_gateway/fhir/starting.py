@@ -11,6 +11,7 @@ import msgspec
 
 from sluice_contracts.commands import StartBulkExport
 from sluice_contracts.exports import ExportAccess, ExportLevel, ExportRequest
+from sluice_contracts.words import counted
 from sluice_gateway.accepting import Accepting
 from sluice_gateway.fhir.access import resolve
 from sluice_gateway.fhir.export_store import Admission, ExportStore
@@ -200,7 +201,8 @@ class Starting:
         if twin is not None:
             text = "You have an export of the same already. Delete it, or use it."
             raise refused(409, "duplicate", text, {"Content-Location": self._hrefs.export(twin)})
-        text = f"You have {self._rules.running} exports running. Wait until one has ended, or delete one."
+        running = counted(self._rules.running, "export")
+        text = f"You have {running} running. Wait until one has ended, or delete one."
         raise refused(429, "throttled", text, {"Retry-After": str(_AFTER)})
 
 

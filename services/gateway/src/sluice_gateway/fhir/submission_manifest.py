@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from sluice_contracts.events import JobOutcome
+from sluice_contracts.words import counted
 from sluice_gateway.fhir.outcomes import Issue, Severity
 from sluice_gateway.fhir.pull_outcomes import error_text
 from sluice_gateway.fhir.pull_store import PullRow
@@ -63,9 +64,11 @@ def _said(submission: SubmissionRow, manifest: ManifestRow, found: PullRow | Non
         status = "" if found.failed_status is None else f" The source answered {found.failed_status}."
         return "error", f"nothing was imported. {error_text(found.failed)}{status}"
     if found.outcome == JobOutcome.FAILED:
-        return "error", f"it could not be imported; {found.problems} problems are listed."
+        are = counted(found.problems, "problem is", "problems are")
+        return "error", f"it could not be imported; {are} listed."
     if found.problems:
-        return "warning", f"imported, with {found.problems} problems, which are listed."
+        which = counted(found.problems, "problem, which is", "problems, which are")
+        return "warning", f"imported, with {which} listed."
     return "information", "imported."
 
 

@@ -86,7 +86,7 @@ function alerted({ noticed_on: at, seconds, failed, ended_well: well }) {
 function minutes(recent) {
   const most = Math.max(1, ...recent.map((one) => one.good + one.refused + one.failed));
   const sum = (name) => recent.reduce((total, one) => total + one[name], 0);
-  const words = `The last ${things(recent.length, "minute")}: ${number(sum("good"))} good answers, `
+  const words = `The last ${things(recent.length, "minute")}: ${things(sum("good"), "good answer")}, `
     + `${number(sum("refused"))} refused, ${number(sum("failed"))} failed`;
   const piece = (one, name) => {
     const node = h("i", { class: name });
