@@ -34,6 +34,12 @@ export function jobsView({ query, go, signal }) {
       h("input", { type: "search", name: "q", value: chosen.q, placeholder: "Find by id", autocomplete: "off",
         spellcheck: "false" })));
 
+  // Rows are made anew when their job changes; how long ago it was submitted changes without that.
+  const timer = setInterval(() => {
+    for (const time of rows.querySelectorAll("time")) time.textContent = since(time.dateTime);
+  }, 1000);
+  signal.addEventListener("abort", () => clearInterval(timer));
+
   async function load() {
     try {
       const found = await jobs({ ...chosen, limit: PAGE, offset }, signal);
