@@ -76,16 +76,19 @@ async def printed(cli: Cli, *arguments: str, stdin: str = "") -> Any:
 
 
 async def test_a_group_is_made_filled_shown_and_deleted(cli: Cli, tmp_path: Path) -> None:
-    assert (await cli("groups", "create", "trial", "p1", "--name", "Trial"))[1] == "trial: 1 members\n"
+    assert (await cli("groups", "create", "trial", "p1", "--name", "Trial"))[1] == "trial: 1 member\n"
     listed = tmp_path / "patients.txt"
     listed.write_text("p2\n\np3\n")
     code, out, _ = await cli("groups", "add", "trial", "p1", "--from", str(listed))
     assert (code, out) == (0, "2 joined, 0 left, 3 members; 3 of those named are not in the store (yet)\n")
     done = await printed(cli, "groups", "remove", "trial", "--from", "-", stdin="p3\n")
     assert (done["removed"], done["members"]) == (1, 2)
+    replaced = await cli("groups", "replace", "trial", "p1", "p2", "p2", "--name", "Second trial")
+    assert replaced[1] == "trial: 2 members\n"
+    assert (await cli("groups", "replace", "trial"))[0] == 1
     members = await printed(cli, "groups", "members", "trial")
     assert [member["patient"] for member in members] == ["p1", "p2"]
-    assert "Trial" in (await cli("groups", "show", "trial"))[1]
+    assert "Second trial" in (await cli("groups", "show", "trial"))[1]
     assert [group["id"] for group in await printed(cli, "groups", "list")] == ["trial"]
     assert (await cli("groups", "delete", "trial"))[:2] == (0, "deleted\n")
     assert (await cli("groups", "show", "trial"))[0] == 4

@@ -83,11 +83,27 @@ async def test_what_an_import_would_do_is_told_and_its_files_are_edited(stack: S
     await done(cli, "remove", folder, "--recursive")
     assert json.loads(await done(cli, "files", "--project", project, "--json")) == []
 
-    await done(cli, "projects", "share", project, "bob", "--write")
-    assert "bob" in await done(cli, "projects", "members", project)
+    await done(cli, "projects", "share", project, "bob", "--write", "--admin")
+    assert "write, admin" in await done(cli, "projects", "members", project)
     await done(cli, "projects", "unshare", project, "bob")
     members = json.loads(await done(cli, "projects", "members", project, "--json"))
-    assert [each["username"] for each in members] == [project.partition("/")[0]]
+    me = json.loads(await done(cli, "whoami", "--json"))
+    assert [each["username"] for each in members] == [me["username"]] == [project.partition("/")[0]]
+
+
+async def test_a_project_is_changed_and_deleted_only_when_that_is_confirmed(stack: Stack, cli: Cli) -> None:
+    await done(cli, "login", stack.addresses.gateway, "--auth-url", stack.addresses.auth)
+    project = (await done(cli, "projects", "create", "By mistake", "--tag", "old")).strip()
+    await done(cli, "mkdir", "reports", "--project", project)
+    await done(cli, "projects", "change", project, "--description", "to be deleted", "--tag", "")
+    shown = json.loads(await done(cli, "projects", "show", project, "--json"))
+    assert (shown["name"], shown["description"], shown["tags"]) == ("By mistake", "to be deleted", [])
+    refused = await cli("projects", "delete", project, stdin=b"n\n")
+    assert refused.code == 1
+    assert project in await done(cli, "projects", "list")
+    await done(cli, "projects", "delete", project, "--yes")
+    gone = await cli("projects", "show", project)
+    assert (gone.code, gone.err.count("\n")) == (4, 1)
 
 
 async def test_what_is_loaded_is_exported_by_who_was_granted_it(stack: Stack, cli: Cli) -> None:

@@ -213,15 +213,18 @@ async def real_gateway(
 
 
 @asynccontextmanager
-async def listening_gateway(database: Database) -> AsyncIterator[tuple[RealSite, str]]:
-    """Run a gateway whose public URL is where it really listens; for clients that follow its addresses."""
+async def listening_gateway(database: Database, **given: Any) -> AsyncIterator[tuple[RealSite, str]]:
+    """Run a gateway whose public URL is where it really listens; for clients that follow its addresses.
+
+    `given` is for `real_gateway`.
+    """
     import socket
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    async with real_gateway(database, public_url=url) as site:
+    async with real_gateway(database, public_url=url, **given) as site:
         runner = make_runner(site.gateway)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()

@@ -25,6 +25,7 @@ from sluice_client.any_jobs import AnyJob, JobCounts, JobEvent, JobItem, JobStag
 from sluice_client.assertions import ClientKey
 from sluice_client.audit import AuditEvent
 from sluice_client.client import SluiceClient
+from sluice_client.content_keys import ContentKey
 from sluice_client.data_submissions import DataFileError
 from sluice_client.errors import (
     ApiError,
@@ -58,14 +59,20 @@ from sluice_client.models import (
     Project,
     RateLimit,
     Registration,
+    User,
+)
+from sluice_client.oauth import EXPORT_SCOPES, IMPORT_SCOPES, AccessToken, KeyCredentials
+from sluice_client.operating import (
+    DeadLetter,
+    DeadTopic,
+    Redriven,
     Source,
     SourceAlert,
     SourceHealth,
     SourceMinute,
 )
-from sluice_client.oauth import EXPORT_SCOPES, IMPORT_SCOPES, AccessToken, KeyCredentials
-from sluice_client.operating import DeadLetter, DeadTopic, Redriven
 from sluice_client.pull_requests import Pulled, PullOutcome, PullRequest, PullStatus
+from sluice_client.submission_access import SubmissionAccess
 from sluice_client.submissions import Submission, SubmissionState, SubmissionStatus
 from sluice_client.transport import Patience
 from sluice_client.trials import Forecast, ScrapeKey, ScrapeSchema, Trial, TrialWarning
@@ -81,6 +88,7 @@ __all__ = [
     "AuthenticationError",
     "ClientKey",
     "ConflictResolution",
+    "ContentKey",
     "Credentials",
     "DataFileError",
     "DeadLetter",
@@ -137,12 +145,14 @@ __all__ = [
     "SourceMinute",
     "StoredArtifact",
     "Submission",
+    "SubmissionAccess",
     "SubmissionState",
     "SubmissionStatus",
     "ThrottledError",
     "Trial",
     "TrialWarning",
     "UnreachableError",
+    "User",
     "WaitTimeoutError",
     "Webhook",
     "WebhookDelivery",

@@ -14,7 +14,7 @@ from sluice_client.exporting import ExportingCalls
 from sluice_client.files import FileCalls
 from sluice_client.imports import ImportCalls
 from sluice_client.measures import MeasureCalls
-from sluice_client.models import Credentials, RateLimit, Registration
+from sluice_client.models import Credentials, RateLimit, Registration, User
 from sluice_client.oauth import EXPORT_SCOPES, IMPORT_SCOPES
 from sluice_client.operating import OperatingCalls
 from sluice_client.submissions import SubmissionCalls
@@ -121,6 +121,10 @@ class SluiceClient(
     async def token(self) -> str:
         """Give a valid access token, for calls of your own."""
         return await self.tokens.get()
+
+    async def user(self) -> User:
+        """Give whom the token speaks for."""
+        return await self.get("/v2/user", User)
 
     async def rate_limit(self) -> RateLimit:
         """Give what is left of the quota of bulk requests."""

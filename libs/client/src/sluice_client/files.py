@@ -9,13 +9,18 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from sluice_client.api import Api, step
+from sluice_client.api import PAGE, Api, step
 from sluice_client.downloads import Downloader, Progress
-from sluice_client.models import Downloaded, File, Member, Project
+from sluice_client.importing import chunks
+from sluice_client.models import Downloaded, File, Member, Page, Project
 
 
 class _Address(Struct):
     url: str
+
+
+class _Record(Struct):
+    resource: File | None = None
 
 
 class FileCalls(Api):
@@ -34,9 +39,42 @@ class FileCalls(Api):
         body = {"name": name, "description": description, "tags": list(tags)}
         return await self.call("POST", "/v2/projects", Project, body=body)
 
-    async def add_member(self, project: str, username: str, *, write: bool = False) -> None:
-        """Let someone (a token's subject) see a project, or also change it; needs the admin permission."""
-        body = {"username": username, "permissions": {"read": True, "write": write}}
+    async def change_project(
+        self,
+        project: str,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        tags: Sequence[str] | None = None,
+    ) -> Project:
+        """Change a project's name, description or all of its tags; what is not given stays, as does its id.
+
+        Examples
+        --------
+        >>> await sluice.change_project("ann/heart-study", tags=["closed"])
+        """
+        given = {"name": name, "description": description, "tags": None if tags is None else list(tags)}
+        body = {key: value for key, value in given.items() if value is not None}
+        path = f"/v2/projects/{quote(project, safe='/')}"
+        return await self.call("PATCH", path, Project, body=body, repeatable=True)
+
+    async def delete_project(self, project: str) -> None:
+        """Delete a project with all its folders and files, for all its members."""
+        await self.send("DELETE", f"/v2/projects/{quote(project, safe='/')}")
+
+    async def add_member(
+        self, project: str, username: str, *, write: bool = False, admin: bool = False
+    ) -> None:
+        """Let someone (`User.username`) see a project, or give a member other permissions.
+
+        Needs the admin permission.
+
+        Parameters
+        ----------
+        write, admin
+            Let them change it too; let them say who its members are.
+        """
+        body = {"username": username, "permissions": {"read": True, "write": write, "admin": admin}}
         await self.send("POST", f"/v2/projects/{quote(project, safe='/')}/members", body=body)
 
     def members(self, project: str) -> AsyncIterator[Member]:
@@ -65,9 +103,22 @@ class FileCalls(Api):
         """Give a file or folder with its metadata and tags."""
         return await self.get(f"/v2/files/{step(file)}", File)
 
+    async def files_by_id(self, files: Sequence[str]) -> dict[str, File]:
+        """Give files and folders by their ids, a hundred a call; those that are not there are left out."""
+        found: dict[str, File] = {}
+        for part in chunks(files, PAGE):
+            body = {"file_ids": list(part)}
+            records = await self.call("POST", "/v2/bulk/files/get", Page[_Record], body=body, repeatable=True)
+            found |= {each.resource.id: each.resource for each in records.items if each.resource}
+        return found
+
     async def metadata(self, file: str) -> dict[str, Any]:
         """Give a file's metadata."""
         return await self.get(f"/v2/files/{step(file)}/metadata", dict[str, Any])
+
+    async def replace_metadata(self, file: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """Give a file this metadata and none other; `change_file` merges."""
+        return await self.call("PUT", f"/v2/files/{step(file)}/metadata", dict[str, Any], body=metadata)
 
     async def create_folder(
         self, name: str, *, project: str | None = None, parent: str | None = None
@@ -117,8 +168,11 @@ class FileCalls(Api):
         --------
         >>> done = await sluice.download(file.id, Path("report.pdf"))
         """
+        return await Downloader(self.transport, lambda: self.download_address(file)).save(target, progress)
 
-        async def address() -> str:
-            return (await self.get(f"/v2/files/{step(file)}/download_info", _Address)).url
+    async def download_address(self, file: str) -> str:
+        """Give an address at which a file's content can be fetched for some minutes, without a token.
 
-        return await Downloader(self.transport, address).save(target, progress)
+        It is for whoever has no token, such as a browser: whoever has it has the content.
+        """
+        return (await self.get(f"/v2/files/{step(file)}/download_info", _Address)).url

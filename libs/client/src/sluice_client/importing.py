@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from sluice_client.errors import SluiceError
 from sluice_client.models import ImportItem, ImportRequest
+
+T = TypeVar("T")
 
 MOST_ITEMS = 100
 """How many items one call takes (the import API's limit)."""
@@ -23,7 +25,7 @@ class ImportFileError(SluiceError):
     """A file does not hold what can be imported."""
 
 
-def chunks(items: Sequence[ImportItem], size: int = MOST_ITEMS) -> Iterator[Sequence[ImportItem]]:
+def chunks(items: Sequence[T], size: int = MOST_ITEMS) -> Iterator[Sequence[T]]:
     """Cut items into lists that one call takes, in order."""
     for start in range(0, len(items), size):
         yield items[start : start + size]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import AsyncIterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -126,13 +127,17 @@ class MeasureCalls(Api):
         async for measure in found(self, f"/fhir/Measure?_count={PER_PAGE}", Measure):
             yield measure
 
-    async def data_requirements(self, measure: str) -> list[DataRequirement]:
+    async def data_requirements(
+        self, measure: str, *, start: date | None = None, end: date | None = None
+    ) -> list[DataRequirement]:
         """Give which data a measure needs.
 
         Parameters
         ----------
         measure
             Its id.
+        start, end
+            The period that is measured, both or neither.
 
         Raises
         ------
@@ -140,7 +145,8 @@ class MeasureCalls(Api):
             NotFoundError: it is not there, or something that it needs is not; the text names it.
         """
         path = f"/fhir/Measure/{step(measure)}/$data-requirements"
-        return (await self.get(path, _Needs)).data_requirement
+        period = {"periodStart": start, "periodEnd": end}
+        return (await self.get(path, _Needs, period)).data_requirement
 
 
 def artifacts_of(content: bytes) -> Raw:

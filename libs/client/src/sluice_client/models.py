@@ -177,21 +177,6 @@ class Member(Struct, frozen=True, kw_only=True):
     permissions: dict[str, bool] = field(default_factory=dict)
 
 
-class Source(Struct, frozen=True, kw_only=True):
-    """A FHIR server that documents may be imported from."""
-
-    id: str
-    name: str
-    base_url: str
-    auth: dict[str, Any] = field(default_factory=dict)
-    enabled: bool = True
-    scrape_schema: str | None = None
-    max_requests_per_second: float | None = None
-    max_concurrency: int | None = None
-    attachment_prefixes: list[str] = field(default_factory=list)
-    revision: int = 0
-
-
 class Finding(Struct, frozen=True, kw_only=True):
     """What was found of one thing: `state` is `ok`, `warning`, `failing` or `skipped`."""
 
@@ -208,40 +193,10 @@ class Checkup(Struct, frozen=True, kw_only=True):
     findings: list[Finding] = field(default_factory=list)
 
 
-class SourceMinute(Struct, frozen=True, kw_only=True):
-    """A source's answers of one minute, which began at `at`."""
+class User(Struct, frozen=True, kw_only=True):
+    """Whom a token speaks for: what projects are shared with, and their ids begin with."""
 
-    at: datetime
-    good: int
-    refused: int
-    failed: int
-    mean_seconds: float | None = None
-
-
-class SourceAlert(Struct, frozen=True, kw_only=True):
-    """What makes a source worth looking at: attempts that failed for its reasons within so many seconds."""
-
-    noticed_on: datetime
-    seconds: float
-    failed: int
-    ended_well: int
-
-
-class SourceHealth(Struct, frozen=True, kw_only=True):
-    """How a source does; `state` is `unused`, `ok`, `slowed`, `held` or `failing`."""
-
-    source: str
-    state: str
-    at_once: float
-    registered_at_once: int
-    per_second: float | None = None
-    registered_per_second: float | None = None
-    held_until: datetime | None = None
-    usual_seconds: float | None = None
-    calls_per_second: float = 0.0
-    processes: int = 0
-    recent: list[SourceMinute] = field(default_factory=list)
-    alert: SourceAlert | None = None
+    username: str
 
 
 class RateLimit(Struct, frozen=True, kw_only=True):

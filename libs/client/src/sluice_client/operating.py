@@ -8,10 +8,72 @@ from typing import Any
 from msgspec import Struct, field
 
 from sluice_client.api import Api, step
-from sluice_client.models import Checkup, Page, Source, SourceHealth
+from sluice_client.models import Checkup, Page
 
 _SOURCES = "/v2/fhir/sources"
 _LETTERS = "/v2/ops/dead-letters"
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """A FHIR server that may be imported from.
+
+    `clients` are those who may, none: all with the scope; `type_filters` says that its `$export` understands
+    `_typeFilter`. `request_headers` are fields that submitters may have sent along with requests for their
+    files; `software` and `fhir_version` are what it says of itself.
+    """
+
+    id: str
+    name: str
+    base_url: str
+    auth: dict[str, Any] = field(default_factory=dict)
+    enabled: bool = True
+    scrape_schema: str | None = None
+    max_requests_per_second: float | None = None
+    max_concurrency: int | None = None
+    attachment_prefixes: list[str] = field(default_factory=list)
+    content_types: list[str] = field(default_factory=list)
+    clients: list[str] = field(default_factory=list)
+    type_filters: bool = False
+    request_headers: list[str] = field(default_factory=list)
+    software: str | None = None
+    fhir_version: str | None = None
+    revision: int = 0
+
+
+class SourceMinute(Struct, frozen=True, kw_only=True):
+    """A source's answers of one minute, which began at `at`."""
+
+    at: datetime
+    good: int
+    refused: int
+    failed: int
+    mean_seconds: float | None = None
+
+
+class SourceAlert(Struct, frozen=True, kw_only=True):
+    """What makes a source worth looking at: attempts that failed for its reasons within so many seconds."""
+
+    noticed_on: datetime
+    seconds: float
+    failed: int
+    ended_well: int
+
+
+class SourceHealth(Struct, frozen=True, kw_only=True):
+    """How a source does; `state` is `unused`, `ok`, `slowed`, `held` or `failing`."""
+
+    source: str
+    state: str
+    at_once: float
+    registered_at_once: int
+    per_second: float | None = None
+    registered_per_second: float | None = None
+    held_until: datetime | None = None
+    usual_seconds: float | None = None
+    calls_per_second: float = 0.0
+    processes: int = 0
+    recent: list[SourceMinute] = field(default_factory=list)
+    alert: SourceAlert | None = None
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True):

@@ -242,7 +242,7 @@ class PullCalls(Api):
                         number += 1
                         if number > given:
                             given = number
-                            for each in _read(line):
+                            for each in outcomes_in(line):
                                 yield each
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 if attempt == self.transport.patience.attempts:
@@ -280,8 +280,9 @@ def _place(job: str) -> str:
     return f"{FHIR}/bulkstatus/{step(job)}"
 
 
-def _read(line: bytes) -> list[PullOutcome]:
+def outcomes_in(body: bytes) -> list[PullOutcome]:
+    """Read an OperationOutcome."""
     return [
         PullOutcome(severity=each.severity, code=each.code, text=each.details.text or each.diagnostics)
-        for each in decoded(line, _Outcome).issue
+        for each in decoded(body, _Outcome).issue
     ]

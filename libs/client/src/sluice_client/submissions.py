@@ -12,10 +12,12 @@ from sluice_client.api import decoded
 from sluice_client.errors import SluiceError, WaitTimeoutError
 from sluice_client.exports import FHIR, Pause
 from sluice_client.pull_requests import PullOutcome
-from sluice_client.pulls import PullCalls
+from sluice_client.pulls import PullCalls, outcomes_in
+from sluice_client.submission_access import SubmissionAccess
 from sluice_client.transport import Answer, retry_after
 
 _JSON = "application/fhir+json"
+_KEYS = "/v2/fhir/submissions/jwks.json"
 
 
 class SubmissionState(StrEnum):
@@ -40,6 +42,10 @@ class Submission(Struct, frozen=True, kw_only=True):
             {"name": "submitter", "valueIdentifier": identifier},
             {"name": "submissionId", "valueString": self.name},
         ]
+
+
+class _KeySet(Struct):
+    keys: list[dict[str, Any]]
 
 
 class _Listed(Struct):
@@ -82,8 +88,11 @@ class SubmissionCalls(PullCalls):
         base: str | None = None,
         replaces: str | None = None,
         state: SubmissionState | None = None,
-    ) -> None:
+        access: SubmissionAccess | None = None,
+    ) -> list[PullOutcome]:
         """Submit a manifest, or say that a submission is completed or stopped; it may be repeated.
+
+        Gives what the service says of it.
 
         Parameters
         ----------
@@ -93,24 +102,35 @@ class SubmissionCalls(PullCalls):
             The address of an earlier manifest, which this one takes the place of.
         state
             What the submission is from now on.
+        access
+            What the service needs to read the manifest and its files, beside what operators registered.
 
         Raises
         ------
         ApiError
             It is refused; nothing was done then.
+        SluiceError
+            There is `access` without a manifest, or the service publishes no key to deliver one for.
 
         Examples
         --------
         >>> night = Submission(submitter="ward-3", name="2026-01")
         >>> await sluice.bulk_submit(night, manifest=url, base="https://fhir.example/r4")
         >>> await sluice.bulk_submit(night, state=SubmissionState.COMPLETED)
+        >>> sealed = SubmissionAccess(key=ContentKey.read(Path("content.key")))
+        >>> await sluice.bulk_submit(night, manifest=url, base="https://fhir.example/r4", access=sealed)
         """
+        if access is not None and manifest is None:
+            raise SluiceError("There is no manifest to be read.", "Give header fields and keys with one.")
         given = submission.parameters()
         texts = (("manifestUrl", manifest), ("fhirBaseUrl", base), ("replacesManifestUrl", replaces))
         given += [{"name": name, "valueUrl": text} for name, text in texts if text is not None]
         if state is not None:
             given.append({"name": "submissionStatus", "valueCoding": {"code": state.value}})
-        await self._post("$bulk-submit", given)
+        if access is not None:
+            keys = [] if access.key is None else (await self.get(_KEYS, _KeySet)).keys
+            given += access.parameters(keys)
+        return outcomes_in((await self._post("$bulk-submit", given)).body)
 
     async def ask_submission(self, submission: Submission) -> str:
         """Ask how a submission stands; gives the address at which that is polled."""

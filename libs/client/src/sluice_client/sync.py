@@ -181,6 +181,21 @@ class SluiceClient(BulkCalls):
         """Make a project."""
         return self.run(lambda it: it.create_project(name, description=description, tags=tags))
 
+    def change_project(
+        self,
+        project: str,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        tags: Sequence[str] | None = None,
+    ) -> Project:
+        """Change a project."""
+        return self.run(lambda it: it.change_project(project, name=name, description=description, tags=tags))
+
+    def delete_project(self, project: str) -> None:
+        """Delete a project with everything in it."""
+        self.run(lambda it: it.delete_project(project))
+
     def files(self, **narrowed: Any) -> list[File]:
         """List files; `narrowed` are the arguments of the asynchronous `files`."""
         return self.gathered(lambda it: it.files(**narrowed))

@@ -11,6 +11,7 @@ from sluice_client.export_run import Exported, ExportProgress
 from sluice_client.manifests import ExportStatus, Manifest
 from sluice_client.measures import StoredArtifact
 from sluice_client.pull_requests import Pulled, PullOutcome, PullRequest, PullStatus
+from sluice_client.submission_access import SubmissionAccess
 from sluice_client.submissions import Submission, SubmissionState, SubmissionStatus
 from sluice_client.sync_runner import Runner
 
@@ -127,11 +128,12 @@ class BulkCalls(Runner):
         base: str | None = None,
         replaces: str | None = None,
         state: SubmissionState | None = None,
-    ) -> None:
-        """Submit a manifest, or end a submission."""
-        self.run(
+        access: SubmissionAccess | None = None,
+    ) -> list[PullOutcome]:
+        """Submit a manifest, or end a submission; gives what the service says of it."""
+        return self.run(
             lambda it: it.bulk_submit(
-                submission, manifest=manifest, base=base, replaces=replaces, state=state
+                submission, manifest=manifest, base=base, replaces=replaces, state=state, access=access
             )
         )
 

@@ -26,12 +26,13 @@ from sluice_client.cli.importing import import_
 from sluice_client.cli.jobs import job, jobs
 from sluice_client.cli.keys import keys
 from sluice_client.cli.letters import letters
-from sluice_client.cli.login import login, register
+from sluice_client.cli.login import login, register, whoami
 from sluice_client.cli.measures import measures
-from sluice_client.cli.places import projects, sources
+from sluice_client.cli.projects import projects
 from sluice_client.cli.pulling import pull
 from sluice_client.cli.schemas import schemas
 from sluice_client.cli.session import Session
+from sluice_client.cli.sources import sources
 from sluice_client.cli.submitting import submit_data
 from sluice_client.cli.webhooks import webhooks
 
@@ -75,6 +76,7 @@ def options(
 
 app.command()(login)
 app.command()(register)
+app.command()(whoami)
 app.command("import")(import_)
 app.command()(jobs)
 app.command()(job)

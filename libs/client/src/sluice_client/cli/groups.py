@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sluice_client.access import Group, GroupMember, MembersChanged
-from sluice_client.cli.session import Session, session_of, table
+from sluice_client.cli.session import Session, session_of, table, text_of
 from sluice_client.client import SluiceClient
 from sluice_client.errors import SluiceError
+from sluice_contracts.words import counted
 
 groups = typer.Typer(help="Groups of patients (operators).", no_args_is_help=True)
 
@@ -37,7 +37,7 @@ def create_group(
         return await client.create_group(name or id_, group=id_, patients=_named(patients, source))
 
     made = session.call(work)
-    session.show(made, lambda: f"{made.id}: {made.members} members")
+    session.show(made, lambda: f"{made.id}: {counted(made.members, 'member')}")
 
 
 @groups.command("list")
@@ -107,6 +107,25 @@ def remove_members(
     _tell(session, session.call(work))
 
 
+@groups.command("replace")
+def replace_group(
+    context: typer.Context,
+    id_: _Id,
+    patients: _Patients = None,
+    name: Annotated[str | None, typer.Option(help="another name")] = None,
+    source: _From = None,
+) -> None:
+    """Give a group these patients and no others, up to ten thousand; who stays keeps the time of joining."""
+    session = session_of(context)
+
+    async def work(client: SluiceClient) -> Group:
+        named = _named(patients, source, required=True)
+        return await client.replace_group(id_, name or (await client.group(id_)).name, named)
+
+    made = session.call(work)
+    session.show(made, lambda: f"{made.id}: {counted(made.members, 'member')}")
+
+
 @groups.command("delete")
 def delete_group(context: typer.Context, id_: _Id) -> None:
     """Delete a group; what is granted of it is revoked, its patients' data stay."""
@@ -116,22 +135,16 @@ def delete_group(context: typer.Context, id_: _Id) -> None:
 
 
 def _tell(session: Session, done: MembersChanged) -> None:
-    text = f"{done.added} joined, {done.removed} left, {done.members} members"
+    text = f"{done.added} joined, {done.removed} left, {counted(done.members, 'member')}"
     if done.not_in_store:
-        text += f"; {done.not_in_store} of those named are not in the store (yet)"
+        are = "is" if done.not_in_store == 1 else "are"
+        text += f"; {done.not_in_store} of those named {are} not in the store (yet)"
     session.show(done, lambda: text)
 
 
 def _named(patients: list[str] | None, source: Path | None, *, required: bool = False) -> list[str]:
-    found = [*(patients or ()), *(() if source is None else _lines(source))]
-    if required and not found:
+    found = [*(patients or ()), *(() if source is None else text_of(source).splitlines())]
+    named = [each.strip() for each in found if each.strip()]
+    if required and not named:
         raise SluiceError("No patients are named.", "Give their ids, or --from a file.")
-    return found
-
-
-def _lines(source: Path) -> list[str]:
-    try:
-        text = sys.stdin.read() if str(source) == "-" else source.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise SluiceError(f"{source} cannot be read.", "Give a text file with an id on each line.") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return named

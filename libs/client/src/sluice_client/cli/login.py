@@ -13,8 +13,9 @@ from sluice_client.cli.config import Profile
 from sluice_client.cli.session import Session, session_of
 from sluice_client.client import SluiceClient
 from sluice_client.errors import KeyFileError
-from sluice_client.models import Credentials, Registration
+from sluice_client.models import Credentials, RateLimit, Registration, User
 from sluice_client.oauth import EXPORT_SCOPES, IMPORT_SCOPES
+from sluice_contracts.words import counted
 
 Url = Annotated[str, typer.Argument(help="the service's address", envvar="SLUICE_URL")]
 AuthUrl = Annotated[
@@ -88,6 +89,20 @@ def _with(profile: Profile, made: Credentials | Registration) -> Profile:
         registration_token=made.registration_token,
         registration_uri=made.registration_uri,
     )
+
+
+def whoami(context: typer.Context) -> None:
+    """Say who the service takes you for, and how many more bulk requests you may make."""
+    session = session_of(context)
+
+    async def work(client: SluiceClient) -> tuple[User, RateLimit]:
+        return await client.user(), await client.rate_limit()
+
+    user, rate = session.call(work)
+    url = session.config.profile(session.profile).url
+    left = f"{rate.remaining} of {counted(rate.limit, 'bulk request')} left"
+    told = {"username": user.username, "url": url, "rate": rate}
+    session.show(told, lambda: f"{user.username} at {url}; {left}")
 
 
 def register(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from sluice_client.client import SluiceClient
 from sluice_client.measures import CodeFilter, DataRequirement, Measure, StoredArtifact
 
 measures = typer.Typer(help="Quality measures (operators).", no_args_is_help=True)
+_DATES = ["%Y-%m-%d"]
 
 
 @measures.command("load")
@@ -27,7 +29,7 @@ def load_measures(
         return [each for file in files for each in await client.load_measures(file)]
 
     done = session.call(work, "load the files again: nothing is stored twice")
-    session.show(done, lambda: counted(done))
+    session.show(done, lambda: listed_of(done))
 
 
 @measures.command("list")
@@ -45,16 +47,24 @@ def list_measures(context: typer.Context) -> None:
 
 @measures.command("requirements")
 def show_requirements(
-    context: typer.Context, id_: Annotated[str, typer.Argument(metavar="ID", help="the measure's id")]
+    context: typer.Context,
+    id_: Annotated[str, typer.Argument(metavar="ID", help="the measure's id")],
+    start: Annotated[
+        datetime | None, typer.Option(formats=_DATES, help="the first day that is measured (with --end)")
+    ] = None,
+    end: Annotated[datetime | None, typer.Option(formats=_DATES, help="the last day (with --start)")] = None,
 ) -> None:
     """Show which data a measure needs."""
+    if (start is None) is not (end is None):
+        raise typer.BadParameter("--start and --end go together")
+    first, last = (None if each is None else each.date() for each in (start, end))
     session: Session = session_of(context)
-    found = session.call(lambda client: client.data_requirements(id_))
+    found = session.call(lambda client: client.data_requirements(id_, start=first, end=last))
     rows = [(each.type, *_filter(each)) for each in found]
     session.show(found, lambda: table(("type", "element", "codes"), rows, "It needs nothing."))
 
 
-def counted(done: list[StoredArtifact]) -> str:
+def listed_of(done: list[StoredArtifact]) -> str:
     """Say how many resources of each type are stored."""
     kinds = Counter(each.type for each in done)
     listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))

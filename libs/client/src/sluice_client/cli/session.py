@@ -8,6 +8,7 @@ report, or an error of the service; 2 wrong usage; 3 not logged in, or not allow
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +141,16 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]], empty: str)
 def printable(text: str) -> str:
     """Give a text without characters that would steer the terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def text_of(source: Path) -> str:
+    """Read a text from a file, or from standard input for `-`; SluiceError if that cannot be read."""
+    try:
+        return sys.stdin.read() if str(source) == "-" else source.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SluiceError(f"{source} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise SluiceError(f"{source} is no text.") from None
 
 
 def session_of(context: typer.Context) -> Session:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sluice_client.cli.exporting import instant_of
-from sluice_client.cli.measures import counted
+from sluice_client.cli.measures import listed_of
 from sluice_client.cli.pulling import Following
 from sluice_client.cli.session import session_of
 
@@ -42,7 +42,7 @@ def submit_data(
             lambda client: client.submit_data(measure, report, files or ()),
             "submit the same again: nothing is stored twice",
         )
-        session.show(stored, lambda: counted(stored))
+        session.show(stored, lambda: listed_of(stored))
         return
     if files:
         raise typer.BadParameter("give FILEs, or --export-url")

@@ -1,4 +1,4 @@
-"""`sluice projects` and `sluice sources`."""
+"""`sluice sources`."""
 
 from __future__ import annotations
 
@@ -13,74 +13,15 @@ from rich.table import Table
 from sluice_client.cli.session import session_of, table
 from sluice_client.client import SluiceClient
 from sluice_client.errors import SluiceError
-from sluice_client.models import Member, Project, Source, SourceHealth
+from sluice_client.operating import Source, SourceHealth
+from sluice_contracts.words import counted
 
-projects = typer.Typer(help="Your projects.", no_args_is_help=True)
 sources = typer.Typer(help="FHIR servers to import from (operators).", no_args_is_help=True)
 
-
-@projects.command("list")
-def list_projects(
-    context: typer.Context, name: Annotated[str | None, typer.Option(help="part of the name")] = None
-) -> None:
-    """List your projects."""
-    session = session_of(context)
-
-    async def work(client: SluiceClient) -> list[Project]:
-        return [project async for project in client.projects(name)]
-
-    found = session.call(work)
-    rows = [(it.id, it.name, it.created_on) for it in found]
-    session.show(found, lambda: table(("id", "name", "created"), rows, "No projects yet."))
-
-
-@projects.command("create")
-def create_project(
-    context: typer.Context,
-    name: str,
-    description: Annotated[str, typer.Option(help="what it is about")] = "",
-    tag: Annotated[list[str] | None, typer.Option(help="a label; may be repeated")] = None,
-) -> None:
-    """Make a project; prints its id."""
-    session = session_of(context)
-    made = session.call(lambda client: client.create_project(name, description=description, tags=tag or ()))
-    session.show(made, lambda: made.id)
-
-
-@projects.command("members")
-def list_members(context: typer.Context, project: Annotated[str, typer.Argument(help="owner/slug")]) -> None:
-    """List who may see a project."""
-    session = session_of(context)
-
-    async def work(client: SluiceClient) -> list[Member]:
-        return [member async for member in client.members(project)]
-
-    found = session.call(work)
-    rows = [(it.username, ", ".join(name for name, has in it.permissions.items() if has)) for it in found]
-    session.show(found, lambda: table(("who", "may"), rows, "Nobody."))
-
-
-@projects.command("share")
-def share_project(
-    context: typer.Context,
-    project: Annotated[str, typer.Argument(help="owner/slug")],
-    username: str,
-    write: Annotated[bool, typer.Option("--write", help="let them change it too")] = False,
-) -> None:
-    """Let someone see a project, or give them other permissions."""
-    session = session_of(context)
-    session.call(lambda client: client.add_member(project, username, write=write))
-    session.show({"member": username}, lambda: "shared")
-
-
-@projects.command("unshare")
-def unshare_project(
-    context: typer.Context, project: Annotated[str, typer.Argument(help="owner/slug")], username: str
-) -> None:
-    """Let someone see a project no more."""
-    session = session_of(context)
-    session.call(lambda client: client.remove_member(project, username))
-    session.show({"removed": username}, lambda: "removed")
+_Headers = Annotated[
+    list[str] | None,
+    typer.Option(help="name of a header field that submitters may give, all of them; may be repeated"),
+]
 
 
 @sources.command("list")
@@ -116,6 +57,7 @@ def add_source(
     attachment_prefix: Annotated[
         list[str] | None, typer.Option(help="further place attachments may be read from; may be repeated")
     ] = None,
+    request_header: _Headers = None,
     settings: Annotated[
         Path | None,
         typer.Option(help="JSON with further fields of the request, such as auth"),
@@ -133,6 +75,7 @@ def add_source(
                 "max_concurrency": concurrency,
                 "max_requests_per_second": rate,
                 "attachment_prefixes": attachment_prefix,
+                "request_headers": request_header,
             }.items()
             if value is not None
         }
@@ -156,6 +99,7 @@ def change_source(
     enabled: Annotated[
         bool | None, typer.Option("--enable/--disable", help="whether it is read from at all")
     ] = None,
+    request_header: _Headers = None,
     settings: Annotated[
         Path | None, typer.Option(help="JSON with further fields of the request, such as auth")
     ] = None,
@@ -168,6 +112,7 @@ def change_source(
         "max_concurrency": concurrency,
         "max_requests_per_second": rate,
         "attachment_prefixes": attachment_prefix,
+        "request_headers": request_header,
         "enabled": enabled,
     }
 
@@ -210,7 +155,7 @@ def _summary(found: SourceHealth) -> str:
         f"{found.source}: {found.state}",
         f"calls at once: {limit(found.at_once, found.registered_at_once)}",
         f"calls a second: {limit(found.per_second, found.registered_per_second)}",
-        f"now: {found.calls_per_second:.1f} a second from {found.processes} processes",
+        f"now: {found.calls_per_second:.1f} a second from {counted(found.processes, 'process', 'processes')}",
     ]
     if found.usual_seconds is not None:
         lines.append(f"usually answers after {found.usual_seconds:.2f} s")
@@ -218,8 +163,9 @@ def _summary(found: SourceHealth) -> str:
         lines.append(f"asked to be left alone until {found.held_until:%Y-%m-%d %H:%M:%S} UTC")
     if (alert := found.alert) is not None:
         lines.append(
-            f"since {alert.noticed_on:%Y-%m-%d %H:%M:%S} UTC: {alert.failed} attempts failed for its reasons"
-            f" within {_number(alert.seconds)} s, {alert.ended_well} items ended well"
+            f"since {alert.noticed_on:%Y-%m-%d %H:%M:%S} UTC: {counted(alert.failed, 'attempt')} failed"
+            f" for its reasons within {_number(alert.seconds)} s,"
+            f" {counted(alert.ended_well, 'item')} ended well"
         )
     return "\n".join(lines)
 
