@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 from typer.testing import CliRunner
 
 from sluice_contracts.commands import WritePart
@@ -139,6 +140,12 @@ async def test_a_broker_that_does_not_answer_is_named(unused_tcp_port: int) -> N
     with pytest.raises(Unavailable, match="kafka"):
         async with connected(f"127.0.0.1:{unused_tcp_port}", wait=0.1):
             pass
+
+
+async def test_what_a_broker_cannot_tell_now_is_no_answer_either(kafka: str) -> None:
+    with pytest.raises(Unavailable, match="kafka"):
+        async with connected(kafka):
+            raise GroupCoordinatorNotAvailableError
 
 
 async def _bury(kafka: str, topic: Topic, count: int) -> None:

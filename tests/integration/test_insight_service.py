@@ -234,3 +234,23 @@ async def test_it_waits_for_its_topics_and_stops_in_order_meanwhile(scratch: Any
             await until(service.ready)
     finally:
         with_nothing.stop(5)
+
+
+async def test_without_kafka_it_is_not_ready_and_goes_on_when_that_is_back(scratch: Any) -> None:
+    kafka = Kafka(scratch)
+    kafka.start()
+    try:
+        await create(kafka.bootstrap)
+        async with insight(kafka) as service:
+            await until(service.ready)
+            kafka.kill()
+
+            async def waits() -> bool:
+                return not await service.ready()
+
+            await until(waits)
+            kafka.start()
+            await until(service.ready)
+            assert service.process.returncode is None
+    finally:
+        kafka.stop(5)

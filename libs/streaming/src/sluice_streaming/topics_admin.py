@@ -11,7 +11,7 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from sluice_contracts.topics import ALL_TOPICS, Topic
 from sluice_streaming.faults import FAULTS
@@ -157,7 +157,7 @@ async def connected(bootstrap: str, wait: float = 60.0) -> AsyncIterator[Any]:
     Raises
     ------
     Unavailable
-        No broker answered.
+        No broker answered, or one could not tell what it was asked inside of the block.
     """
     deadline = asyncio.get_running_loop().time() + wait
     while True:
@@ -172,6 +172,8 @@ async def connected(bootstrap: str, wait: float = 60.0) -> AsyncIterator[Any]:
             await asyncio.sleep(0.5)
     try:
         yield admin
+    except KafkaError as error:
+        raise Unavailable("kafka") from error
     finally:
         await admin.close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import faust
 from prometheus_client import REGISTRY
 
 from sluice_contracts.topics import CHANGELOGS, INSIGHT_ALERTS, JOBS_EVENTS
@@ -17,7 +16,7 @@ from sluice_streaming.service import Context, run
 from sluice_streaming.topics_lag import survey
 from sluice_streaming.watchdog import Watchdog
 
-_LOOK_EVERY = 30.0
+_LOOK_EVERY = 10.0
 
 
 async def main(context: Context) -> None:
@@ -30,7 +29,7 @@ async def main(context: Context) -> None:
     REGISTRY.register(tables)
     tasks = [
         asyncio.create_task(context.stop.wait()),
-        asyncio.create_task(_serve(context, insight.app)),
+        asyncio.create_task(_serve(context, insight)),
         asyncio.create_task(_guard(insight, settings)),
     ]
     try:
@@ -45,12 +44,20 @@ async def main(context: Context) -> None:
         await insight.app.stop()
 
 
-async def _serve(context: Context, app: faust.App) -> None:
+async def _serve(context: Context, insight: Insight) -> None:
     """Start, which restores the tables, and run until Faust has crashed."""
+    app = insight.app
     await app.start()
-    context.watch(lambda: "rebalancing" if app.rebalancing else True)
+    context.watch(lambda: _ready(insight))
     await app.wait_until_stopped()
     raise RuntimeError("Faust has crashed") from app.crash_reason
+
+
+def _ready(insight: Insight) -> bool | str:
+    # Faust itself says nothing of a broker that is away.
+    if insight.cut_off:
+        return "waiting for kafka"
+    return "rebalancing" if insight.app.rebalancing else True
 
 
 async def _guard(insight: Insight, settings: Settings) -> None:
@@ -63,8 +70,10 @@ async def _guard(insight: Insight, settings: Settings) -> None:
         seen = insight.records
         try:
             (topic,) = await survey(settings.kafka, [JOBS_EVENTS])
+            insight.cut_off = False
             watchdog.check(topic.groups.get(GROUP, topic.records), busy=0)
         except Unavailable:
+            insight.cut_off = True
             watchdog.progress()
         await asyncio.sleep(_LOOK_EVERY)
 

@@ -61,6 +61,13 @@ class Insight:
         What it is told.
     clock
         Unix seconds.
+
+    Attributes
+    ----------
+    records
+        How many it has read.
+    cut_off
+        Whether Kafka gave no answer when it was asked last.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
@@ -68,6 +75,7 @@ class Insight:
         self._clock = clock
         self._behind_at = clock()
         self.records = 0
+        self.cut_off = False
         self._decoder: wire.Decoder[Any] = wire.Decoder(JOBS_EVENTS.messages)
         self.app = _make(settings)
         jobs, rates = self._table(INSIGHT_JOBS), self._table(INSIGHT_RATES)
