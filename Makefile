@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV)/bin/uv)
 MEMBERS := $(sort $(wildcard libs/*) $(wildcard services/*))
 SOURCES := $(addsuffix /src,$(MEMBERS))
+# OpenAPI documents: whose it is, and where the copy is.
+DOCUMENTS := gateway:openapi.json auth:openapi-auth.json
 BENCHES := $(basename $(notdir $(wildcard tests/bench/bench_*.py)))
 
 # The certificates of this machine, so that it works behind a proxy that brings its own.
@@ -61,9 +63,12 @@ lint: install ## check style, formatting, types and that no published schema is 
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(SOURCES) tests
 	$(BIN)/python -m sluice_stack.schemas check
+	@$(foreach d,$(DOCUMENTS),$(BIN)/python -m sluice_$(word 1,$(subst :, ,$d)).openapi | cmp -s - schemas/$(word 2,$(subst :, ,$d)) || \
+		{ echo "schemas/$(word 2,$(subst :, ,$d)) is not what the routes say; run: make schemas"; exit 1; };)
 
-schemas: install ## write schemas/messages and schemas/asyncapi.yaml as the types say
+schemas: install ## write what is in schemas/ of messages and of the APIs as the types and routes say
 	$(BIN)/python -m sluice_stack.schemas write
+	@$(foreach d,$(DOCUMENTS),$(BIN)/python -m sluice_$(word 1,$(subst :, ,$d)).openapi > schemas/$(word 2,$(subst :, ,$d)) &&) true
 
 format: install ## format the code
 	$(BIN)/ruff check --fix .
@@ -88,7 +93,8 @@ fuzz: export SLUICE_FUZZ_EXAMPLES ?= 2000
 fuzz: install ## throw many more inputs at every parser, and at the API; takes some minutes
 	$(BIN)/pytest -n 2 -m hypothesis --timeout 3600 tests/unit $(ARGS)
 	SLUICE_FUZZ_EXAMPLES=$$(($(SLUICE_FUZZ_EXAMPLES) / 20)) \
-		$(BIN)/pytest --timeout 3600 tests/integration/test_openapi_fuzzing.py $(ARGS)
+		$(BIN)/pytest --timeout 3600 tests/integration/test_openapi_fuzzing.py \
+		tests/integration/test_oauth_fuzzing.py $(ARGS)
 
 test-pulls: install ## kill whatever takes part in a pull, 20 times; takes some minutes more
 	$(BIN)/pytest tests/faults/test_pull_kill_nine.py

@@ -33,6 +33,7 @@ PUBLIC = {
     "/openapi.json",
     "/v2/fhir/submissions/jwks.json",
     "/docs",
+    "/docs/authorization",
     "/docs/events",
     "/asyncapi.json",
     "/schemas/messages/{name}.json",

@@ -110,13 +110,21 @@ def test_what_needs_a_token_says_so_and_what_does_not_says_that(shown: dict[str,
         assert ("401" in operation["responses"]) == (route.scope is not None)
 
 
-async def test_the_page_works_offline_and_loads_nothing_from_elsewhere() -> None:
+@pytest.mark.parametrize("path", ["/docs", "/docs/authorization"])
+async def test_a_page_works_offline_and_reads_nothing_from_elsewhere_but_its_document(path: str) -> None:
     async with memory_gateway() as site:
-        page = await site.get("/docs")
+        page = await site.get(path)
         text = await page.text()
-        assert page.headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
+        policy = page.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'")
+        issuer = site.gateway.settings.issuer
+        document = "/openapi.json" if path == "/docs" else f"{issuer}/oauth/openapi.json"
+        assert f'data-document="{document}"' in text
+        assert (f"connect-src 'self' {issuer};" in policy) == (path != "/docs")
         # `data:` is in the page already.
-        assets = [each for each in re.findall(r'(?:src|href)="([^"]+)"', text) if each != "data:,"]
+        found = re.findall(r'(?:src|href)="([^"]+)"', text)
+        assets = [each for each in found if each not in ("data:,", document)]
+        assert {"/docs", "/docs/authorization", "/docs/events"} < {*assets}
         assert assets
         for asset in assets:
             assert asset.startswith("/")

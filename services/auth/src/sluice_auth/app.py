@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 from aiohttp import web
 
-from sluice_auth.errors import OAuthError, invalid_request
+from sluice_auth.errors import OAuthError, Refusal, invalid_request
 from sluice_auth.handlers.forms import answer, refusal
 from sluice_auth.keyring import NoKeyError
 from sluice_auth.request_metrics import observe, route_of
@@ -28,6 +28,7 @@ _FOR_SCRIPTS = frozenset(
         "/oauth/token",
         "/oauth/revoke",
         "/oauth/jwks",
+        "/oauth/openapi.json",
         "/.well-known/oauth-authorization-server",
         "/.well-known/smart-configuration",
     }
@@ -108,7 +109,7 @@ def _plain(error: web.HTTPException) -> web.Response:
     if error.status == 413:
         return refusal(OAuthError("invalid_request", "The body is too large.", 413))
     if error.status == 404:
-        return answer({"error": "not_found", "error_description": "There is no such page."}, 404)
+        return answer(Refusal("not_found", "There is no such page."), 404)
     headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
     description = "The method is not allowed here." if error.status == 405 else "The request was refused."
-    return answer({"error": "invalid_request", "error_description": description}, error.status, headers)
+    return answer(Refusal("invalid_request", description), error.status, headers)

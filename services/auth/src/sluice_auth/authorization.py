@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from sluice_auth.client_secrets import Draw, digest, draw
-from sluice_auth.errors import OAuthError, invalid_request
+from sluice_auth.errors import ErrorCode, OAuthError, invalid_request
 from sluice_auth.grants import granted_scopes, one_audience
 from sluice_auth.model import Action, AuthMethod, Client, GrantType
 from sluice_auth.people import Authorization, Consent, User
@@ -21,7 +21,7 @@ from sluice_auth.trail import audited
 from sluice_security.scopes import OFFLINE, Scopes
 
 # What SHA-256 gives in base64url without padding.
-_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
+CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _LONGEST_STATE = 2_000
 
 
@@ -37,7 +37,7 @@ class Asked:
     challenge: str | None = None
     challenge_method: str | None = None
     resources: tuple[str, ...] = ()
-    by_reference: str | None = None
+    by_reference: ErrorCode | None = None
     """The error for a request that is carried in another parameter (`request`, `request_uri`)."""
 
 
@@ -203,7 +203,7 @@ class AuthorizationService:
             raise OAuthError("unauthorized_client", "The client is not registered for authorization_code.")
         if asked.challenge_method != "S256":
             raise invalid_request("PKCE is required, by code_challenge_method S256.")
-        if asked.challenge is None or _CHALLENGE.fullmatch(asked.challenge) is None:
+        if asked.challenge is None or CHALLENGE.fullmatch(asked.challenge) is None:
             raise invalid_request("code_challenge is missing or not of 43 base64url characters.")
         if asked.state is not None and len(asked.state) > _LONGEST_STATE:
             raise invalid_request("state is too long.")

@@ -19,7 +19,7 @@ from sluice_auth.revocation import revoke_authorization
 from sluice_security.scopes import OFFLINE
 
 # RFC 7636 section 4.1.
-_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
+VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 # An authorization is remembered longer than any token that came of it, for two machines' clocks.
 _MARGIN = 120.0
 
@@ -70,7 +70,7 @@ class AuthorizationCode:
         await work.authorizations.redeem(authorization.id, now, now + lasting + _MARGIN)
         if authorization.client != client.id or authorization.redirect_uri != redirect_uri:
             raise _invalid("The code was not given to this client at this address.")
-        if _VERIFIER.fullmatch(verifier) is None or not compare_digest(
+        if VERIFIER.fullmatch(verifier) is None or not compare_digest(
             challenge_of(verifier), authorization.challenge
         ):
             raise _invalid("code_verifier is not the one that the code was asked for with.")

@@ -2,6 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+ErrorCode = Literal[
+    "access_denied",
+    "invalid_client",
+    "invalid_client_metadata",
+    "invalid_grant",
+    "invalid_redirect_uri",
+    "invalid_request",
+    "invalid_scope",
+    "invalid_software_statement",
+    "invalid_target",
+    "invalid_token",
+    "not_found",
+    "request_not_supported",
+    "request_uri_not_supported",
+    "server_error",
+    "temporarily_unavailable",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "unsupported_response_type",
+]
+
+
+class Refusal(Struct):
+    """What is wrong (RFC 6749 section 5.2; RFC 7591, section 3.2.2, for registrations)."""
+
+    error: Annotated[ErrorCode, Meta(description="A word for programs.")]
+    error_description: Annotated[str, Meta(description="What is wrong and what to do, for developers.")]
+
 
 class OAuthError(Exception):
     """A refusal (RFC 6749 section 5.2, RFC 7591 section 3.2.2, RFC 6750 section 3.1).
@@ -22,7 +54,7 @@ class OAuthError(Exception):
 
     def __init__(
         self,
-        error: str,
+        error: ErrorCode,
         description: str,
         status: int = 400,
         *,

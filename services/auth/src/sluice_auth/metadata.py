@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from joserfc.jwk import RSAKey
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from sluice_auth.assertion import ALGORITHMS
 from sluice_auth.errors import OAuthError, invalid_metadata
@@ -40,14 +40,29 @@ class Metadata(Struct, omit_defaults=True):
     `client_id` and `client_secret` belong to an update (RFC 7592 section 2.2).
     """
 
-    client_name: str | None = None
-    grant_types: list[str] | None = None
-    redirect_uris: list[str] | None = None
-    response_types: list[str] | None = None
-    token_endpoint_auth_method: str | None = None
-    scope: str | None = None
-    jwks: KeySet | None = None
-    jwks_uri: str | None = None
+    client_name: Annotated[str | None, Meta(description="What people are shown; at most 255 bytes.")] = None
+    grant_types: Annotated[
+        list[str] | None,
+        Meta(description="`client_credentials`, or `authorization_code` and `refresh_token`."),
+    ] = None
+    redirect_uris: Annotated[
+        list[str] | None, Meta(description="Where users may be sent back to; with `authorization_code`.")
+    ] = None
+    response_types: Annotated[list[str] | None, Meta(description="`code`, with `authorization_code`.")] = None
+    token_endpoint_auth_method: Annotated[
+        str | None,
+        Meta(
+            description="`client_secret_basic`, the default without keys, `client_secret_post`,"
+            " `private_key_jwt`, or `none`."
+        ),
+    ] = None
+    scope: Annotated[
+        str | None, Meta(description="The most that it will ask for; by default all that may be had.")
+    ] = None
+    jwks: Annotated[
+        KeySet | None, Meta(description="Its public keys, for `private_key_jwt`: RSA or EC on P-384.")
+    ] = None
+    jwks_uri: Annotated[str | None, Meta(description="Or their address.")] = None
     client_uri: str | None = None
     contacts: list[str] | None = None
     software_id: str | None = None

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Literal
 from uuid import uuid4
+
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from sluice_auth import metadata as read
 from sluice_auth.client_secrets import Draw, digest, draw, matches
 from sluice_auth.errors import OAuthError, invalid_metadata, invalid_registration_token, too_many
-from sluice_auth.metadata import CheckAddress, Metadata
+from sluice_auth.metadata import CheckAddress, KeySet, Metadata
 from sluice_auth.metadata_grants import grants_and_redirects
-from sluice_auth.model import Action, Client
+from sluice_auth.model import Action, AuthMethod, Client, GrantType
 from sluice_auth.ports import Store
 from sluice_auth.revocation import revoke_client
 from sluice_auth.throttle import Throttle
@@ -233,31 +235,55 @@ class RegistrationService:
         )
 
 
-def response(registered: Registered, issuer: str) -> dict[str, Any]:
+class ClientInformation(Struct, kw_only=True):
+    """What a client is registered as (RFC 7591 section 3.2.1, RFC 7592 section 3)."""
+
+    client_id: str
+    client_id_issued_at: Annotated[int, Meta(description="In Unix seconds.")]
+    client_name: str
+    grant_types: tuple[GrantType, ...]
+    token_endpoint_auth_method: AuthMethod
+    scope: Annotated[str, Meta(description="The most that the client may ask for.")]
+    registration_client_uri: Annotated[str, Meta(description="Where the client is read and changed.")]
+    redirect_uris: tuple[str, ...] | UnsetType = UNSET
+    response_types: tuple[Literal["code"], ...] | UnsetType = UNSET
+    jwks: KeySet | UnsetType = UNSET
+    jwks_reminder: str | UnsetType = UNSET
+    jwks_uri: str | UnsetType = UNSET
+    client_uri: str | UnsetType = UNSET
+    contacts: list[str] | UnsetType = UNSET
+    software_id: str | UnsetType = UNSET
+    software_version: str | UnsetType = UNSET
+    client_secret: Annotated[str, Meta(description="Told once, when it is made.")] | UnsetType = UNSET
+    client_secret_expires_at: Annotated[int, Meta(description="0: it does not.")] | UnsetType = UNSET
+    registration_access_token: Annotated[str, Meta(description="Told once.")] | UnsetType = UNSET
+
+
+def response(registered: Registered, issuer: str) -> ClientInformation:
     """Give the client information response (RFC 7591 section 3.2.1)."""
     client = registered.client
-    answer: dict[str, Any] = {
-        "client_id": client.id,
-        "client_id_issued_at": int(client.created_at),
-        "client_name": client.name,
-        "grant_types": list(client.grants),
-        "token_endpoint_auth_method": client.method,
-        "scope": client.scopes.canonical,
-        "registration_client_uri": f"{issuer}/oauth/register/{client.id}",
+    told = ClientInformation(
+        client_id=client.id,
+        client_id_issued_at=int(client.created_at),
+        client_name=client.name,
+        grant_types=client.grants,
+        token_endpoint_auth_method=client.method,
+        scope=client.scopes.canonical,
+        registration_client_uri=f"{issuer}/oauth/register/{client.id}",
         **client.details,
-    }
+    )
     if client.redirects:
-        answer["redirect_uris"] = list(client.redirects)
-        answer["response_types"] = ["code"]
+        told.redirect_uris = client.redirects
+        told.response_types = ("code",)
     if client.keys is not None:
-        answer["jwks"] = {"keys": list(client.keys)}
+        told.jwks = KeySet(list(client.keys))
         # SMART App Launch 2.2, "Registering a client": whoever gives keys by value is to be reminded.
-        answer["jwks_reminder"] = "Send the new set to registration_client_uri whenever your keys change."
+        told.jwks_reminder = "Send the new set to registration_client_uri whenever your keys change."
     if client.keys_url is not None:
-        answer["jwks_uri"] = client.keys_url
+        told.jwks_uri = client.keys_url
     if registered.secret is not None:
-        answer["client_secret"] = registered.secret
-        answer["client_secret_expires_at"] = 0
+        told.client_secret = registered.secret
+        told.client_secret_expires_at = 0
     if registered.registration_token is not None:
-        answer["registration_access_token"] = registered.registration_token
-    return answer
+        told.registration_access_token = registered.registration_token
+    return told

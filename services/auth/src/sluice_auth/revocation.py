@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from sluice_auth.authentication import Authenticator, Credentials
 from sluice_auth.client_secrets import digest
@@ -36,6 +38,20 @@ class Judge:
             )
         except InvalidToken:
             return None
+
+
+class Introspection(Struct, kw_only=True):
+    """What a token is (RFC 7662 section 2.2); of one that is not active nothing else is told."""
+
+    active: bool
+    iss: str | UnsetType = UNSET
+    client_id: str | UnsetType = UNSET
+    sub: Annotated[str, Meta(description="Whom it speaks for: a user, or the client.")] | UnsetType = UNSET
+    scope: str | UnsetType = UNSET
+    iat: Annotated[int, Meta(description="When it was issued, in Unix seconds.")] | UnsetType = UNSET
+    exp: Annotated[int, Meta(description="When it expires, in Unix seconds.")] | UnsetType = UNSET
+    jti: str | UnsetType = UNSET
+    token_type: Literal["Bearer"] | UnsetType = UNSET
 
 
 class RevocationService:
@@ -81,7 +97,7 @@ class RevocationService:
         act.note(subject=authorization.user)
         await revoke_authorization(act.work, authorization.id, now=self._now())
 
-    async def introspect(self, token: str, credentials: Credentials, origin: str) -> dict[str, Any]:
+    async def introspect(self, token: str, credentials: Credentials, origin: str) -> Introspection:
         """Tell what a token is (RFC 7662 section 2.2).
 
         A client learns of its own tokens, an operator's client of all; anything else is `active: false`.
@@ -99,31 +115,31 @@ class RevocationService:
             act.note(client=client.id)
             principal = self._judge.principal(token)
             if principal is None or not (client.operator or principal.client == client.id):
-                return {"active": False}
+                return Introspection(active=False)
             act.note(token=principal.jti)
             digests = [
                 revocation_digest("token", principal.jti),
                 revocation_digest("client", principal.client),
             ]
             void = principal.issued <= await act.work.issued_until(digests)
-        return {"active": False} if void else self._description(principal)
+        return Introspection(active=False) if void else self._description(principal)
 
     async def revoked(self) -> dict[str, float]:
         """Give all revocations that may still matter to a resource server."""
         return await self._store.revoked(self._now())
 
-    def _description(self, principal: Principal) -> dict[str, Any]:
-        return {
-            "active": True,
-            "iss": self._judge.issuer,
-            "client_id": principal.client,
-            "sub": principal.subject,
-            "scope": principal.scopes.canonical,
-            "iat": int(principal.issued),
-            "exp": int(principal.expires),
-            "jti": principal.jti,
-            "token_type": "Bearer",
-        }
+    def _description(self, principal: Principal) -> Introspection:
+        return Introspection(
+            active=True,
+            iss=self._judge.issuer,
+            client_id=principal.client,
+            sub=principal.subject,
+            scope=principal.scopes.canonical,
+            iat=int(principal.issued),
+            exp=int(principal.expires),
+            jti=principal.jti,
+            token_type="Bearer",  # noqa: S106 - a kind of token
+        )
 
 
 async def revoke_client(work: Work, client_id: str, *, now: float, lifetime: float) -> None:

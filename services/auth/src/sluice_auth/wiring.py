@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -20,11 +20,12 @@ from sluice_auth.guarded_keys import check_address
 from sluice_auth.handlers.authorize import AuthorizeHandlers, Browsing
 from sluice_auth.handlers.browser import Cookies, FormProof, Pages
 from sluice_auth.handlers.consents import ConsentHandlers
-from sluice_auth.handlers.discovery import DiscoveryHandlers
+from sluice_auth.handlers.discovery import DiscoveryHandlers, DocumentHandlers
 from sluice_auth.handlers.registration import RegistrationHandlers
 from sluice_auth.handlers.token import TokenHandlers
 from sluice_auth.keyring import PURPOSE, Keyring, Schedule
 from sluice_auth.model import GrantType
+from sluice_auth.openapi import api
 from sluice_auth.passwords import Passwords
 from sluice_auth.ports import KeyStore, Store
 from sluice_auth.registration import Openness, Policy, RegistrationService
@@ -33,6 +34,7 @@ from sluice_auth.revocation import Judge, RevocationService
 from sluice_auth.sessions import Attempts, SessionService
 from sluice_auth.settings import KeySettings, Settings
 from sluice_auth.throttle import Throttle
+from sluice_openapi.document import written
 from sluice_security.callers import Origins
 from sluice_security.sealing import Seal
 from sluice_telemetry.health import HealthEndpoints
@@ -49,6 +51,11 @@ class Service:
 
     app: web.Application
     keyring: Keyring
+
+
+@cache
+def _document() -> str:
+    return written(api())
 
 
 def make_keyring(settings: KeySettings, keys: KeyStore, *, now: Clock) -> Keyring:
@@ -107,6 +114,7 @@ def assemble(
             settings.scopes,
             registration=settings.registration is not Openness.CLOSED,
         ),
+        DocumentHandlers(_document()),
         HealthEndpoints(ready),
         *_for_people(settings, store, passwords or Passwords(), origins, now=now, monotonic=monotonic),
     ]

@@ -213,6 +213,7 @@ UNRECORDED = frozenset(
         "metrics",
         "openapi",
         "docs",
+        "authorization_docs",
         "docs_asset",
     }
 )

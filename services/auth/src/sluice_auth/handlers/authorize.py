@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
 
 from sluice_auth.authorization import Asked, AuthorizationService, Destination, Proposal, RefusedToClientError
-from sluice_auth.errors import OAuthError, invalid_request
+from sluice_auth.errors import ErrorCode, OAuthError, invalid_request
 from sluice_auth.handlers.browser import Cookies, FormProof, Pages, see_other
 from sluice_auth.handlers.forms import MOST_FIELDS, Form, read_form
+from sluice_auth.handlers.page_messages import AuthorizationQuery, ConsentForm, SignInForm, SignOutForm
+from sluice_auth.handlers.routing import Handler, Proof, Route, fields_of, served
 from sluice_auth.handlers.scope_words import describe
 from sluice_auth.people import User
 from sluice_auth.redirects import origin, policy_source
 from sluice_auth.sessions import SessionService
 from sluice_security.callers import Origins
 
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+# A request may not come in another parameter, or from elsewhere (OpenID Connect Core, section 6).
+_BY_REFERENCE: Mapping[str, ErrorCode] = {
+    "request": "request_not_supported",
+    "request_uri": "request_uri_not_supported",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +95,16 @@ class AuthorizeHandlers:
 
     def routes(self) -> list[web.RouteDef]:
         """Give the endpoints."""
-        shown = self._browsing.guarded
-        return [
-            web.get("/oauth/authorize", shown(self.authorize), allow_head=False),
-            web.post("/oauth/sign-in", shown(self.sign_in)),
-            web.post("/oauth/sign-out", shown(self.sign_out)),
-            web.post("/oauth/consent", shown(self.consent)),
-        ]
+        return served(self, ROUTES, self._browsing.guarded)
 
     async def authorize(self, request: web.Request) -> web.Response:
-        """Ask the user, unless that was done before (RFC 6749 section 4.1.1).
+        """Ask a user to let a client speak for them (RFC 6749 section 4.1.1, RFC 7636, RFC 9207).
 
-        Nobody is sent anywhere before they have signed in, not even with a refusal: otherwise a link to this
-        server would lead to any address that anyone registered (RFC 9700 section 4.11.2).
+        The client sends the user's browser here. After signing in and consenting, unless both were done
+        before, it is sent back to `redirect_uri` with `code`, `state` and `iss`, or with `error`.
         """
+        # Nobody is sent anywhere before they have signed in, not even with a refusal: otherwise a link to
+        # this server would lead to any address that anyone registered (RFC 9700 section 4.11.2).
         asked, then = _read(request.query_string)
         destination = await self._authorizations.destination(asked)
         session = self._browsing.cookies.session(request)
@@ -182,6 +184,55 @@ class AuthorizeHandlers:
         )
 
 
+TAG = "Consent"
+PAGES = "Pages for people"
+ROUTES = (
+    Route(
+        "GET",
+        "/oauth/authorize",
+        AuthorizeHandlers.authorize,
+        "Ask a user for consent",
+        TAG,
+        {200: str, 303: None},
+        query=AuthorizationQuery,
+        proof=Proof.SESSION,
+    ),
+    Route(
+        "POST",
+        "/oauth/sign-in",
+        AuthorizeHandlers.sign_in,
+        "Sign in",
+        PAGES,
+        {303: None},
+        form=SignInForm,
+        proof=Proof.SESSION,
+        errors=(403, 429),
+    ),
+    Route(
+        "POST",
+        "/oauth/sign-out",
+        AuthorizeHandlers.sign_out,
+        "Sign out",
+        PAGES,
+        {303: None},
+        form=SignOutForm,
+        proof=Proof.SESSION,
+        errors=(403,),
+    ),
+    Route(
+        "POST",
+        "/oauth/consent",
+        AuthorizeHandlers.consent,
+        "Consent, or do not",
+        PAGES,
+        {303: None},
+        form=ConsentForm,
+        proof=Proof.SESSION,
+        errors=(403,),
+    ),
+)
+
+
 def _pairs(query: str) -> list[tuple[str, str]]:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
@@ -199,8 +250,8 @@ def _canonical(query: str) -> str:
 def _read(query: str) -> tuple[Asked, str]:
     """Read a request for authorization, each parameter once (RFC 6749 section 3.1), and its one spelling."""
     pairs = _pairs(query)
-    form = Form(pairs)
-    by_reference = next((name for name in ("request", "request_uri") if form.get(name) is not None), None)
+    form = Form(pairs, fields_of(AuthorizationQuery) | _BY_REFERENCE.keys())
+    by_reference = next((code for name, code in _BY_REFERENCE.items() if form.get(name) is not None), None)
     asked = Asked(
         client_id=form.get("client_id"),
         redirect_uri=form.get("redirect_uri"),
@@ -210,6 +261,6 @@ def _read(query: str) -> tuple[Asked, str]:
         challenge=form.get("code_challenge"),
         challenge_method=form.get("code_challenge_method"),
         resources=form.resources,
-        by_reference=None if by_reference is None else f"{by_reference}_not_supported",
+        by_reference=by_reference,
     )
     return asked, urlencode(pairs)

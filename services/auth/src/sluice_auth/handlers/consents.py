@@ -8,9 +8,11 @@ from typing import Any
 from aiohttp import web
 
 from sluice_auth.consents import ConsentService
-from sluice_auth.handlers.authorize import Browsing, shown_name
+from sluice_auth.handlers.authorize import PAGES, Browsing, shown_name
 from sluice_auth.handlers.browser import see_other
 from sluice_auth.handlers.forms import read_form
+from sluice_auth.handlers.page_messages import WithdrawForm
+from sluice_auth.handlers.routing import Proof, Route, served
 from sluice_auth.handlers.scope_words import describe
 from sluice_auth.people import Consent
 from sluice_auth.sessions import SessionService
@@ -26,11 +28,7 @@ class ConsentHandlers:
 
     def routes(self) -> list[web.RouteDef]:
         """Give the endpoints."""
-        shown = self._browsing.guarded
-        return [
-            web.get("/oauth/consents", shown(self.consents), allow_head=False),
-            web.post("/oauth/consents/withdraw", shown(self.withdraw)),
-        ]
+        return served(self, ROUTES, self._browsing.guarded)
 
     async def consents(self, request: web.Request) -> web.Response:
         """List what the user let applications do."""
@@ -66,3 +64,27 @@ class ConsentHandlers:
             "since": datetime.fromtimestamp(consent.given_at, UTC).date().isoformat(),
             "permissions": describe(consent.scopes, offline_days=self._browsing.offline_days),
         }
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/oauth/consents",
+        ConsentHandlers.consents,
+        "See what applications may do",
+        PAGES,
+        {200: str},
+        proof=Proof.SESSION,
+    ),
+    Route(
+        "POST",
+        "/oauth/consents/withdraw",
+        ConsentHandlers.withdraw,
+        "Take that back",
+        PAGES,
+        {303: None},
+        form=WithdrawForm,
+        proof=Proof.SESSION,
+        errors=(403,),
+    ),
+)

@@ -13,7 +13,8 @@ from aiohttp import web
 
 from sluice_auth.assertion import ASSERTION_TYPE
 from sluice_auth.authentication import ByAssertion, ByName, BySecret, Credentials
-from sluice_auth.errors import OAuthError, invalid_client, invalid_request
+from sluice_auth.errors import OAuthError, Refusal, invalid_client, invalid_request
+from sluice_auth.handlers.routing import ROUTE, fields_of
 
 MOST_FIELDS = 32
 _REPEATABLE = "resource"
@@ -21,23 +22,38 @@ _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 class Form:
-    """A decoded form: each parameter once, but for `resource` (RFC 8707 section 2)."""
+    """A decoded form: each parameter once, but for `resource` (RFC 8707 section 2).
 
-    def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
-        self._values: dict[str, str] = {}
+    Parameters
+    ----------
+    pairs
+        What was sent.
+    names
+        What is looked at; others are ignored (RFC 6749 section 3.2), if they are there once.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[str, str]], names: frozenset[str]) -> None:
+        given: dict[str, str] = {}
         resources = []
         for name, value in pairs:
             if name == _REPEATABLE:
                 resources.append(value)
-            elif name in self._values:
+            elif name in given:
                 raise invalid_request("A parameter is repeated.")
             else:
-                self._values[name] = value
+                given[name] = value
+        self._values = {name: given.get(name, "") for name in names}
         self.resources = tuple(resources)
 
     def get(self, name: str) -> str | None:
-        """Give a parameter; one without a value counts as left out (RFC 6749 section 3.2)."""
-        return self._values.get(name) or None
+        """Give a parameter; one without a value counts as left out (RFC 6749 section 3.2).
+
+        Raises
+        ------
+        KeyError
+            The form is not declared to have it.
+        """
+        return self._values[name] or None
 
     def require(self, name: str) -> str:
         """Give a parameter that must be there.
@@ -53,12 +69,12 @@ class Form:
         return value
 
     def values(self) -> Mapping[str, str]:
-        """Give all parameters but `resource`."""
+        """Give all parameters but `resource`; one that is left out has no value."""
         return self._values
 
 
 async def read_form(request: web.Request) -> Form:
-    """Give the request's form (RFC 6749 appendix B).
+    """Give the request's form (RFC 6749 appendix B), with what its route declares.
 
     Raises
     ------
@@ -84,7 +100,7 @@ async def read_form(request: web.Request) -> Form:
         raise invalid_request("The body is not a form.") from None
     if any("\0" in name or "\0" in value for name, value in pairs):
         raise invalid_request("The body is not a form.")
-    return Form(pairs)
+    return Form(pairs, fields_of(request[ROUTE].form))
 
 
 def credentials(request: web.Request, form: Form) -> Credentials:
@@ -167,4 +183,4 @@ def refusal(error: OAuthError) -> web.Response:
         headers["WWW-Authenticate"] = error.challenge
     if error.retry_after is not None:
         headers["Retry-After"] = str(int(error.retry_after) + 1)
-    return answer({"error": error.error, "error_description": error.description}, error.status, headers)
+    return answer(Refusal(error.error, error.description), error.status, headers)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from html import escape
 from importlib.resources import files
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -21,7 +23,7 @@ _ASSETS = {
 # Everything the page needs is served from here: it works without the internet, and nothing else may load.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "connect-src 'self'{more}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 
@@ -47,20 +49,34 @@ async def openapi(call: Call) -> Answer:
     return Answer(call.gateway.document, headers={"Cache-Control": "no-cache"})
 
 
-def _static(name: str) -> web.Response:
-    path = files("sluice_gateway") / "static" / name
-    kind = _TYPES[name[name.rindex(".") :]]
+def _static(name: str, elsewhere: str = "", **values: str) -> web.Response:
+    """Give a file, with values in their places; `elsewhere` is where its scripts may read."""
+    text = (files("sluice_gateway") / "static" / name).read_text("utf-8")
+    for value, shown in values.items():
+        text = text.replace(f"{{{{{value}}}}}", escape(shown))
+    policy = _POLICY.format(more=f" {elsewhere}" if elsewhere else "")
     return web.Response(
-        body=path.read_bytes(),
-        content_type=kind,
+        text=text,
+        content_type=_TYPES[name[name.rindex(".") :]],
         charset="utf-8",
-        headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"},
+        headers={"Content-Security-Policy": policy, "Cache-Control": "no-cache"},
     )
 
 
 async def docs(_call: Call) -> web.Response:
     """Read about the API and try it out."""
-    return _static("docs/index.html")
+    return _static("docs/index.html", title="Sluice API", document="/openapi.json")
+
+
+async def authorization_docs(call: Call) -> web.Response:
+    """Read about the authorization server, in the document that it serves itself."""
+    issuer = call.gateway.settings.issuer
+    return _static(
+        "docs/index.html",
+        elsewhere="{0.scheme}://{0.netloc}".format(urlsplit(issuer)),
+        title="Sluice authorization",
+        document=f"{issuer}/oauth/openapi.json",
+    )
 
 
 async def docs_asset(call: Call) -> web.Response:
@@ -77,6 +93,15 @@ ROUTES = (
     Route("GET", "/metrics", metrics, "Metrics", TAG, {200: str}, media="text/plain"),
     Route("GET", "/openapi.json", openapi, "This document", TAG, {200: dict}),
     Route("GET", "/docs", docs, "Documentation", TAG, {200: str}, media="text/html"),
+    Route(
+        "GET",
+        "/docs/authorization",
+        authorization_docs,
+        "Documentation of the authorization server",
+        TAG,
+        {200: str},
+        media="text/html",
+    ),
     Route(
         "GET",
         "/docs/{name}",

@@ -2,7 +2,7 @@
 
 // The validator badge would ask a server elsewhere; the page keeps to this one.
 window.ui = SwaggerUIBundle({
-  url: "/openapi.json",
+  url: document.getElementById("api").dataset.document,
   dom_id: "#api",
   deepLinking: true,
   validatorUrl: null,

@@ -1,0 +1,163 @@
+"""The authorization server against its own document: whatever is asked, no server error, and as it says.
+
+As `test_openapi_fuzzing` does of the gateway's API; half of the requests about a client are about one that is
+there, and so is whoever asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from aiohttp import BasicAuth
+from aiohttp.test_utils import TestClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from sluice_auth.postgres import PostgresStore
+from sluice_auth.remote_keys import KeysUnreachableError
+from sluice_auth.wiring import assemble
+from sluice_storage.pool import TRANSIENT, open_pool
+from support.auth_server import QuietTestServer, cheap_passwords
+from support.auth_server import settings as auth_settings
+from support.stack import Database
+
+DOCUMENT = json.loads(
+    (Path(__file__).parents[2] / "schemas" / "openapi-auth.json").read_text(encoding="utf-8")
+)
+EXAMPLES = int(os.environ.get("SLUICE_FUZZ_EXAMPLES", "10"))
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+PLENTY = dict.fromkeys(("client_failures", "address_failures", "registrations"), 10**6)
+
+
+def _operations() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for each in schemathesis.openapi.from_dict(DOCUMENT).get_all_operations():
+        operation: Any = each.ok()  # type: ignore[union-attr] # the document is sound, or this fails
+        found[operation.definition.raw["operationId"]] = operation
+    return found
+
+
+OPERATIONS = _operations()
+
+
+@dataclass
+class Served:
+    """A server that runs in a thread of its own, since Schemathesis waits for its answers."""
+
+    url: str
+    http: TestClient[Any, Any]
+    loop: asyncio.AbstractEventLoop
+
+    def client(self) -> dict[str, Any]:
+        """Sign a client up."""
+
+        async def sign_up() -> dict[str, Any]:
+            async with self.http.post("/oauth/register", json={}) as answer:
+                found: dict[str, Any] = await answer.json()
+                return found
+
+        return asyncio.run_coroutine_threadsafe(sign_up(), self.loop).result(30)
+
+
+async def _unreachable(_url: str) -> tuple[bytes, str]:
+    raise KeysUnreachableError
+
+
+@pytest.fixture(scope="module")
+def served(module_database: Database) -> Iterator[Served]:
+    ready, found = threading.Event(), list[Served]()
+    loop = asyncio.new_event_loop()
+    ended = asyncio.Event()
+
+    async def serve() -> None:
+        async with await open_pool(module_database.dsn_for("auth"), size=4) as pool:
+            store = PostgresStore(pool)
+            service = assemble(
+                auth_settings(**PLENTY),
+                store,
+                store,
+                now=time.time,
+                monotonic=time.monotonic,
+                fetch=_unreachable,
+                passwords=cheap_passwords(),
+                away=TRANSIENT,
+            )
+            await service.keyring.refresh()
+            async with TestClient(QuietTestServer(service.app)) as http:
+                found.append(Served(str(http.make_url("")).rstrip("/"), http, loop))
+                ready.set()
+                await ended.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), name="auth")
+    thread.start()
+    with ExitStack() as stack:
+        stack.callback(loop.close)
+        stack.callback(thread.join)
+        stack.callback(loop.call_soon_threadsafe, ended.set)
+        assert ready.wait(30)
+        yield found[0]
+
+
+def cases(operation: Any) -> st.SearchStrategy[Any]:
+    """Give requests for an operation, sound ones and such as are not, where there can be any."""
+    sound = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
+    if not (operation.path_parameters or operation.query or operation.body):
+        return sound  # type: ignore[no-any-return]
+    return st.one_of(sound, operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_whatever_is_asked_is_answered_as_the_document_says(served: Served, name: str) -> None:
+    operation = OPERATIONS[name]
+    proofs = {each for way in operation.definition.raw["security"] for each in way}
+    client = served.client()
+
+    @given(case=cases(operation), known=st.booleans())
+    @settings(
+        max_examples=EXAMPLES,
+        derandomize="SLUICE_FUZZ_EXAMPLES" not in os.environ,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    def ask(case: Any, known: bool) -> None:
+        headers: dict[str, str] = {}
+        if known and "client" in proofs:
+            headers["Authorization"] = BasicAuth(client["client_id"], client["client_secret"]).encode()
+        if known and "registration" in proofs:
+            headers["Authorization"] = f"Bearer {client['registration_access_token']}"
+            case.path_parameters["client_id"] = client["client_id"]
+        answer = case.call(base_url=served.url, headers=headers, allow_redirects=False)
+        case.validate_response(answer, checks=CHECKS, headers=headers)
+
+    ask()
+
+
+def test_every_operation_is_asked() -> None:
+    declared = {each["operationId"] for path in DOCUMENT["paths"].values() for each in path.values()}
+    assert set(OPERATIONS) == declared
