@@ -78,10 +78,10 @@ class Bed:
 
 
 @asynccontextmanager
-async def made_bed(database: Database) -> AsyncIterator[Bed]:
-    """Make one; what it sends may stay on this machine."""
+async def made_bed(database: Database, answer: float = 5.0) -> AsyncIterator[Bed]:
+    """Make one; what it sends may stay on this machine, and is to be answered within so many seconds."""
     pool = await open_pool(database.dsn_for("webhooks"), size=4)
-    limits = HttpLimits(answer=5.0)
+    limits = HttpLimits(answer=answer)
     try:
         async with real_gateway(database) as site, GuardedClient(limits=limits, loopback=True) as client:
             yield Bed(site, PostgresWebhooks(pool), client)

@@ -15,7 +15,10 @@ from standardwebhooks.webhooks import Webhook
 
 @dataclass
 class Receiver:
-    """Answers `statuses` in turn, then 204; `taken` is what it has verified, `ids` all it was sent."""
+    """Answers `statuses` in turn, then 204; `taken` is what it has verified, `ids` all it was sent.
+
+    It answers nothing before `answering` is set.
+    """
 
     url: str = ""
     secret: str = ""
@@ -23,11 +26,16 @@ class Receiver:
     always: int = 204
     taken: list[dict[str, Any]] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
+    answering: asyncio.Event = field(default_factory=asyncio.Event)
     _came: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.answering.set()
 
     async def serve(self, request: web.Request) -> web.Response:
         body = await request.read()
         self.ids.append(request.headers["webhook-id"])
+        await self.answering.wait()
         status = self.statuses.pop(0) if self.statuses else self.always
         if status < 300:
             self.taken.append(Webhook(self.secret).verify(body, dict(request.headers)))

@@ -19,6 +19,7 @@ from sluice_gateway.checkup import (
     Finding,
     State,
     judged_answers,
+    judged_keys,
     judged_lag,
     judged_letters,
     judged_migrations,
@@ -97,6 +98,13 @@ def test_a_schema_that_is_behind_is_failing(
     (found,) = judged_migrations(missing, unknown)
     assert found.state is state
     assert advice in found.advice
+
+
+def test_what_no_master_key_opens_is_failing() -> None:
+    assert judged_keys({"exports": 0, "contents": 0})[0].state is State.OK
+    (found,) = judged_keys({"exports": 0, "contents": 3})
+    assert (found.state, found.text.startswith("3 contents cannot be read")) == (State.FAILING, True)
+    assert "SLUICE_MASTER_KEYS" in found.advice
 
 
 def test_topics_that_are_missing_are_failing_and_other_settings_a_warning() -> None:

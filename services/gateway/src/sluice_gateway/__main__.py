@@ -129,6 +129,7 @@ def _ports(settings: Settings, connected: _Connected) -> Ports:
         pool=pool,
         kafka=settings.kafka,
         objects=objects,
+        keys=settings.keys,
         letters=look,
         sources=sources,
         conditions=conditions,

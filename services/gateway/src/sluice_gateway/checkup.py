@@ -91,6 +91,16 @@ def judged_migrations(missing: Sequence[str], unknown: Sequence[str]) -> list[Fi
     return [Finding("migrations", State.OK, "the database has the newest schema")]
 
 
+def judged_keys(lost: Mapping[str, int]) -> list[Finding]:
+    """Judge master keys; `lost` is how many data keys of what they do not open."""
+    found = [f"{count} {what}" for what, count in lost.items() if count]
+    if not found:
+        return [Finding("master keys", State.OK, "they open everything that is encrypted")]
+    text = f"{' and '.join(found)} cannot be read: the gateway lacks the master key"
+    advice = "Give gateway, attacher and exporter the same SLUICE_MASTER_KEYS, former ones behind the newest."
+    return [Finding("master keys", State.FAILING, text, advice)]
+
+
 def judged_topics(misfits: Sequence[Misfit]) -> list[Finding]:
     """Judge topics that are not as declared."""
     if not misfits:

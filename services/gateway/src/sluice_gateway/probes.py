@@ -19,6 +19,8 @@ from sluice_gateway.checkup import Finding, Probe, State
 from sluice_gateway.dead_letters import Look
 from sluice_gateway.health import Health
 from sluice_security.failure import SourceFailure
+from sluice_storage.encryption.keys import MasterKeys
+from sluice_storage.encryption.rewrap import TABLES, counted
 from sluice_storage.migrate import packaged
 from sluice_storage.objects import ObjectStore
 from sluice_streaming.topics_admin import misfits
@@ -47,6 +49,7 @@ class Probes:
     pool: asyncpg.Pool
     kafka: str
     objects: ObjectStore
+    keys: MasterKeys
     letters: Look
     sources: SourceStore
     conditions: ConditionStore
@@ -60,6 +63,7 @@ class Probes:
             "gateway": self._own,
             "objects": self._objects,
             "migrations": self._migrations,
+            "master keys": self._keys,
             "topics": self._topics,
             "lag": self._lag,
             "dead letters": self._letters,
@@ -78,6 +82,17 @@ class Probes:
         rows = await self.pool.fetch("SELECT migration_id FROM _yoyo_migration")
         there, ours = {row["migration_id"] for row in rows}, set(packaged())
         return checkup.judged_migrations(sorted(ours - there), sorted(there - ours))
+
+    async def _keys(self) -> Sequence[Finding]:
+        lost = {
+            table.what: sum(
+                count
+                for master, count in (await counted(self.pool, table)).items()
+                if master not in self.keys.ids
+            )
+            for table in TABLES
+        }
+        return checkup.judged_keys(lost)
 
     async def _topics(self) -> Sequence[Finding]:
         return checkup.judged_topics(await misfits(self.kafka))

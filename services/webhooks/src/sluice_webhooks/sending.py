@@ -21,7 +21,8 @@ from sluice_webhooks.store import MOST_OF_ONE, Attempt, Due, SendStore
 log = structlog.get_logger(__name__)
 
 ATTEMPTS = Counter("sluice_webhook_attempts", "Webhook requests made.", ["outcome"])
-_AT_ONCE = 32
+# More than one client's webhooks can take (20, `MOST_OF_ONE` each): if they hang, nobody else waits for them.
+_AT_ONCE = 128
 _FIRST = timedelta(seconds=5)
 _LONGEST = timedelta(hours=3)
 _LEASE = timedelta(seconds=120)
