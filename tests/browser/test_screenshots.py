@@ -53,7 +53,8 @@ async def test_the_pictures_are_taken(stack: Stack) -> None:
             await submit(person, [f"{source}/bench-{number:06}" for number in range(40)] + slow, "Imaging")
             await person.open("/jobs")
             await expect(page.locator(".badge.running")).to_have_count(1)
-            await expect(page.locator(".job .how").first).to_contain_text(re.compile("[1-9][0-9] of 64"))
+            some = re.compile("[1-9][0-9] of 64")
+            await expect(page.locator(".job .how").first).to_contain_text(some, timeout=120_000)
             await taken(person, "jobs")
         async with at_the_page(browser, stack, viewport=PHONE, color_scheme="dark") as person:
             await person.sign_in("operator")

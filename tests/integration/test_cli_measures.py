@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sluice_client import ApiError, Credentials, SluiceClient
 from support.cli import Cli
 from support.gateway_real import listening_gateway, signed_in
 from support.measure_http import EXAMPLES, VISITS
@@ -42,6 +44,21 @@ async def test_measures_are_loaded_listed_and_say_what_they_need(
     as_json = await sluice("--json", "measures", "requirements", VISITS, **variables)
     types = {each["type"] for each in as_json.json}
     assert types == {"Condition", "Coverage", "Encounter", "Observation", "Patient"}
+    period = ("--start", "2031-01-01", "--end", "2031-12-31")
+    of_a_year = await sluice("--json", "measures", "requirements", VISITS, *period, **variables)
+    assert {each["type"] for each in of_a_year.json} == types
+    half = await sluice("measures", "requirements", VISITS, *period[:2], **variables)
+    assert half.code == 2
+
+
+async def test_the_period_that_is_measured_is_said_to_the_service(variables: dict[str, Any]) -> None:
+    who = Credentials(client_id="ops", client_secret="s")
+    async with SluiceClient(
+        variables["SLUICE_URL"], auth_url=variables["SLUICE_AUTH_URL"], credentials=who
+    ) as sluice:
+        for half in ({"start": date(2031, 1, 1)}, {"end": date(2031, 12, 31)}):
+            with pytest.raises(ApiError, match="both periodStart and periodEnd"):
+                await sluice.data_requirements("any", **half)
 
 
 async def test_what_goes_wrong_is_told_in_a_line_with_a_code(

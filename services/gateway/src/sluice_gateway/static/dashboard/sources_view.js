@@ -71,10 +71,12 @@ function figures(found) {
       ? `${number(found.at_once)} of ${number(found.registered_at_once)}` : number(found.at_once)],
     ["Begun, at most", rate],
   ];
-  if (found.usual_seconds !== null) rows.push(["Answers after", `${number(Math.round(found.usual_seconds * 1000))} ms`]);
+  if (found.usual_seconds !== null) rows.push(["Answers after", usual(found.usual_seconds * 1000)]);
   if (found.held_until) rows.push(["Left alone until", moment(found.held_until)]);
   return [found.alert ? alerted(found.alert) : null, found.recent.length ? minutes(found.recent) : null, facts(rows)];
 }
+
+const usual = (ms) => (ms < 1 ? "under 1 ms" : `${number(Math.round(ms))} ms`);
 
 function alerted({ noticed_on: at, seconds, failed, ended_well: well }) {
   return h("p", { class: "notice alert", role: "status" }, `Answers badly since ${moment(at)}: within `
