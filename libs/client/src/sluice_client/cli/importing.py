@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Group
 
 from sluice_client.cli.progress import JobsProgress, described, showing, total_of
 from sluice_client.cli.session import INCOMPLETE, Session, session_of, table
@@ -19,6 +20,7 @@ from sluice_client.trials import Forecast
 from sluice_contracts.words import counted
 
 _MOST_REASONS = 10
+_UNKNOWN = "unknown: its name is the document's, which is not read for this; items with a name are told of"
 
 
 def read_request(file: Path, project: str | None, parent: str | None) -> ImportRequest:
@@ -90,7 +92,9 @@ def _check(
     request, found = session.call(work)
     documents = [item.fhir_document_reference for item in request.items]
     rows = [(it.item, it.outcome, it.name, documents[it.item]) for it in found]
-    session.show(found, lambda: table(("item", "would be", "name", "document"), rows, "Nothing to do."))
+    shown = table(("item", "would be", "name", "document"), rows, "Nothing to do.")
+    notes = [_UNKNOWN] if any(it.outcome == "unknown" for it in found) else []
+    session.show(found, lambda: Group(shown, *notes))
 
 
 async def follow(
