@@ -7,30 +7,19 @@ there, and so is whoever asks.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-import schemathesis
-from aiohttp import BasicAuth
+from aiohttp import encode_basic_auth
 from aiohttp.test_utils import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from sluice_auth.postgres import PostgresStore
 from sluice_auth.remote_keys import KeysUnreachableError
@@ -38,31 +27,14 @@ from sluice_auth.wiring import assemble
 from sluice_storage.pool import TRANSIENT, open_pool
 from support.auth_server import QuietTestServer, cheap_passwords
 from support.auth_server import settings as auth_settings
+from support.documented import CHECKS, cases, kept, operations
 from support.stack import Database
 
-DOCUMENT = json.loads(
-    (Path(__file__).parents[2] / "schemas" / "openapi-auth.json").read_text(encoding="utf-8")
-)
+DOCUMENT = kept("openapi-auth.json")
 EXAMPLES = int(os.environ.get("SLUICE_FUZZ_EXAMPLES", "10"))
-CHECKS = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-]
 PLENTY = dict.fromkeys(("client_failures", "address_failures", "registrations"), 10**6)
 
-
-def _operations() -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for each in schemathesis.openapi.from_dict(DOCUMENT).get_all_operations():
-        operation: Any = each.ok()  # type: ignore[union-attr] # the document is sound, or this fails
-        found[operation.definition.raw["operationId"]] = operation
-    return found
-
-
-OPERATIONS = _operations()
+OPERATIONS = operations(DOCUMENT)
 
 
 @dataclass
@@ -123,14 +95,6 @@ def served(module_database: Database) -> Iterator[Served]:
         yield found[0]
 
 
-def cases(operation: Any) -> st.SearchStrategy[Any]:
-    """Give requests for an operation, sound ones and such as are not, where there can be any."""
-    sound = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
-    if not (operation.path_parameters or operation.query or operation.body):
-        return sound  # type: ignore[no-any-return]
-    return st.one_of(sound, operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
-
-
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_whatever_is_asked_is_answered_as_the_document_says(served: Served, name: str) -> None:
     operation = OPERATIONS[name]
@@ -148,7 +112,7 @@ def test_whatever_is_asked_is_answered_as_the_document_says(served: Served, name
     def ask(case: Any, known: bool) -> None:
         headers: dict[str, str] = {}
         if known and "client" in proofs:
-            headers["Authorization"] = BasicAuth(client["client_id"], client["client_secret"]).encode()
+            headers["Authorization"] = encode_basic_auth(client["client_id"], client["client_secret"])
         if known and "registration" in proofs:
             headers["Authorization"] = f"Bearer {client['registration_access_token']}"
             case.path_parameters["client_id"] = client["client_id"]

@@ -7,52 +7,27 @@ makes many more, and others each time.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
+from support.documented import CHECKS, cases, kept, operations
 from support.gateway_real import RealSite, real_gateway
 from support.stack import Database
 
-DOCUMENT = json.loads((Path(__file__).parents[2] / "schemas" / "openapi.json").read_text(encoding="utf-8"))
+DOCUMENT = kept("openapi.json")
 
 
-def _operations() -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for each in schemathesis.openapi.from_dict(DOCUMENT).get_all_operations():
-        operation: Any = each.ok()  # type: ignore[union-attr] # the document is sound, or this fails
-        found[operation.definition.raw["operationId"]] = operation
-    return found
-
-
-OPERATIONS = _operations()
+OPERATIONS = operations(DOCUMENT)
 _LONGEST_LINE = 8000
 EXAMPLES = int(os.environ.get("SLUICE_FUZZ_EXAMPLES", "12"))
-CHECKS = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-]
 SCOPES = "bulk/import files/read files/write system/*.cruds user/*.cruds"
 OPERATORS = (
     "ops/sources ops/access ops/groups ops/dead-letters ops/health ops/jobs ops/measures ops/resources"
@@ -120,14 +95,6 @@ def served(module_database: Database) -> Iterator[Served]:
         stack.callback(loop.call_soon_threadsafe, ended.set)
         assert ready.wait(30)
         yield found[0]
-
-
-def cases(operation: Any) -> st.SearchStrategy[Any]:
-    """Give requests for an operation, sound ones and such as are not, where there can be any."""
-    sound = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
-    if not (operation.path_parameters or operation.query or operation.headers or operation.body):
-        return sound  # type: ignore[no-any-return]
-    return st.one_of(sound, operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
