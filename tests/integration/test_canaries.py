@@ -1,7 +1,8 @@
 """Health information goes where it is asked for, and nowhere else: canaries through the whole stack.
 
 What a source holds (names, numbers, contents, also in what is broken or refused) must be in no record of any
-topic, in no log, metric or error, in no audit record, and in nothing that is said of progress. What a client
+topic, in no log, metric or error, in no audit record, and in nothing that is said of progress or shown to
+operators. What a client
 asks for by name is in the one record that is the acceptance of its job, and in none after that.
 """
 
@@ -249,6 +250,25 @@ async def metrics(stack: Stack) -> dict[str, str]:
     return found
 
 
+async def shown_to_operators(stack: Stack) -> dict[str, str]:
+    """Give what operators are shown of the deployment, and what insight tells of it."""
+    gateway, insight = stack.addresses.gateway, stack.layout.insight_url
+    found: dict[str, str] = {}
+    async with operator(stack) as operators, aiohttp.ClientSession() as http:
+        headers = {"Authorization": f"Bearer {await operators.token()}"}
+        for path in ("/v2/ops/health", "/v2/ops/dead-letters", "/v2/fhir/sources", "/v2/jobs"):
+            async with http.get(gateway + path, headers=headers) as answer:
+                assert answer.status == 200, path
+                found[path] = await answer.text()
+        for job in json.loads(found["/v2/jobs"])["items"]:
+            async with http.get(f"{job['href']}/items", headers=headers) as answer:
+                found[f"items of {job['id']}"] = await answer.text()
+        for view in ("/sources", "/clients", "/jobs", "/alerts"):
+            async with http.get(insight + view) as answer:
+                found[f"insight {view}"] = await answer.text()
+    return found
+
+
 @pytest.mark.timeout(400)
 async def test_what_sources_hold_is_in_no_record_log_metric_or_error(stack: Stack) -> None:
     canaries, told = Canaries(), Told()
@@ -270,11 +290,13 @@ async def test_what_sources_hold_is_in_no_record_log_metric_or_error(stack: Stac
         assert canaries.asked in json.dumps(shown)
         await bulk(stack, source, told, canaries)
         kafka, measured = await records(stack), await metrics(stack)
+        shown_there = await shown_to_operators(stack)
     logs = {path.name: path.read_bytes() for path in stack.layout.home.logs.glob("*")}
     held = [canaries.data, canaries.number]
     places: dict[str, bytes] = {f"topic {name}": data for name, data in kafka.items()}
     places |= {f"log {name}": data for name, data in logs.items()}
     places |= {f"metrics of {name}": text.encode() for name, text in measured.items()}
+    places |= {f"what operators are shown, {what}": text.encode() for what, text in shown_there.items()}
     places["audit"] = await audited(stack)
     places |= {f"what is told, {n}": text.encode() for n, text in enumerate(told.texts)}
     found = {
