@@ -17,13 +17,15 @@ from sluice_streaming.outcomes import Fenced
 
 @dataclass(frozen=True)
 class FakeRecord:
-    """A record with just what the fold reads."""
+    """A record of which the fold reads all but its key and its time."""
 
     value: bytes
     offset: int
     partition: int = 0
     topic: str = "jobs.events"
     headers: tuple[tuple[str, bytes], ...] = ()
+    key: bytes | None = None
+    timestamp: int = 0
 
 
 def records_of(events: Sequence[Any], start: int = 0, partition: int = 0) -> list[FakeRecord]:

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -26,6 +26,7 @@ from sluice_contracts.events import (
 from sluice_contracts.progress import ItemRank
 from sluice_contracts.wire import Decoder, MalformedMessageError, UnknownTypeError
 from sluice_status.ladder import RANKS, instant, order, row_of
+from sluice_streaming.messages import Record
 
 _JOB = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 # The one character that JSON can hold and Postgres cannot.
@@ -34,21 +35,6 @@ _SKIPPED = int(ItemRank.SKIPPED)
 # Looked up once: asking an enumeration's class for a member is a call.
 _LEFT_OUT = FileOutcome.SKIPPED
 _CANCELLED = int(ItemRank.CANCELLED)
-
-
-class LogRecord(Protocol):
-    """What the fold needs of a record."""
-
-    @property
-    def topic(self) -> str: ...  # noqa: D102
-    @property
-    def partition(self) -> int: ...  # noqa: D102
-    @property
-    def offset(self) -> int: ...  # noqa: D102
-    @property
-    def value(self) -> bytes | None: ...  # noqa: D102
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +48,7 @@ class Dead:
     sha256: bytes
 
     @classmethod
-    def of(cls, record: LogRecord, reason: str) -> Dead:
+    def of(cls, record: Record, reason: str) -> Dead:
         """Give the note about this record."""
         digest = hashlib.sha256(record.value or b"").digest()
         return cls(record.topic, record.partition, record.offset, reason, digest)
@@ -76,7 +62,7 @@ class News:
     items' events, when the first and the last happened. `last` is the last record of it.
     """
 
-    last: LogRecord = field(compare=False)
+    last: Record = field(compare=False)
     planned: JobPlanned | None = None
     cancelled_at: float | None = None
     items: dict[int, tuple[int, ItemEvent]] = field(default_factory=dict)
@@ -127,7 +113,7 @@ class Batch:
         for position in range(count):
             self.jobs[job].lift(_CANCELLED, ItemCancelled(job=job, at=at, item=position))
 
-    def take(self, record: LogRecord, event: Any) -> None:
+    def take(self, record: Record, event: Any) -> None:
         """Take note of anything but an item's event, also of what is wrong with the record."""
         if isinstance(event, UnknownTypeError):
             self.unknown += 1
@@ -142,7 +128,7 @@ class Batch:
         elif isinstance(event, JobCancelled) and (news := self.about(record, event.job)):
             news.cancel(instant(event.at))
 
-    def about(self, record: LogRecord, job: str) -> News | None:
+    def about(self, record: Record, job: str) -> News | None:
         """Give what the batch says about a job, or None, and note the record, if that is no job's id."""
         news = self.jobs.get(job)
         if news is None:
@@ -154,7 +140,7 @@ class Batch:
         return news
 
 
-def read(batch: Batch, records: Sequence[LogRecord], decoder: Decoder[Any]) -> None:
+def read(batch: Batch, records: Sequence[Record], decoder: Decoder[Any]) -> None:
     """Fold records of one topic, in log order per partition, into a batch.
 
     What the topic's decoder does not know is counted, what it calls malformed is noted as dead. Neither stops
@@ -164,7 +150,7 @@ def read(batch: Batch, records: Sequence[LogRecord], decoder: Decoder[Any]) -> N
     rank_of = RANKS.get
     events: list[Any] = decoder.decode_each([record.value or b"" for record in records])
     kinds = Counter(map(type, events))
-    told: Iterable[tuple[LogRecord, Any]] = zip(records, events, strict=True)
+    told: Iterable[tuple[Record, Any]] = zip(records, events, strict=True)
     if not SEVERAL.isdisjoint(kinds):
         told = _taken_apart(told)
     for record, event in told:
@@ -207,7 +193,7 @@ def read(batch: Batch, records: Sequence[LogRecord], decoder: Decoder[Any]) -> N
         batch.next_offsets[record.topic, record.partition] = record.offset + 1
 
 
-def _taken_apart(told: Iterable[tuple[LogRecord, Any]]) -> Iterator[tuple[LogRecord, Any]]:
+def _taken_apart(told: Iterable[tuple[Record, Any]]) -> Iterator[tuple[Record, Any]]:
     for record, event in told:
         if type(event) in SEVERAL:
             for one in each(event):

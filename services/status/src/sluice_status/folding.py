@@ -12,11 +12,11 @@ import structlog
 from sluice_contracts import wire
 from sluice_contracts.topics import JOBS_EVENTS
 from sluice_status import metrics
-from sluice_status.batch import Batch, Dead, LogRecord, News, read
+from sluice_status.batch import Batch, Dead, News, read
 from sluice_status.jobs import FINISHED, Ending, Job, cancels, count, end, finished, learn, standing
 from sluice_status.ledger import Announcement, Ledger, RefusedError, Transaction
 from sluice_status.pace import Pace
-from sluice_streaming.messages import header
+from sluice_streaming.messages import Record, header
 from sluice_streaming.outcomes import Fenced
 from sluice_telemetry.trace import TRACEPARENT, parse
 
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 class Span:
     """Some records of the log and what they come to."""
 
-    records: list[LogRecord] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     batch: Batch = field(default_factory=Batch)
 
 
@@ -81,7 +81,7 @@ class Folder:
         self._wake()
         return found
 
-    def prepare(self, span: Span | None, records: Sequence[LogRecord]) -> Span:
+    def prepare(self, span: Span | None, records: Sequence[Record]) -> Span:
         """Add records to a span, made small; begin a span if there is none.
 
         Neither waits nor changes anything else: it may be done while another span is applied.
@@ -187,10 +187,10 @@ async def _ended(transaction: Transaction, jobs: dict[str, Job]) -> dict[str, Jo
     }
 
 
-def _refused(record: LogRecord, batch: Batch) -> Batch:
+def _refused(record: Record, batch: Batch) -> Batch:
     dead = Dead.of(record, "content that the database refuses")
     return Batch(next_offsets=batch.next_offsets, dead=[dead], records=1)
 
 
-def _place(record: LogRecord) -> dict[str, object]:
+def _place(record: Record) -> dict[str, object]:
     return {"topic": record.topic, "partition": record.partition, "offset": record.offset}
