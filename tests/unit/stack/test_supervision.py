@@ -179,3 +179,8 @@ def test_a_scale_that_makes_no_sense_is_refused(value: str) -> None:
 def test_a_scale_that_cannot_be_had_is_refused(tmp_path: Path, scale: dict[str, int]) -> None:
     with pytest.raises(StackError):
         Layout(Home(tmp_path), scale=scale)
+
+
+def test_nobody_is_given_a_port_that_another_was_given_and_has_yet_to_listen_on() -> None:
+    given = [free_port() for _ in range(2000)]
+    assert len(set(given)) == len(given)

@@ -17,6 +17,7 @@ import psutil
 _TETHER = Path(__file__).with_name("tether.py")
 # Below what Linux, macOS and Windows give to connections, above what well-known services use.
 _OURS = (10_240, 32_768)
+_given: set[int] = set()
 _LOG_LIMIT = 20 * 2**20
 
 
@@ -172,13 +173,14 @@ def wait_until(ready: Callable[[], bool], process: Process, seconds: float) -> N
 
 
 def free_port() -> int:
-    """Give a TCP port on the loopback address that nothing listens on now.
+    """Give a TCP port on the loopback address that nothing listens on now, and that was not given before.
 
     It is none of those that the system gives to connections: one of these would be taken again by the time
-    that whoever asked comes to listen on it.
+    that whoever asked comes to listen on it. Nor do two who ask get the same, though neither listens yet.
     """
-    while port_taken(port := random.randrange(*_OURS)):  # noqa: S311 - spreading, not secrecy
+    while (port := random.randrange(*_OURS)) in _given or port_taken(port):  # noqa: S311
         continue
+    _given.add(port)
     return port
 
 
