@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +26,7 @@ from sluice_auth.wiring import assemble
 from sluice_storage.pool import TRANSIENT, open_pool
 from support.auth_server import QuietTestServer, cheap_passwords
 from support.auth_server import settings as auth_settings
-from support.documented import CHECKS, cases, kept, operations
+from support.documented import CHECKS, cases, kept, operations, served_apart
 from support.stack import Database
 
 DOCUMENT = kept("openapi-auth.json")
@@ -39,7 +38,7 @@ OPERATIONS = operations(DOCUMENT)
 
 @dataclass
 class Served:
-    """A server that runs in a thread of its own, since Schemathesis waits for its answers."""
+    """A server that runs in a thread of its own."""
 
     url: str
     http: TestClient[Any, Any]
@@ -60,39 +59,29 @@ async def _unreachable(_url: str) -> tuple[bytes, str]:
     raise KeysUnreachableError
 
 
+@asynccontextmanager
+async def authorization(database: Database) -> AsyncIterator[TestClient[Any, Any]]:
+    async with await open_pool(database.dsn_for("auth"), size=4) as pool:
+        store = PostgresStore(pool)
+        service = assemble(
+            auth_settings(**PLENTY),
+            store,
+            store,
+            now=time.time,
+            monotonic=time.monotonic,
+            fetch=_unreachable,
+            passwords=cheap_passwords(),
+            away=TRANSIENT,
+        )
+        await service.keyring.refresh()
+        async with TestClient(QuietTestServer(service.app)) as http:
+            yield http
+
+
 @pytest.fixture(scope="module")
 def served(module_database: Database) -> Iterator[Served]:
-    ready, found = threading.Event(), list[Served]()
-    loop = asyncio.new_event_loop()
-    ended = asyncio.Event()
-
-    async def serve() -> None:
-        async with await open_pool(module_database.dsn_for("auth"), size=4) as pool:
-            store = PostgresStore(pool)
-            service = assemble(
-                auth_settings(**PLENTY),
-                store,
-                store,
-                now=time.time,
-                monotonic=time.monotonic,
-                fetch=_unreachable,
-                passwords=cheap_passwords(),
-                away=TRANSIENT,
-            )
-            await service.keyring.refresh()
-            async with TestClient(QuietTestServer(service.app)) as http:
-                found.append(Served(str(http.make_url("")).rstrip("/"), http, loop))
-                ready.set()
-                await ended.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), name="auth")
-    thread.start()
-    with ExitStack() as stack:
-        stack.callback(loop.close)
-        stack.callback(thread.join)
-        stack.callback(loop.call_soon_threadsafe, ended.set)
-        assert ready.wait(30)
-        yield found[0]
+    with served_apart(authorization(module_database), "auth") as (http, loop):
+        yield Served(str(http.make_url("")).rstrip("/"), http, loop)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from support.documented import CHECKS, cases, kept, operations
+from support.documented import CHECKS, cases, kept, operations, served_apart
 from support.gateway_real import RealSite, real_gateway
 from support.stack import Database
 
@@ -46,7 +44,7 @@ MADE: dict[str, tuple[str, dict[str, Any]]] = {
 
 @dataclass
 class Served:
-    """A gateway that runs in a thread of its own, since Schemathesis waits for its answers."""
+    """A gateway that runs in a thread of its own."""
 
     url: str
     site: RealSite
@@ -77,24 +75,8 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(module_database: Database) -> Iterator[Served]:
-    ready, found = threading.Event(), list[Served]()
-    loop = asyncio.new_event_loop()
-    ended = asyncio.Event()
-
-    async def serve() -> None:
-        async with real_gateway(module_database, bulk_limit=10**6) as site:
-            found.append(Served(str(site.client.make_url("")).rstrip("/"), site, loop))
-            ready.set()
-            await ended.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), name="gateway")
-    thread.start()
-    with ExitStack() as stack:
-        stack.callback(loop.close)
-        stack.callback(thread.join)
-        stack.callback(loop.call_soon_threadsafe, ended.set)
-        assert ready.wait(30)
-        yield found[0]
+    with served_apart(real_gateway(module_database, bulk_limit=10**6), "gateway") as (site, loop):
+        yield Served(str(site.client.make_url("")).rstrip("/"), site, loop)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

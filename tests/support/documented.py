@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import schemathesis
 from hypothesis import strategies as st
@@ -17,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+T = TypeVar("T")
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -48,3 +53,31 @@ def cases(operation: Any) -> st.SearchStrategy[Any]:
     if not (operation.path_parameters or operation.query or operation.headers or operation.body):
         return sound  # type: ignore[no-any-return]
     return st.one_of(sound, operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
+
+
+@contextmanager
+def served_apart(
+    opened: AbstractAsyncContextManager[T], name: str
+) -> Iterator[tuple[T, asyncio.AbstractEventLoop]]:
+    """Have what is opened serve in a thread of its own, since Schemathesis waits for its answers.
+
+    Gives it and its event loop, where everything that concerns it has to be run.
+    """
+    ready, found = threading.Event(), list[T]()
+    loop = asyncio.new_event_loop()
+    ended = asyncio.Event()
+
+    async def serve() -> None:
+        async with opened as served:
+            found.append(served)
+            ready.set()
+            await ended.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), name=name)
+    thread.start()
+    with ExitStack() as stack:
+        stack.callback(loop.close)
+        stack.callback(thread.join)
+        stack.callback(loop.call_soon_threadsafe, ended.set)
+        assert ready.wait(30)
+        yield found[0], loop

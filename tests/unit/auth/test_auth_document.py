@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from sluice_auth.openapi import ROUTES, api
 from sluice_openapi.document import document, written
 from support.auth_browser import BOTH, REDIRECT, SCOPES, VERIFIER, Browser, add_user, portal
 from support.auth_server import AuthServer, auth_server
+from support.document_walk import operations, references
 
 ROOT = Path(__file__).parents[3]
 HEALTH = {"/livez", "/readyz", "/metrics"}
@@ -23,23 +23,6 @@ HEALTH = {"/livez", "/readyz", "/metrics"}
 @pytest.fixture(scope="module")
 def shown() -> dict[str, Any]:
     return document(api())
-
-
-def operations(shown: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, methods in shown["paths"].items():
-        for method, operation in methods.items():
-            yield method.upper(), path, operation
-
-
-def references(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        if isinstance(value.get("$ref"), str):
-            yield value["$ref"]
-        for inner in value.values():
-            yield from references(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from references(inner)
 
 
 async def test_the_document_has_exactly_the_operations_that_the_router_serves(shown: dict[str, Any]) -> None:

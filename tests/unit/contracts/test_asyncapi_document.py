@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from jsonschema import Draft7Validator
 from sluice_contracts.asyncapi import document
 from sluice_contracts.schemas import messages_of
 from sluice_contracts.topics import TOPICS
+from support.document_walk import references
 
 ROOT = Path(__file__).parents[3]
 SPECIFICATION = Path(__file__).parents[2] / "support" / "asyncapi" / "3.0.0.json.gz"
@@ -24,17 +24,6 @@ SPECIFICATION = Path(__file__).parents[2] / "support" / "asyncapi" / "3.0.0.json
 def shown() -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load((ROOT / "schemas/asyncapi.yaml").read_text("utf-8"))
     return found
-
-
-def references(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        if isinstance(value.get("$ref"), str):
-            yield value["$ref"]
-        for inner in value.values():
-            yield from references(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from references(inner)
 
 
 def test_it_is_valid_by_the_schema_of_asyncapi(shown: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from sluice_gateway.models.imports import EXAMPLE
 from sluice_gateway.openapi import api
 from sluice_gateway.routes import ROUTES
 from sluice_openapi.document import document, written
+from support.document_walk import operations, references
 from support.gateway_memory import memory_gateway
 
 ROOT = Path(__file__).parents[3]
@@ -26,23 +26,6 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture(scope="module")
 def shown() -> dict[str, Any]:
     return document(api())
-
-
-def operations(shown: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, methods in shown["paths"].items():
-        for method, operation in methods.items():
-            yield method.upper(), path, operation
-
-
-def references(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        if isinstance(value.get("$ref"), str):
-            yield value["$ref"]
-        for inner in value.values():
-            yield from references(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from references(inner)
 
 
 async def test_the_document_has_exactly_the_operations_that_the_router_serves(shown: dict[str, Any]) -> None:
