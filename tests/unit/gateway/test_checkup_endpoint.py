@@ -105,6 +105,8 @@ def test_what_no_master_key_opens_is_failing() -> None:
     (found,) = judged_keys({"exports": 0, "contents": 3})
     assert (found.state, found.text.startswith("3 contents cannot be read")) == (State.FAILING, True)
     assert "SLUICE_MASTER_KEYS" in found.advice
+    both = judged_keys({"exports": 1, "contents": 1})[0].text
+    assert both.startswith("1 export and 1 content cannot be read")
 
 
 def test_topics_that_are_missing_are_failing_and_other_settings_a_warning() -> None:

@@ -105,6 +105,8 @@ async def test_a_source_that_is_not_registered_is_refused_with_the_items_positio
     request["items"][1]["fhir_document_reference"] = "https://elsewhere.example/DocumentReference/1"
     body = await expect_refusal(site, 400, "invalid_request", json=request)
     assert body["message"].startswith("items[1].fhir_document_reference: must be on a registered source")
+    # Who sent it can seldom correct that: servers are registered by operators.
+    assert "ask the operators to register" in body["more_info"]
 
 
 async def test_a_neighbouring_path_of_a_registered_source_is_not_registered(site: Site) -> None:

@@ -92,8 +92,8 @@ def judged_migrations(missing: Sequence[str], unknown: Sequence[str]) -> list[Fi
 
 
 def judged_keys(lost: Mapping[str, int]) -> list[Finding]:
-    """Judge master keys; `lost` is how many data keys of what they do not open."""
-    found = [f"{count} {what}" for what, count in lost.items() if count]
+    """Judge master keys; `lost` is how many data keys of what they do not open, each kind by its plural."""
+    found = [counted(count, what.removesuffix("s")) for what, count in lost.items() if count]
     if not found:
         return [Finding("master keys", State.OK, "they open everything that is encrypted")]
     text = f"{' and '.join(found)} cannot be read: the gateway lacks the master key"

@@ -12,7 +12,7 @@ from sluice_fhir.sources import Source
 from sluice_gateway.models.imports import ImportRequest
 from sluice_gateway.problems import FieldProblem, field_problems, not_json
 from sluice_gateway.references import checked_reference
-from sluice_gateway.source_matching import SourceMatcher, source_for
+from sluice_gateway.source_matching import SourceMatcher, source_for, unregistered
 
 _ADAPTER = TypeAdapter(ImportRequest)
 Candidate = tuple[int, str]
@@ -81,8 +81,7 @@ async def registered(
             known[base] = await source_for(sources, reference, client)
         source = known[base]
         if source is None:
-            path = f"items[{index}].fhir_document_reference"
-            problems.append(FieldProblem(path, "must be on a registered source server"))
+            problems.append(unregistered(f"items[{index}].fhir_document_reference"))
         else:
             found[index] = source.id
     return found, problems

@@ -123,11 +123,11 @@ def _spans(positions: Iterable[int]) -> str:
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
 
 
-def invalid(problems: Sequence[FieldProblem]) -> Problem:
+def invalid(
+    problems: Sequence[FieldProblem], advice: str = "Correct these fields and send the request again."
+) -> Problem:
     """Give the one answer that lists all of a request's field problems (400)."""
-    return Problem(
-        400, "invalid_request", listed(problems), "Correct these fields and send the request again."
-    )
+    return Problem(400, "invalid_request", listed(problems), advice)
 
 
 def not_json() -> Problem:

@@ -16,7 +16,7 @@ from sluice_gateway.models.base import Listed
 from sluice_gateway.models.scrape import SchemaShown, Trial, TrialRequest
 from sluice_gateway.problems import FieldProblem, Problem, invalid
 from sluice_gateway.quotas import Quotas
-from sluice_gateway.source_matching import SourceMatcher, source_for
+from sluice_gateway.source_matching import SourceMatcher, no_source, source_for, unregistered
 from sluice_security.failure import SourceFailure
 from sluice_security.tokens import Principal
 
@@ -78,7 +78,7 @@ class ScrapeTrials:
         await self._quotas.take(who.client)
         source = await source_for(self._sources, asked.fhir_document_reference, who.client)
         if source is None:
-            raise invalid([FieldProblem("fhir_document_reference", "must be on a registered source server")])
+            raise no_source([unregistered("fhir_document_reference")])
         try:
             async with asyncio.timeout(_PATIENCE), self._free:
                 return await self._try(source, asked)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from sluice_fhir.sources import Source
+from sluice_gateway.problems import FieldProblem, Problem, invalid
+
+_ADVICE = "Correct the address, or ask the operators to register its server as a source."
 
 
 class SourceMatcher(Protocol):
@@ -21,3 +25,13 @@ async def source_for(sources: SourceMatcher, url: str, client: str) -> Source | 
     """
     found = await sources.match(url)
     return found if found is not None and found.serves(client) else None
+
+
+def unregistered(path: str) -> FieldProblem:
+    """Give the problem of an address at `path` that no source covers."""
+    return FieldProblem(path, "must be on a registered source server")
+
+
+def no_source(problems: Sequence[FieldProblem]) -> Problem:
+    """Give the answer to a request with which nothing is wrong but such addresses (400)."""
+    return invalid(problems, _ADVICE)

@@ -20,7 +20,7 @@ from sluice_gateway.imports import Rerun
 from sluice_gateway.models.imports import ImportRequest, JobAccepted, JobStateName
 from sluice_gateway.problems import FieldProblem, Problem, invalid, listed
 from sluice_gateway.quotas import Quotas
-from sluice_gateway.source_matching import SourceMatcher
+from sluice_gateway.source_matching import SourceMatcher, no_source
 from sluice_security.tokens import Principal
 from sluice_storage.catalogue.projects import Destinations
 
@@ -157,7 +157,7 @@ class Submissions:
             who.client,
         )
         if problems:
-            raise invalid(problems)
+            raise no_source(problems)
         items = tuple(
             ImportItem(
                 reference=item.reference,
@@ -188,6 +188,8 @@ class Submissions:
         if request is None or unregistered:
             # A request that is refused counts too: the quota is also what keeps a loop from hammering.
             await self._quotas.take(who.client)
+            if not problems:
+                raise no_source(unregistered)
             raise invalid(sorted([*problems, *unregistered], key=_position))
         return request, [sources[index] for index in range(len(request.items))]
 
