@@ -47,6 +47,48 @@ async def test_login_takes_credentials_there_are_and_checks_them(cli: Cli, servi
     assert json.loads(cli.config.read_text())["profiles"]["operator"]["client_id"] == "operator"
 
 
+async def test_who_logs_in_again_stays_who_they_are_unless_the_service_has_forgotten_them(
+    cli: Cli, service: FakeSluice
+) -> None:
+    first = json.loads(cli.config.read_text())
+    assert (await cli("login", service.url)).code == 0
+    assert json.loads(cli.config.read_text()) == first
+    service.clients.clear()
+    assert (await cli("login", service.url)).code == 0
+    assert json.loads(cli.config.read_text())["profiles"]["default"]["client_id"] in service.clients
+
+
+async def test_who_logs_out_is_forgotten_here_and_asked_first_if_nobody_else_has_the_secret(
+    cli: Cli, service: FakeSluice
+) -> None:
+    await cli("--profile", "other", "login", service.url)
+    refused = await cli("logout", stdin=b"n\n")
+    assert refused.code == 1
+    assert "its secret is kept nowhere else" in refused.err
+    assert (await cli("jobs")).code == 0
+    done = await cli("logout", "--yes")
+    assert (done.code, "Logged out" in done.out) == (0, True)
+    assert list(json.loads(cli.config.read_text())["profiles"]) == ["other"]
+    assert (await cli("jobs")).code == 3
+    again = await cli("logout")
+    assert (again.code, again.err) == (3, "sluice: You are not logged in. Run: sluice login URL\n")
+    assert len(service.clients) == 2
+
+
+async def test_logging_out_removes_the_client_at_the_service_only_if_that_is_asked_for(
+    cli: Cli, service: FakeSluice
+) -> None:
+    service.clients["given"] = "s"
+    given = ("--profile", "given", "login", service.url, "--client-id", "given", "--client-secret", "s")
+    assert (await cli(*given)).code == 0
+    assert (await cli("--profile", "given", "logout", "--remove-client", "--yes")).code == 1
+    assert "given" in json.loads(cli.config.read_text())["profiles"]
+    done = await cli("logout", "--remove-client", "--yes", "--json")
+    assert (done.code, done.json["removed"]) == (0, True)
+    assert list(service.clients) == ["given"]
+    assert list(json.loads(cli.config.read_text())["profiles"]) == ["given"]
+
+
 async def test_without_a_login_a_command_says_how_to_log_in(tmp_path: Path) -> None:
     done = await Cli(tmp_path)("jobs")
     assert (done.code, done.out) == (3, "")

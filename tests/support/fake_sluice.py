@@ -109,6 +109,7 @@ class FakeSluice:
         route.add_get("/.well-known/oauth-authorization-server", self._discover)
         route.add_get("/fhir/.well-known/smart-configuration", self._discover)
         route.add_post("/oauth/register", self._register)
+        route.add_delete("/oauth/register/{id}", self._remove_client)
         route.add_post("/oauth/token", self._token)
         route.add_post("/v2/bulk/fhir", self._submit)
         route.add_get("/v2/bulk/fhir", self._list_jobs)
@@ -192,6 +193,13 @@ class FakeSluice:
         if wish["token_endpoint_auth_method"] == "private_key_jwt":
             del answer["client_secret"]
         return web.json_response(answer, status=201)
+
+    async def _remove_client(self, request: web.Request) -> web.Response:
+        known = request.match_info["id"] in self.clients
+        if not known or request.headers.get("Authorization") != "Bearer registration":
+            return web.json_response({"error": "invalid_token"}, status=401)
+        del self.clients[request.match_info["id"]]
+        return web.Response(status=204)
 
     async def _token(self, request: web.Request) -> web.Response:
         form = await request.post()

@@ -118,6 +118,18 @@ class SluiceClient(
             name, jwks=jwks, jwks_uri=jwks_uri, scopes=scopes, initial_token=initial_token
         )
 
+    async def remove_client(self, client: Credentials | Registration) -> None:
+        """Have the service remove a client that was signed up; its tokens are void from then on.
+
+        What the client owns stays, and is there for those only with whom it was shared.
+
+        Raises
+        ------
+        ApiError
+            It is not there, or its registration token is another.
+        """
+        await self.authority.remove(client)
+
     async def token(self) -> str:
         """Give a valid access token, for calls of your own."""
         return await self.tokens.get()

@@ -144,6 +144,22 @@ class Authority:
             registration_uri=made.registration_client_uri,
         )
 
+    async def remove(self, client: Credentials | Registration) -> None:
+        """Remove a client that was signed up (RFC 7592); its tokens are void from then on.
+
+        Raises
+        ------
+        ApiError
+            It is not there, or not this registration token's.
+        SluiceError
+            Nothing to remove it with was kept.
+        """
+        if client.registration_uri is None or client.registration_token is None:
+            text = f"The client {client.client_id} cannot be removed with what is kept of it."
+            raise SluiceError(text, "Ask the operators to remove it.")
+        headers = {"Authorization": f"Bearer {client.registration_token}"}
+        await self._transport.send("DELETE", client.registration_uri, headers=headers)
+
     async def _register(self, wish: Mapping[str, Any], initial_token: str | None) -> _Registered:
         endpoint = (await self._found()).registration_endpoint
         if endpoint is None:

@@ -66,6 +66,10 @@ class SluiceClient(BulkCalls):
             )
         )
 
+    def remove_client(self, client: Credentials | Registration) -> None:
+        """Have the service remove a client that was signed up."""
+        self.run(lambda it: it.remove_client(client))
+
     def token(self) -> str:
         """Give a valid access token."""
         return self.run(lambda it: it.token())

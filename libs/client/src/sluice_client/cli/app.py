@@ -26,7 +26,7 @@ from sluice_client.cli.importing import import_
 from sluice_client.cli.jobs import job, jobs
 from sluice_client.cli.keys import keys
 from sluice_client.cli.letters import letters
-from sluice_client.cli.login import login, register, whoami
+from sluice_client.cli.login import login, logout, register, whoami
 from sluice_client.cli.measures import measures
 from sluice_client.cli.projects import projects
 from sluice_client.cli.pulling import pull
@@ -75,6 +75,7 @@ def options(
 
 
 app.command()(login)
+app.command()(logout)
 app.command()(register)
 app.command()(whoami)
 app.command("import")(import_)

@@ -30,6 +30,12 @@ class ConfigError(SluiceError):
     """There is no usable configuration."""
 
 
+def not_logged_in(name: str) -> ConfigError:
+    """Give the error of a profile that there is not."""
+    hint = "" if name == DEFAULT else f" --profile {name}"
+    return ConfigError("You are not logged in.", f"Run: sluice{hint} login URL")
+
+
 class Profile(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One service and one client of it, which has a secret or a key.
 
@@ -116,8 +122,11 @@ class Config:
             return msgspec.structs.replace(kept, **other, **said)
         if {"url", "client_id"} <= said.keys() and secret:
             return Profile(**said)
-        hint = "" if name == DEFAULT else f" --profile {name}"
-        raise ConfigError("You are not logged in.", f"Run: sluice{hint} login URL")
+        raise not_logged_in(name)
+
+    def kept(self, name: str = DEFAULT) -> Profile | None:
+        """Give a profile as the file has it, None if it has none; raises as `profile` does."""
+        return self._read().profiles.get(name)
 
     def save(self, profile: Profile, name: str = DEFAULT) -> None:
         """Keep a profile; the file is readable to its owner alone from its first byte on.
@@ -129,6 +138,15 @@ class Config:
         """
         config = self._read()
         config.profiles[name] = profile
+        self._write(config)
+
+    def forget(self, name: str = DEFAULT) -> None:
+        """Keep a profile no longer; raises as `save` does."""
+        config = self._read()
+        config.profiles.pop(name, None)
+        self._write(config)
+
+    def _write(self, config: _File) -> None:
         text = msgspec.json.format(msgspec.json.encode(config), indent=2)
         fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:

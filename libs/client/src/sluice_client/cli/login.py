@@ -1,4 +1,4 @@
-"""`sluice login` and `sluice register`: who the command line speaks for."""
+"""`sluice login`, `logout` and `register`: who the command line speaks for."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import msgspec
 import typer
 
 from sluice_client.assertions import ClientKey
-from sluice_client.cli.config import Profile
+from sluice_client.cli.config import Profile, not_logged_in
 from sluice_client.cli.session import Session, session_of
 from sluice_client.client import SluiceClient
-from sluice_client.errors import KeyFileError
+from sluice_client.errors import AuthenticationError, KeyFileError
 from sluice_client.models import Credentials, RateLimit, Registration, User
 from sluice_client.oauth import EXPORT_SCOPES, IMPORT_SCOPES
 from sluice_contracts.words import counted
@@ -44,7 +44,10 @@ def login(
     name: Name = "sluice command line",
     initial_token: InitialToken = None,
 ) -> None:
-    """Sign up, or use the client id you have; keeps the credentials for the other commands."""
+    """Sign up, or use the client id you have; keeps the credentials for the other commands.
+
+    Whoever is logged in there already stays who they are; log out first to become someone else.
+    """
     session = session_of(context)
     if client_key is not None and not client_id:
         raise typer.BadParameter("--key needs the --client-id it is registered for; see sluice register")
@@ -60,16 +63,36 @@ def login(
             client_key=None if client_key is None else str(client_key.absolute()),
             ca=None if session.ca is None else str(session.ca.absolute()),
         )
-        if not client_id:
-            profile = _with(profile, await _sign_up(session, url, auth_url, name, initial_token))
-        async with profile.client() as client:
-            await client.token()
+        if client_id:
+            async with profile.client() as client:
+                await client.token()
+        else:
+            profile = await _as_before(session, profile) or _with(
+                profile, await _sign_up(session, url, auth_url, name, initial_token)
+            )
         session.config.save(profile, session.profile)
         return profile
 
     found = session.run(work)
     kept = {"client_id": found.client_id, "config": str(session.config.path), "profile": session.profile}
     session.show(kept, lambda: f"Logged in as {found.client_id}; kept in {session.config.path}")
+
+
+async def _as_before(session: Session, asked: Profile) -> Profile | None:
+    """Give the login that is kept for this service, if it still is one.
+
+    Signing up again would lose its secret, and with it all that its client has.
+    """
+    kept = session.config.kept(session.profile)
+    if kept is None or kept.url != asked.url:
+        return None
+    found = msgspec.structs.replace(kept, auth_url=asked.auth_url or kept.auth_url, ca=asked.ca or kept.ca)
+    try:
+        async with found.client() as client:
+            await client.token()
+    except AuthenticationError:
+        return None
+    return found
 
 
 async def _sign_up(
@@ -89,6 +112,49 @@ def _with(profile: Profile, made: Credentials | Registration) -> Profile:
         registration_token=made.registration_token,
         registration_uri=made.registration_uri,
     )
+
+
+def logout(
+    context: typer.Context,
+    remove: Annotated[
+        bool, typer.Option("--remove-client", help="have the service forget the client too")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
+) -> None:
+    """Forget the login that is kept here.
+
+    Access tokens are not kept: they are good for minutes. With --remove-client the service removes the client
+    that signed up here, and its tokens are void at once.
+    """
+    session = session_of(context)
+
+    async def look() -> Profile:
+        found = session.config.kept(session.profile)
+        if found is None:
+            raise not_logged_in(session.profile)
+        return found
+
+    kept = session.run(look)
+    if not yes and (remove or (kept.client_secret and kept.registration_token)):
+        what = "the client is removed" if remove else "its secret is kept nowhere else"
+        typer.confirm(f"Forget {kept.client_id} at {kept.url}? {what}", abort=True, err=True)
+
+    async def work() -> None:
+        if remove:
+            async with kept.client(session.ca) as client:
+                await client.remove_client(
+                    Registration(
+                        client_id=kept.client_id,
+                        registration_token=kept.registration_token,
+                        registration_uri=kept.registration_uri,
+                    )
+                )
+        session.config.forget(session.profile)
+
+    session.run(work)
+    told = {"client_id": kept.client_id, "removed": remove, "profile": session.profile}
+    gone = f"Logged out; the service has removed {kept.client_id}, and its tokens are void"
+    session.show(told, lambda: gone if remove else f"Logged out; {kept.client_id} is forgotten here")
 
 
 def whoami(context: typer.Context) -> None:
