@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from support.stack import Database
 from support.streams import serving
 
 Manifest = dict[str, Any]
+CONFIDENTIALITY = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
 
 
 @dataclass
@@ -53,9 +54,10 @@ class World:
     rows: asyncpg.Pool
     folder: Path
     database: Database
+    scopes: str = "system/*.rs"
 
     def headers(self, client: str = "portal", subject: str = "ann", **token: Any) -> dict[str, str]:
-        chosen = {"scopes": "system/*.rs", **token}
+        chosen = {"scopes": self.scopes, **token}
         return self.gateway.authority.bearer(client=client, subject=subject, **chosen)
 
     async def grant(self, grantee: str, group: str | None = None) -> None:
@@ -414,3 +416,21 @@ async def test_no_log_line_holds_what_was_asked_for(world: World) -> None:
     await world.kick_off("$export?_type=Patient&_typeFilter=Patient%3Fname%3Dcanary-smith-1957")
     assert "canary-smith-1957" not in world.gateway.log.read_text()
     assert "Traceback" not in world.gateway.log.read_text()
+
+
+async def test_what_is_labelled_as_restricted_is_left_out_for_whom_scopes_leave_it_out(world: World) -> None:
+    label = {"system": CONFIDENTIALITY, "code": "R"}
+    condition = {"resourceType": "Condition", "subject": {"reference": "Patient/p9"}}
+    async with open_store(world.database) as store:
+        await store.load(
+            {**condition, "id": "open"}, {**condition, "id": "kept", "meta": {"security": [label]}}
+        )
+    everything = ["Condition/kept", "Condition/open"]
+    assert await world.export("$export?_type=Condition") == everything
+    unlabelled = replace(world, scopes=f"system/*.rs?_security:not={CONFIDENTIALITY}|R")
+    for level in ("$export", "Patient/$export"):
+        assert await unlabelled.export(f"{level}?_type=Condition") == ["Condition/open"]
+    base = f"{world.gateway.url}/fhir/Condition"
+    for asking, found in ((world, 200), (unlabelled, 404)):
+        async with world.session.get(f"{base}/kept", headers=asking.headers()) as answer:
+            assert answer.status == found

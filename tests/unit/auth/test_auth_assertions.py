@@ -29,6 +29,15 @@ async def test_a_client_gets_a_token_for_an_assertion_signed_with_its_key(algori
         assert await server.ask(again)
 
 
+async def test_an_assertion_may_leave_out_its_typ() -> None:
+    async with auth_server() as server:
+        client = KeyClient("ES384")
+        await client.sign_up(server)
+        assertion = client.assertion(server.clock(), header={"typ": None})
+        assert "typ" not in parts(assertion)[0]
+        assert (await server.ask(client.form(assertion)))["scope"] == "bulk/import"
+
+
 def encode(data: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(data).encode()).rstrip(b"=").decode()
 

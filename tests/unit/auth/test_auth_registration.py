@@ -173,6 +173,15 @@ async def test_a_scope_is_registered_narrowed() -> None:
         assert "ops" not in (await server.sign_up())["scope"]
 
 
+async def test_a_search_that_operators_limit_scopes_by_is_in_those_of_everybody_who_signs_up() -> None:
+    label = "_security:not=http://terminology.hl7.org/CodeSystem/v3-Confidentiality|R"
+    async with auth_server(client_scopes=f"system/*.rs?{label}") as server:
+        client = await server.sign_up(scope="system/*.rs system/Patient.r")
+        assert client["scope"] == f"system/*.rs?{label}"
+        granted = (await server.token(client, scope="system/Patient.r"))["scope"]
+        assert granted == f"system/Patient.r?{label}"
+
+
 @pytest.mark.parametrize(
     "headers",
     [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic x"}, {"Authorization": "Bearer "}],

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from joserfc import jws
 
 from sluice_auth.assertion import verify
 from sluice_client import (
@@ -167,6 +168,7 @@ def test_an_assertion_passes_every_check_of_the_server(algorithm: str, tmp_path:
     made = [ClientKey(private, clock=lambda: 1_000.0).assertion("me", url) for _ in range(2)]
     proofs = [verify(each, key.public()["keys"], client="me", token_url=url, now=1_000.0) for each in made]
     assert proofs[0].jti != proofs[1].jti
+    assert jws.extract_compact(made[0].encode()).headers()["typ"] == "JWT"
 
 
 @pytest.mark.parametrize(
