@@ -2,6 +2,7 @@
 
 import base64
 import hmac
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -12,6 +13,7 @@ from sluice_auth import client_secrets
 from sluice_auth.model import Action
 from sluice_auth.operator_clients import put_operator
 from sluice_security.authority import HttpAuthority
+from sluice_security.scopes import MOST_LIMITED, Scopes
 from sluice_security.tokens import InvalidToken, TokenVerifier, check
 from support.auth_server import GATEWAY, ISSUER, OPERATOR, AuthServer, auth_server
 
@@ -90,6 +92,39 @@ async def test_version_1_spellings_are_accepted_and_the_token_holds_version_2() 
         answer = await server.token(client, scope="system/Patient.read")
         assert answer["scope"] == "system/Patient.read"
         assert verified(server, answer["access_token"]).scopes.canonical == "system/Patient.rs"
+
+
+LIMITED = " ".join(f"system/Observation.rs?category={each}" for each in range(MOST_LIMITED + 1))
+
+
+async def test_no_token_has_more_limited_scopes_than_a_request_can_bear() -> None:
+    async with auth_server(client_scopes="system/*.rs") as server:
+        client = await server.sign_up()
+        few = LIMITED.rpartition(" ")[0]
+        assert len((await server.token(client, scope=few))["scope"].split(" ")) == MOST_LIMITED
+        answer = await server.token(client, 400, scope=LIMITED)
+        assert answer["error"] == "invalid_scope"
+        assert answer["error_description"].startswith(f"More than {MOST_LIMITED} scopes")
+        assert "category" not in answer["error_description"]
+
+
+async def test_no_client_registers_for_more_limited_scopes_than_a_token_may_have() -> None:
+    async with auth_server(client_scopes="system/*.rs") as server:
+        answer = await server.sign_up(400, scope=LIMITED)
+        assert answer["error"] == "invalid_client_metadata"
+        assert f"More than {MOST_LIMITED} scopes" in answer["error_description"]
+
+
+async def test_a_client_that_is_registered_for_more_has_to_say_which_it_wants() -> None:
+    async with auth_server(client_scopes="system/*.rs") as server:
+        client = await server.sign_up()
+        async with server.store.begin() as work:
+            kept = await work.client(client["client_id"])
+            assert kept is not None
+            await work.change_client(replace(kept, scopes=Scopes.parse(LIMITED)), server.clock())
+        assert (await server.token(client, 400))["error"] == "invalid_scope"
+        first = LIMITED.partition(" ")[0]
+        assert (await server.token(client, scope=first))["scope"] == first
 
 
 @pytest.mark.parametrize(

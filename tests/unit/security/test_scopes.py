@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice_security.scopes import InvalidScopeError, Scope, Scopes, parse_scope
+from sluice_security.scopes import (
+    MOST_LIMITED,
+    InvalidScopeError,
+    Scope,
+    Scopes,
+    TooManyLimitsError,
+    parse_scope,
+)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +95,26 @@ def test_operators_scopes_can_be_left_out() -> None:
 def test_a_list_that_is_too_long_is_refused() -> None:
     with pytest.raises(InvalidScopeError):
         Scopes.parse("files/read " * 1000)
+
+
+def limited(count: int, letters: str = "rs") -> Scopes:
+    """Give scopes with as many different search parameters."""
+    return Scopes.parse(" ".join(f"system/*.{letters}?code={each}" for each in range(count)))
+
+
+def test_a_token_may_have_as_many_limited_scopes_as_that_and_no_more() -> None:
+    most, others = limited(MOST_LIMITED), Scopes.parse("system/*.rs files/read")
+    assert most.narrow(most) == others.narrow(most) == most.narrow(Scopes([*most, *others])) == most
+    for allowed, wanted in ((others, limited(MOST_LIMITED + 1)), (limited(MOST_LIMITED + 1), others)):
+        with pytest.raises(TooManyLimitsError):
+            allowed.narrow(wanted)
+
+
+def test_limits_that_multiply_when_they_meet_are_counted_as_what_comes_of_them() -> None:
+    wanted = Scopes.parse(" ".join(f"system/Observation.rs?category={each}" for each in range(7)))
+    assert len(limited(4).narrow(wanted)) == 28
+    with pytest.raises(TooManyLimitsError):
+        limited(5).narrow(wanted)
 
 
 scope = st.builds(

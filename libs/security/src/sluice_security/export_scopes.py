@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
-from sluice_security.scopes import Scope, Scopes
+from sluice_security.scopes import Scopes
 
 # `patient/` scopes are about the one patient of a launch, which these tokens do not name.
 CONTEXTS = ("system", "user")
@@ -63,30 +64,43 @@ def permission(scopes: Scopes, name: str, letters: str) -> Permission | None:
     letters
         Of `cruds`, at least one: `r` for reading by id, `s` for searching.
     """
-    limits = {limit for context in CONTEXTS for limit in _limits(scopes, context, name, letters)}
-    if not limits:
-        return None
-    return Permission(tuple(sorted(tuple(sorted(limit)) for limit in _minimal(limits))))
+    # Most types of a request have the same scopes, those for `*`: what comes of these is found once.
+    return _permitted(
+        tuple(tuple(_having(scopes, context, name, letter) for letter in letters) for context in CONTEXTS)
+    )
 
 
-def _limits(scopes: Scopes, context: str, name: str, letters: str) -> set[frozenset[str]]:
+_Limit = frozenset[str]
+_ByLetter = tuple[tuple[_Limit, ...], ...]
+
+
+@lru_cache(maxsize=256)
+def _permitted(by_context: tuple[_ByLetter, ...]) -> Permission | None:
+    limits = _minimal(limit for by_letter in by_context for limit in _combined(by_letter))
+    return Permission(tuple(sorted(tuple(sorted(limit)) for limit in limits))) if limits else None
+
+
+def _combined(by_letter: _ByLetter) -> set[_Limit]:
     """Give what one context's scopes limit all of the letters to: any combination of one for each letter."""
-    limits: set[frozenset[str]] = {frozenset()}
-    for letter in letters:
-        having = [frozenset(scope.query) for scope in _having(scopes, context, name, letter)]
-        limits = {one | other for one in limits for other in having}
+    limits: set[_Limit] = {frozenset()}
+    for having in by_letter:
+        limits = _minimal(one | other for one in limits for other in having)
     return limits
 
 
-def _having(scopes: Scopes, context: str, name: str, letter: str) -> list[Scope]:
-    return [
-        scope
+def _having(scopes: Scopes, context: str, name: str, letter: str) -> tuple[_Limit, ...]:
+    return tuple(
+        frozenset(scope.query)
         for scope in scopes
         if scope.context == context and scope.target in ("*", name) and letter in scope.letters
-    ]
+    )
 
 
-def _minimal(limits: Iterable[frozenset[str]]) -> set[frozenset[str]]:
+def _minimal(limits: Iterable[_Limit]) -> set[_Limit]:
     """Leave out what is satisfied only by resources that satisfy a weaker alternative anyway."""
-    distinct = set(limits)
-    return {one for one in distinct if not any(other < one for other in distinct)}
+    kept: set[_Limit] = set()
+    # What is weaker has fewer parameters, so it is seen before what it makes superfluous.
+    for one in sorted(set(limits), key=len):
+        if not any(other <= one for other in kept):
+            kept.add(one)
+    return kept

@@ -28,6 +28,12 @@ _SMART = re.compile(
 )
 _OPS = re.compile(r"ops/(\*|[a-z][a-z0-9-]{0,62})")
 MAX_TEXT = 4_000
+MOST_LIMITED = 32
+"""How many scopes of one token may be limited by search parameters.
+
+What a limit lets see depends on every other one, so what they cost grows with the square of their number: in
+narrowing a wish here, and in every request with the token.
+"""
 
 
 class InvalidScopeError(ValueError):
@@ -118,6 +124,13 @@ def parse_scope(text: str) -> Scope:
     return Scope(match["context"], match["target"], letters, query, text)
 
 
+class TooManyLimitsError(InvalidScopeError):
+    """More scopes are limited by search parameters than one token may have."""
+
+    def __init__(self) -> None:
+        super().__init__(f"more than {MOST_LIMITED} scopes have search parameters")
+
+
 class Scopes:
     """An immutable set of permissions.
 
@@ -145,8 +158,30 @@ class Scopes:
         return cls(parse_scope(part) for part in text.split(" ") if part)
 
     def narrow(self, wanted: Scopes) -> Scopes:
-        """Give what of `wanted` these permit; a wish that is permitted in part is narrowed to that part."""
-        return Scopes(both for wish in wanted for own in self if (both := own.meet(wish)) is not None).tidy()
+        """Give what of `wanted` these permit; a wish that is permitted in part is narrowed to that part.
+
+        Raises
+        ------
+        TooManyLimitsError
+            The wish, or what comes of it, has more scopes with search parameters than a token may have.
+        """
+        wanted.check_limits()
+        found: set[Scope] = set()
+        for wish in wanted:
+            found.update(self._met(wish))
+            if sum(bool(scope.query) for scope in found) > MOST_LIMITED:
+                raise TooManyLimitsError
+        return Scopes(found).tidy()
+
+    def check_limits(self) -> None:
+        """Refuse (`TooManyLimitsError`) what is too much for one token."""
+        if sum(bool(scope.query) for scope in self) > MOST_LIMITED:
+            raise TooManyLimitsError
+
+    def _met(self, wish: Scope) -> Iterable[Scope]:
+        if any(own.covers(wish) for own in self):
+            return (wish,)
+        return (both for own in self if (both := own.meet(wish)) is not None)
 
     def tidy(self) -> Scopes:
         """Leave out what another member covers already."""

@@ -11,7 +11,7 @@ from hmac import compare_digest
 from sluice_auth.authorization import for_users
 from sluice_auth.client_secrets import digest
 from sluice_auth.errors import OAuthError
-from sluice_auth.grants import Permit, TokenRequest, granted_scopes, one_audience
+from sluice_auth.grants import Permit, TokenRequest, granted_scopes, narrowed, one_audience
 from sluice_auth.model import Client
 from sluice_auth.people import Authorization
 from sluice_auth.ports import Work
@@ -121,7 +121,7 @@ async def _permit(work: Work, client: Client, authorization: Authorization) -> P
         raise _invalid("The authorization was revoked.")
     return Permit(
         subject=authorization.user,
-        scopes=for_users(client.scopes, user).narrow(authorization.scopes),
+        scopes=narrowed(for_users(client.scopes, user), authorization.scopes),
         resource=authorization.resource,
         authorization=authorization.id,
     )

@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from sluice_security.scopes import MOST_LIMITED
+
+TOO_MANY_LIMITS = f"More than {MOST_LIMITED} scopes have search parameters. Ask for fewer, or for wider ones."
 ErrorCode = Literal[
     "access_denied",
     "invalid_client",

@@ -11,12 +11,12 @@ from joserfc import jwt
 
 from sluice_auth.authentication import Authenticator, Credentials
 from sluice_auth.client_secrets import Draw, digest, draw
-from sluice_auth.errors import OAuthError, invalid_request
+from sluice_auth.errors import TOO_MANY_LIMITS, OAuthError, invalid_request
 from sluice_auth.keyring import ALGORITHM, Keyring
 from sluice_auth.model import Action, AuthMethod, Client, GrantType
 from sluice_auth.ports import Store, Work
 from sluice_auth.trail import audited
-from sluice_security.scopes import OFFLINE, InvalidScopeError, Scopes
+from sluice_security.scopes import OFFLINE, InvalidScopeError, Scopes, TooManyLimitsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,12 +233,33 @@ def granted_scopes(most: Scopes, wanted: str | None) -> Scopes:
     Raises
     ------
     OAuthError
-        `invalid_scope`: a wish is no scope, or nothing of them may be granted.
+        `invalid_scope`: a wish is no scope, nothing of them may be granted, or they are too much for a token.
     """
     try:
         scopes = most if wanted is None else most.narrow(Scopes.parse(wanted))
+        scopes.check_limits()
+    except TooManyLimitsError:
+        raise _too_many_limits() from None
     except InvalidScopeError:
         raise OAuthError("invalid_scope", "A scope is unknown or malformed.") from None
     if not scopes:
         raise OAuthError("invalid_scope", "None of the scopes may be granted to this client.")
     return scopes
+
+
+def narrowed(most: Scopes, wanted: Scopes) -> Scopes:
+    """Narrow what is wanted to what may be granted.
+
+    Raises
+    ------
+    OAuthError
+        `invalid_scope`: more of that is limited by search parameters than one token may have.
+    """
+    try:
+        return most.narrow(wanted)
+    except TooManyLimitsError:
+        raise _too_many_limits() from None
+
+
+def _too_many_limits() -> OAuthError:
+    return OAuthError("invalid_scope", TOO_MANY_LIMITS)

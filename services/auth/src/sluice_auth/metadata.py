@@ -11,10 +11,10 @@ from joserfc.jwk import RSAKey
 from msgspec import Meta, Struct
 
 from sluice_auth.assertion import ALGORITHMS
-from sluice_auth.errors import OAuthError, invalid_metadata
+from sluice_auth.errors import TOO_MANY_LIMITS, OAuthError, invalid_metadata
 from sluice_auth.model import AuthMethod
 from sluice_security import jose
-from sluice_security.scopes import InvalidScopeError, Scopes
+from sluice_security.scopes import InvalidScopeError, Scopes, TooManyLimitsError
 
 _LONGEST_TEXT = 255
 _LONGEST_URI = 2_000
@@ -112,12 +112,14 @@ def scopes(metadata: Metadata, most: Scopes) -> Scopes:
     Raises
     ------
     OAuthError
-        `invalid_client_metadata`: a scope is malformed, or none may be had.
+        `invalid_client_metadata`: a scope is malformed, none may be had, or they are too much for a token.
     """
     if metadata.scope is None:
         return most
     try:
         chosen = most.narrow(Scopes.parse(metadata.scope))
+    except TooManyLimitsError:
+        raise invalid_metadata(TOO_MANY_LIMITS) from None
     except InvalidScopeError:
         raise invalid_metadata("scope holds an unknown or malformed scope.") from None
     if not chosen:
