@@ -10,6 +10,8 @@ import sys
 import time
 from functools import partial
 
+from sluice_streaming import service
+from sluice_streaming.limits import Limits
 from sluice_streaming.service import Context
 
 PREAMBLE = """
@@ -88,6 +90,21 @@ def test_a_signal_lets_main_finish() -> None:
         output, _ = process.communicate(timeout=60)
         assert (process.returncode, output) == (os.EX_OK, "clean\n")
         assert time.monotonic() - begun < 30
+
+
+def test_a_service_that_does_not_stop_is_ended_with_a_code_of_its_own() -> None:
+    hurried = "    import sluice_streaming.service as service\n    service._STOP_SECONDS = 0.1\n"
+    process = start(f"{hurried}    print('up', flush=True)\n    await asyncio.Event().wait()")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == os.EX_TEMPFAIL
+    assert "did not stop in time" in errors
+
+
+def test_deliveries_are_released_before_the_process_is_ended() -> None:
+    assert Limits().stop < service._STOP_SECONDS
 
 
 def test_readiness_is_what_every_watched_part_says() -> None:
