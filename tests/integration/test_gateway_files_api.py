@@ -200,8 +200,37 @@ async def test_content_is_fetched_whole_by_range_and_only_if_changed(site: RealS
     changed = await site.get(url, headers={"Range": "bytes=0-4", "If-Range": '"other"'})
     assert changed.status == 200
     assert (await site.get(url, headers={"If-None-Match": etag})).status == 304
-    head = await site.call("HEAD", url)
-    assert (head.status, head.headers["Content-Length"], await head.read()) == (200, str(len(content)), b"")
+    for more in ({}, {"Range": "bytes=0-4"}, {"Range": f"bytes={len(content)}-"}):
+        head = await site.call("HEAD", url, headers=more)
+        length = head.headers["Content-Length"]
+        assert (head.status, length, await head.read()) == (200, str(len(content)), b"")
+
+
+async def test_conditions_on_content_are_asked_in_the_order_of_the_standard(site: RealSite) -> None:
+    project = await site.bench.project("ann")
+    url = await address(site, await site.bench.file(project, "x.txt", b"0123456789"))
+    told = await site.call("HEAD", url)
+    tag, time = told.headers["ETag"], told.headers["Last-Modified"]
+    early, late = "Sat, 01 Jan 2000 00:00:00 GMT", "Sat, 01 Jan 2050 00:00:00 GMT"
+    for asked, status in (
+        ({"If-Match": tag}, 200),
+        ({"If-Match": "*"}, 200),
+        ({"If-Match": '"x"'}, 412),
+        ({"If-Match": f"W/{tag}"}, 412),
+        ({"If-Match": '"x"', "If-None-Match": tag, "Range": "bytes=10-"}, 412),
+        ({"If-Unmodified-Since": time}, 200),
+        ({"If-Unmodified-Since": early}, 412),
+        ({"If-Unmodified-Since": early, "If-Match": tag}, 200),
+        ({"If-None-Match": tag, "Range": "bytes=10-"}, 304),
+        ({"If-Modified-Since": time}, 304),
+        ({"If-Modified-Since": early}, 200),
+        ({"If-Modified-Since": late, "If-None-Match": '"x"'}, 200),
+        ({"If-Match": tag, "Range": "bytes=0-4"}, 206),
+        ({"If-Match": tag, "Range": "bytes=10-"}, 416),
+        ({"Range": "bytes=0-4", "If-Range": time}, 200),
+    ):
+        answer = await site.get(url, headers=asked)
+        assert (answer.status, asked) == (status, asked)
 
 
 async def test_an_empty_file_is_fetched_as_nothing(site: RealSite) -> None:

@@ -71,7 +71,7 @@ PARSERS = {
     "test_no_body_does_anything_but_be_read_or_refused",
     "sluice_gateway.fhir.queries:parse_search": _HERE + "test_no_search_does_more_than_be_refused",
     "sluice_gateway.fhir.preferences:lenient": _HERE + "test_no_preference_does_more_than_be_refused",
-    "sluice_gateway.downloads:span": _HERE + "test_no_range_is_outside_of_what_there_is",
+    "sluice_gateway.conditions:span": _HERE + "test_no_range_is_outside_of_what_there_is",
     "sluice_gateway.downloads:disposition": "unit/gateway/test_download_addresses.py::"
     "test_no_name_adds_a_parameter_or_a_line",
     "sluice_fhir.search:parse_type_filter": _HERE + "test_no_type_filter_does_more_than_be_refused",

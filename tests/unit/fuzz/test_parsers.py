@@ -29,7 +29,7 @@ from sluice_fhir.scrape_compile import compile_schema
 from sluice_fhir.scrape_schema import SchemaError, load_validator, read_schema
 from sluice_fhir.search import SearchError, parse_type_filter
 from sluice_fhir.searchset import finds_by_id, matches
-from sluice_gateway.downloads import span
+from sluice_gateway.conditions import span
 from sluice_gateway.fhir.outcomes import Refusal
 from sluice_gateway.fhir.preferences import check_accept, lenient, listed, weight
 from sluice_gateway.fhir.queries import parse_search

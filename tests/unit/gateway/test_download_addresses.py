@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice_gateway.downloads import LIFETIME, Tickets, disposition, media_type, span
+from sluice_gateway.conditions import span
+from sluice_gateway.downloads import LIFETIME, Tickets, disposition, media_type
 from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.names import clean_name
 from sluice_gateway.problems import Problem

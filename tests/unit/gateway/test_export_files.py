@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from sluice_contracts.events import JobKind
 from sluice_contracts.ids import job_id
@@ -176,6 +177,79 @@ async def test_what_the_client_has_is_not_sent_again(site: Site, held: str, stat
     found, body, fields = await fetch(site, path, **{"If-None-Match": held})
     assert (found, len(body)) == (status, 0 if status == 304 else len(DATA))
     assert fields["ETag"] == f'"{DIGEST}"'
+
+
+TAG, CODED = f'"{DIGEST}"', f'"{DIGEST}-gzip"'
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("meant", "accepted", "tag"),
+    [
+        (TAG, "identity", TAG),
+        (f'"x", {TAG}', "identity", TAG),
+        # What was asked for is sent in the coding that the client means, if it takes that.
+        (TAG, "gzip", TAG),
+        (CODED, "gzip", CODED),
+        (CODED, "identity", None),
+        ('"x"', "gzip", None),
+        (f"W/{TAG}", "identity", None),
+        ("", "identity", None),
+    ],
+)
+async def test_only_what_the_client_means_is_sent(
+    site: Site, method: str, meant: str, accepted: str, tag: str | None
+) -> None:
+    _, path = listed(site)
+    asked = {"If-Match": meant, "Accept-Encoding": accepted}
+    status, body, fields = await fetch(site, path, method, **asked)
+    if tag is None:
+        assert (status, fields.get("ETag")) == (412, None)
+        assert (b"OperationOutcome" in body) == (method == "GET")
+    else:
+        assert (status, fields["ETag"]) == (200, tag)
+    # The connection is still in order afterwards.
+    assert (await fetch(site, path, **{"If-Match": "*"}))[:2] == (200, DATA)
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ({"If-Match": '"x"', "If-None-Match": TAG, "Range": "bytes=0-4"}, 412),
+        ({"If-Match": '"x"', "Range": f"bytes={len(DATA)}-"}, 412),
+        # Ranges are of the file as it is: whoever means the compressed one has not the beginning of that.
+        ({"If-Match": CODED, "Range": "bytes=0-4", "Accept-Encoding": "gzip"}, 412),
+        ({"If-Match": TAG, "If-None-Match": TAG, "Range": "bytes=0-4"}, 304),
+        ({"If-None-Match": "*", "Range": f"bytes={len(DATA)}-"}, 304),
+        ({"If-Match": TAG, "If-None-Match": '"x"', "Range": "bytes=0-4", "If-Range": TAG}, 206),
+        ({"If-Match": TAG, "Range": "bytes=0-4", "If-Range": '"x"'}, 200),
+        ({"If-Range": "Sat, 01 Jan 2050 00:00:00 GMT", "Range": "bytes=0-4"}, 200),
+        ({"If-Match": TAG, "Range": f"bytes={len(DATA)}-"}, 416),
+        # A file tells no time of its own, so nothing depends on one.
+        ({"If-Unmodified-Since": "Sat, 01 Jan 2000 00:00:00 GMT"}, 200),
+        ({"If-Modified-Since": "Sat, 01 Jan 2050 00:00:00 GMT"}, 200),
+    ],
+)
+async def test_conditions_are_asked_in_the_order_of_the_standard(
+    site: Site, asked: dict[str, str], status: int
+) -> None:
+    _, path = listed(site)
+    assert (await fetch(site, path, **asked))[0] == status
+
+
+async def test_a_list_may_be_spread_over_several_fields(site: Site) -> None:
+    _, path = listed(site)
+    for name, status in (("If-Match", 200), ("If-None-Match", 304)):
+        fields = [*headers(site).items(), (name, '"x"'), (name, TAG)]
+        assert (await site.call("GET", path, headers=CIMultiDict(fields))).status == status
+
+
+@pytest.mark.parametrize("asked", ["bytes=0-4", f"bytes={len(DATA)}-", "bytes=x"])
+async def test_whoever_asks_about_a_file_asks_about_all_of_it(site: Site, asked: str) -> None:
+    _, path = listed(site)
+    status, _, fields = await fetch(site, path, "HEAD", Range=asked)
+    assert (status, fields["Content-Length"]) == (200, str(len(DATA)))
+    assert "Content-Range" not in fields
 
 
 async def test_an_empty_file_is_sent_in_every_way(site: Site) -> None:

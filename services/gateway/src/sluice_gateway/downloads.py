@@ -85,16 +85,3 @@ def disposition(name: str) -> str:
 def media_type(stored: str | None) -> str:
     """Give the content type to serve; what a source claimed is served only if it is well-formed."""
     return stored if stored and _MEDIA_TYPE.fullmatch(stored) else "application/octet-stream"
-
-
-def span(asked: slice, size: int) -> tuple[int, int] | None:
-    """Give the first byte and the one after the last of a range, None if it lies outside.
-
-    `asked` is as aiohttp reads a `Range` field: a negative start counts from the end (RFC 9110 14.1.2).
-    """
-    start = asked.start or 0
-    if start < 0:
-        return (max(0, size + start), size) if size else None
-    if start >= size:
-        return None
-    return start, min(size, asked.stop if asked.stop is not None else size)

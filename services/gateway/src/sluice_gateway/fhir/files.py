@@ -1,7 +1,8 @@
 """An export's files over HTTP: whole, by range, compressed, or not at all where the client has them already.
 
-RFC 9110 decides: sections 8.8.3 (entity tags), 12.5.3 (codings), 13 (conditions), 14 (ranges). A file as it
-is and the same file compressed are two representations with two entity tags; ranges are of the former only.
+RFC 9110 decides: sections 8.8.3 (entity tags), 12.5.3 (codings), and what `sluice_gateway.conditions` says. A
+file as it is and the same file compressed are two representations with two entity tags; ranges are of the
+former only.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Protocol
 from aiohttp import hdrs, web
 
 from sluice_gateway.auditing import disclosing, note
-from sluice_gateway.downloads import span
+from sluice_gateway.conditions import asked_range, changed, has_it, part_of, still_meant
 from sluice_gateway.fhir.asynchronous import not_available
 from sluice_gateway.fhir.export_store import FileRow
 from sluice_gateway.fhir.outcomes import refused
@@ -81,41 +82,28 @@ def wanted(request: web.Request, file: FileRow) -> Wanted:
 
     Raises
     ------
-    Refusal
-        416: the range lies outside of the file.
+    Problem
+        412: it is not what the request's conditions name; 416: the range lies outside of the file.
     """
     plain, coded = f'"{file.sha256.hex()}"', f'"{file.sha256.hex()}-gzip"'
-    ranged = hdrs.RANGE in request.headers and request.headers.get(hdrs.IF_RANGE, plain) == plain
-    part = _part(request, file.size) if ranged else None
+    asked = asked_range(request, plain)
+    offered = [plain]
     # Whoever asks for a part, or for the length alone, means the bytes that the manifest counts.
-    coding = part is None and request.method != hdrs.METH_HEAD and bool(file.size) and _takes_gzip(request)
-    tag = coded if coding else plain
-    held = {one.strip().removeprefix("W/") for one in _all(request, hdrs.IF_NONE_MATCH)}
+    if asked is None and file.size and _takes_gzip(request):
+        offered.insert(request.method == hdrs.METH_HEAD, coded)
+    tag = next((tag for tag in offered if still_meant(request, tag)), None)
+    if tag is None:
+        raise changed()
     # Whoever has the file in either coding has it.
-    known = bool(held & {"*", plain, coded})
-    return Wanted(tag, coding, part, known)
-
-
-def _all(request: web.Request, name: str) -> list[str]:
-    return [part for field in request.headers.getall(name, ()) for part in field.split(",")]
+    if has_it(request, (plain, coded)):
+        return Wanted(tag, tag == coded, None, known=True)
+    return Wanted(tag, tag == coded, part_of(asked, file.size), known=False)
 
 
 def _takes_gzip(request: web.Request) -> bool:
     members = dict(listed(request.headers.getall(hdrs.ACCEPT_ENCODING, ())))
     found = members.get("gzip", members.get("x-gzip", members.get("*")))
     return found is not None and weight(found) > 0
-
-
-def _part(request: web.Request, size: int) -> tuple[int, int] | None:
-    try:
-        asked = request.http_range
-    except ValueError:
-        return None  # malformed, or several ranges: the whole is a valid answer
-    part = span(asked, size)
-    if part is None:
-        text = "The range lies outside of the file."
-        raise refused(416, "value", text, {hdrs.CONTENT_RANGE: f"bytes */{size}"})
-    return part
 
 
 class Files:
@@ -147,7 +135,7 @@ class Files:
         Raises
         ------
         Problem
-            404: they have no such file, or not any more; 416; 500: it is not what was written; 503: the
+            404: they have no such file, or not any more; 412; 416; 500: it is not what was written; 503: the
             object store is away.
         """
         part, n = _numbers(name)

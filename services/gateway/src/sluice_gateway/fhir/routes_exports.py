@@ -186,7 +186,7 @@ ROUTES = (
         "Get a file of an export",
         TAG,
         {200: bytes, 206: bytes, 304: None},
-        errors=(403, 404, 416),
+        errors=(403, 404, 412, 416),
         media=NDJSON,
         streams=True,
     ),
@@ -196,7 +196,7 @@ ROUTES = (
         head_export_file,
         "Ask about a file of an export",
         TAG,
-        {200: None},
-        errors=(403, 404, 416),
+        {200: None, 304: None},
+        errors=(403, 404, 412),
     ),
 )

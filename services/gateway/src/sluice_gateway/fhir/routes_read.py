@@ -6,7 +6,6 @@ import asyncio
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterable
-from datetime import datetime
 from email.utils import format_datetime
 from typing import Any
 from urllib.parse import parse_qsl
@@ -16,12 +15,12 @@ from aiohttp import hdrs, web
 from msgspec import Struct
 
 from sluice_gateway.auditing import note
+from sluice_gateway.conditions import has_it
 from sluice_gateway.fhir.outcomes import refused
 from sluice_gateway.fhir.preferences import check_accept, lenient, listed, weight
 from sluice_gateway.fhir.queries import MOST, parse_search
 from sluice_gateway.fhir.routing import fhir_route
 from sluice_gateway.routing import Answer, Call
-from sluice_storage.resources.model import Stored
 
 TAG = "FHIR resources"
 _ITEM = "/{type}/{id}"
@@ -95,7 +94,7 @@ async def _shown(call: Call, version: str | None = None) -> Answer | web.Respons
         hdrs.CACHE_CONTROL: "private, no-cache",
         hdrs.VARY: "Accept, Authorization",
     }
-    if _unchanged(call.request, stored):
+    if has_it(call.request, (headers[hdrs.ETAG],), stored.updated):
         return Answer(status=304, headers=headers)
     if as_content:
         return await _content(stored.body or b"{}", headers)
@@ -152,19 +151,6 @@ async def _found(call: Call, pairs: Iterable[tuple[str, str]]) -> Answer:
 
 def _wants_json(accepted: list[str] | tuple[()]) -> bool:
     return any(name in _JSON and weight(parameters) > 0 for name, parameters in listed(accepted))
-
-
-def _unchanged(request: web.Request, stored: Stored) -> bool:
-    """Say whether the client has this version (RFC 9110 sections 13.1.2 and 13.1.3)."""
-    tags = request.if_none_match
-    if tags is not None:
-        return any(tag.value in ("*", str(stored.version)) for tag in tags)
-    since = request.if_modified_since
-    return since is not None and _seconds(stored.updated) <= _seconds(since)
-
-
-def _seconds(at: datetime) -> int:
-    return int(at.timestamp())
 
 
 async def _content(body: bytes, headers: dict[str, str]) -> web.Response:

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from aiohttp import hdrs, web
 
 from sluice_gateway.auditing import disclosing, note
-from sluice_gateway.downloads import disposition, media_type, span
+from sluice_gateway.conditions import asked_range, changed, has_it, part_of, still_meant
+from sluice_gateway.downloads import disposition, media_type
 from sluice_gateway.files import catalogue_problems
 from sluice_gateway.models.files import DownloadInfo, TicketQuery
 from sluice_gateway.problems import Problem, not_found, unavailable
@@ -43,26 +44,6 @@ def _fields(entry: Entry, digest: bytes) -> dict[str, str]:
     }
 
 
-def _range(request: web.Request, etag: str, size: int) -> tuple[int, int] | None:
-    """Give the part asked for; None for the whole. RFC 9110 sections 13.1.5 and 14.2."""
-    if hdrs.RANGE not in request.headers or request.headers.get(hdrs.IF_RANGE, etag) != etag:
-        return None
-    try:
-        asked = request.http_range
-    except ValueError:
-        return None  # malformed, or several ranges: the whole is a valid answer
-    part = span(asked, size)
-    if part is None:
-        raise Problem(
-            416,
-            "range_not_satisfiable",
-            "The range lies outside of the file.",
-            "",
-            {hdrs.CONTENT_RANGE: f"bytes */{size}"},
-        )
-    return part
-
-
 async def get_content(call: Call) -> web.StreamResponse:
     """Fetch a file's content, whole or by range, with the ticket of its download address."""
     subject = call.gateway.tickets.subject(call.path["id"], call.query.ticket)
@@ -74,10 +55,11 @@ async def get_content(call: Call) -> web.StreamResponse:
         raise not_found("download")
     fields = _fields(entry, entry.sha256)
     etag = fields[hdrs.ETAG]
-    tags = [tag.strip().removeprefix("W/") for tag in request.headers.get(hdrs.IF_NONE_MATCH, "").split(",")]
-    if etag in tags or "*" in tags:
+    if not still_meant(request, etag, entry.modified_on):
+        raise changed()
+    if has_it(request, (etag,), entry.modified_on):
         return web.Response(status=304, headers=fields)
-    part = _range(request, etag, entry.size)
+    part = part_of(asked_range(request, etag), entry.size)
     start, end = part or (0, entry.size)
     response = web.StreamResponse(status=206 if part else 200, headers=fields)
     if part:
@@ -137,7 +119,7 @@ ROUTES = (
         TAG,
         {200: bytes, 206: bytes, 304: None},
         query=TicketQuery,
-        errors=(404, 416),
+        errors=(404, 412, 416),
         media="application/octet-stream",
         streams=True,
     ),
@@ -147,8 +129,8 @@ ROUTES = (
         head_content,
         "Ask about a download",
         TAG,
-        {200: None},
+        {200: None, 304: None},
         query=TicketQuery,
-        errors=(404, 416),
+        errors=(404, 412),
     ),
 )
