@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
+import time
 from collections.abc import AsyncIterator
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -69,6 +72,32 @@ async def test_a_source_that_asks_to_be_left_alone_is_waited_for_and_not_struck(
     site.source.http.on("/fhir/$export", busy)
     site.source.patients("p.ndjson", "p1")
     assert (await site.pull()).outcome is JobOutcome.COMPLETED
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_date_to_come_back_at_is_kept_at_every_step(site: PullSite, status: int) -> None:
+    asked: dict[str, list[float]] = {}
+    site.source.busy = 0
+    site.source.patients("p.ndjson", "p1")
+    for path, answer in tuple(site.source.http.answers.items()):
+
+        async def put_off(request: web.Request, answer: Any = answer) -> web.StreamResponse:
+            times = asked.setdefault(request.path, [])
+            times.append(time.time())
+            # A date has no fractions of seconds: this is at least one ahead.
+            dates = [formatdate(times[0] + 2, usegmt=True), formatdate(times[0] - 3600, usegmt=True)]
+            if request.method == "GET" and len(times) <= len(dates):
+                return web.Response(status=status, headers={"Retry-After": dates[len(times) - 1]})
+            found: web.StreamResponse = await answer(request)
+            return found
+
+        site.source.http.on(path, put_off)
+    assert (await site.pull(pull_delete=False)).outcome is JobOutcome.COMPLETED
+    assert set(await site.stored()) == {"Patient/p1"}
+    assert {path: len(times) for path, times in asked.items()} == dict.fromkeys(
+        ("/fhir/$export", STATUS, "/fhir/files/p.ndjson"), 3
+    )
+    assert all(second >= math.floor(first + 2) for first, second, _ in asked.values())
 
 
 @pytest.mark.parametrize("path", ["/fhir/$export", STATUS])

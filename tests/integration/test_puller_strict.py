@@ -147,6 +147,83 @@ async def test_nothing_is_stored_if_anything_is_missing_or_unsound(site: PullSit
     assert site.told(ImportSettled) == []
 
 
+def organization(id_: str, part_of: str) -> Json:
+    return {
+        "resourceType": "Organization",
+        "id": id_,
+        "partOf": {"reference": f"Organization/{part_of}"},
+    }
+
+
+def linked(id_: str, other: str) -> Json:
+    return patient(id_, link=[{"other": {"reference": f"Patient/{other}"}, "type": "seealso"}])
+
+
+CIRCLES = {
+    "of one with itself": [[organization("o1", "o1")]],
+    "of two in one file": [[linked("p1", "p2"), linked("p2", "p1")]],
+    "of two in two files": [[linked("p1", "p2")], [linked("p2", "p1")]],
+    "of three, and what leads into it": [
+        [linked("p1", "p2"), linked("p0", "p1")],
+        [linked("p3", "p1")],
+        [linked("p2", "p3")],
+    ],
+    "of two types": [
+        [{**patient("p1"), "managingOrganization": {"reference": "Organization/o1"}}],
+        [
+            {
+                "resourceType": "Organization",
+                "id": "o1",
+                "extension": [{"url": "http://x", "valueReference": {"reference": "Patient/p1"}}],
+            }
+        ],
+    ],
+}
+
+
+@pytest.mark.parametrize("files", CIRCLES.values(), ids=CIRCLES)
+async def test_references_that_go_round_in_a_circle_are_found_in_whatever_order_they_come(
+    site: PullSite, files: list[list[Json]]
+) -> None:
+    for number, file in enumerate(files):
+        site.source.give(str(number), lines_of(*file), type_=file[0]["resourceType"])
+    names = {f"{each['resourceType']}/{each['id']}" for file in files for each in file}
+    finished = await site.pull(strict(site))
+    assert (finished.outcome, finished.failed) == (JobOutcome.COMPLETED, 0)
+    assert set(await site.stored()) == names
+
+
+async def test_a_circle_that_is_closed_by_what_is_here_already_is_whole(site: PullSite) -> None:
+    site.source.give("first", lines_of(linked("p2", "p1"), patient("p1")))
+    await site.pull(strict(site))
+    site.source.busy, site.source.manifest["output"] = 0, []
+    site.source.give("second", lines_of(linked("p1", "p2")))
+    finished = await site.pull(strict(site))
+    assert (finished.outcome, finished.failed) == (JobOutcome.COMPLETED, 0)
+    assert (await site.stored())["Patient/p1"]["link"][0]["other"] == {"reference": "Patient/p2"}
+
+
+async def test_a_circle_that_is_not_closed_is_not_stored(site: PullSite) -> None:
+    site.source.give("p", lines_of(linked("p1", "p2"), linked("p2", "p3"), linked("p4", "p4")))
+    assert (await site.pull(strict(site))).outcome is JobOutcome.FAILED
+    assert await site.stored() == {}
+
+
+async def test_a_circle_one_of_which_is_deleted_in_the_same_import_is_not_stored(site: PullSite) -> None:
+    site.source.give("p", lines_of(linked("p1", "p2"), linked("p2", "p1")))
+    deletion = {"request": {"method": "DELETE", "url": "Patient/p2"}}
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [deletion]}
+
+    async def after(request: web.Request) -> web.Response:
+        await site.until_row(lambda row: row["settled"] == 1)
+        return web.Response(body=lines_of(bundle))
+
+    site.source.list_file(f"{site.source.http.origin}/fhir/files/gone", kind="deleted", type_="Bundle")
+    site.source.http.on("/fhir/files/gone", after)
+    assert (await site.pull(strict(site))).outcome is JobOutcome.FAILED
+    assert await site.stored() == {}
+
+
 async def test_many_resources_and_a_repeat_come_to_the_same(site: PullSite) -> None:
     lines = lines_of(*(patient(f"p{n}", name=[{"text": "x" * 800}]) for n in range(9000)))
     site.source.give("p", lines)
