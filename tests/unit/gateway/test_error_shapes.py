@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from structlog.testing import capture_logs
 
 from sluice_gateway import incoming
 from sluice_gateway.idempotency import Kept
+from sluice_gateway.middleware import _answered
 from sluice_gateway.problems import FieldProblem, field_path, invalid, listed
+from sluice_gateway.routing import STREAMING
 from support.gateway_memory import Site, error_shape, memory_gateway, one_item
 
 
@@ -77,6 +82,21 @@ async def test_an_answer_does_not_wait_for_figures_that_do_not_come(
         answer = await site.get("/v2/user", headers=site.bearer())
     assert answer.status == 200
     assert "X-RateLimit-Limit" not in answer.headers
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError, RuntimeError])
+async def test_a_stream_that_breaks_off_is_no_fault_if_who_asked_has_gone(error: type[Exception]) -> None:
+    async def stream(request: web.Request) -> web.StreamResponse:
+        request[STREAMING] = True
+        raise error
+
+    transport = Mock()
+    request = make_mocked_request("GET", "/v2/jobs/events", transport=transport)
+    transport.is_closing.return_value = False
+    with pytest.raises(error):
+        await _answered(request, stream)
+    transport.is_closing.return_value = True
+    assert (await _answered(request, stream)).status == 499
 
 
 async def test_every_answer_carries_a_request_id_and_a_sound_one_is_kept(site: Site) -> None:

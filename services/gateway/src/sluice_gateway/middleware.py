@@ -29,6 +29,7 @@ from sluice_telemetry.trace import TRACEPARENT, distinct
 log = structlog.get_logger(__name__)
 
 REQUEST_ID = "X-Request-Id"
+_CLIENT_WENT = 499  # nobody sees it but logs and metrics, where it is commonly written so
 COURTESY: web.AppKey[TimeLimit] = web.AppKey("courtesy")
 """How long an answer waits for what may be left out of it."""
 COURTESY_SECONDS = 1.0
@@ -112,6 +113,17 @@ def _refuse(request: web.Request, problem: Problem) -> web.Response:
     return outcome_response(problem) if below_fhir(request.path) else problem_response(problem)
 
 
+def _broken_off(request: web.Request) -> web.Response:
+    """Answer, while an error is handled, a request whose answer had begun.
+
+    All that can still be said is to break the connection, which the error does, unless whoever asked has gone
+    already: that is no fault, and nobody is told anything.
+    """
+    if request.transport is None or request.transport.is_closing():
+        return web.Response(status=_CLIENT_WENT)
+    raise
+
+
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
@@ -123,12 +135,12 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return _refuse(request, unavailable("its message log"))
     except (*TRANSIENT, TimeoutError) as error:
         if request.get(STREAMING):
-            raise  # the head is sent: all that can still be said is to break the connection
+            return _broken_off(request)
         log.warning("a dependency is away", route=_route(request), error=type(error).__name__)
         return _refuse(request, unavailable("its database"))
     except Exception as error:
         if request.get(STREAMING):
-            raise
+            return _broken_off(request)
         log.exception("a request failed", route=_route(request), exc_info=error)
         text = "The request could not be processed."
         return _refuse(request, Problem(500, "internal", text, "Tell the operators the X-Request-Id."))

@@ -15,6 +15,7 @@ from typing import Any
 
 _MOST_LISTED = 100
 _LONGEST_KEY = 60
+_THEIR_WORDS = re.compile("^(Input|String|List|Dictionary) should ")
 _POSITION = re.compile(r"(\w+)\[(\d+)\](.*)", re.DOTALL)
 
 
@@ -84,9 +85,9 @@ def _rule(error: Mapping[str, Any]) -> str:
         return "is required"
     if kind == "enum":
         return f"must be one of {error['ctx']['expected']}"
-    text = str(error["msg"])
-    # Pydantic's own words begin with "Input should be"; ours are complete rules already.
-    return text.replace("Input should be", "must be").replace("Value error, ", "")
+    # Pydantic's own words begin with "Input should be" or the like; ours are complete rules already.
+    text = _THEIR_WORDS.sub("must ", str(error["msg"]), count=1)
+    return text.replace(" after validation", "").replace("Value error, ", "")
 
 
 def field_problems(errors: Iterable[Mapping[str, Any]]) -> list[FieldProblem]:

@@ -143,7 +143,7 @@ class Starting:
         granted = {name for reach in access.reaches for name in reach.types or ()}
         missing = sorted(named - granted)
         if missing:
-            text = f"You have no access to resources of these types: {', '.join(missing)}."
+            text = f"You have no access to resources of these types: {', '.join(missing)}. Ask the operators."
             raise refused(403, "forbidden", text)
         if not granted:
             raise refused(403, "forbidden", "You have no access to any patient's data. Ask the operators.")
