@@ -56,7 +56,7 @@ def cli(addresses: tuple[str, str], tmp_path: Path) -> Cli:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
-            "from sluice_client.cli.app import main; main()",
+            "from sluice_client.cli.entry import main; main()",
             *arguments,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -64,7 +66,7 @@ async def test_who_logs_out_is_forgotten_here_and_asked_first_if_nobody_else_has
     await cli("--profile", "other", "login", service.url)
     refused = await cli("logout", stdin=b"n\n")
     assert refused.code == 1
-    assert "its secret is kept nowhere else" in refused.err
+    assert "is kept nowhere else" in refused.err
     assert (await cli("jobs")).code == 0
     done = await cli("logout", "--yes")
     assert (done.code, "Logged out" in done.out) == (0, True)
@@ -87,6 +89,23 @@ async def test_logging_out_removes_the_client_at_the_service_only_if_that_is_ask
     assert (done.code, done.json["removed"]) == (0, True)
     assert list(service.clients) == ["given"]
     assert list(json.loads(cli.config.read_text())["profiles"]) == ["given"]
+
+
+def test_ctrl_c_while_the_command_is_loaded_is_no_traceback() -> None:
+    code = """
+import sys
+
+class Loading:
+    def find_spec(self, name, *_):
+        if name == "sluice_client.cli.app":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Loading())
+from sluice_client.cli.entry import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
 async def test_without_a_login_a_command_says_how_to_log_in(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class Cli:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
-            "from sluice_client.cli.app import main; main()",
+            "from sluice_client.cli.entry import main; main()",
             *arguments,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

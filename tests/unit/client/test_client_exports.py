@@ -147,6 +147,9 @@ async def test_the_order_of_types_makes_no_other_request(
 async def test_an_empty_folder_has_nothing_to_resume(client: SluiceClient, tmp_path: Path) -> None:
     with pytest.raises(ExportFolderError, match="no export"):
         await client.export(tmp_path)
+    with pytest.raises(ExportFolderError, match="no export"):
+        await client.export(tmp_path / "misspelt")
+    assert not (tmp_path / "misspelt").exists()
 
 
 async def test_beginning_anew_deletes_what_was_begun(

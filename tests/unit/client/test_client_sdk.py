@@ -215,6 +215,18 @@ async def test_a_refusal_carries_the_services_words(client: SluiceClient, servic
     )
 
 
+async def test_what_an_outcome_says_is_all_that_is_said(client: SluiceClient, service: FakeSluice) -> None:
+    text = "You have no access to any patient's data. Ask the operators."
+    outcome = {
+        "resourceType": "OperationOutcome",
+        "issue": [{"code": "forbidden", "details": {"text": text}}],
+    }
+    service.faults.append(("GET", "/v2/projects/", json_answer(403, outcome)))
+    with pytest.raises(AuthenticationError) as caught:
+        await client.project("ann/none")
+    assert str(caught.value) == text
+
+
 async def test_waiting_ends_when_all_jobs_have_finished(client: SluiceClient, service: FakeSluice) -> None:
     jobs = await client.import_documents([f"{REFERENCE}{n}" for n in range(150)], project="ann/p")
     finished = await client.wait_all([job.id for job in jobs])

@@ -95,13 +95,12 @@ class WaitTimeoutError(SluiceError):
 
 
 def api_error(
-    status: int, code: str, message: str, advice: str = "", *, after: float | None = None
+    status: int, code: str, message: str, advice: str | None = None, *, after: float | None = None
 ) -> ApiError:
-    """Give the error that fits an answer's status."""
+    """Give the error that fits an answer's status; without `advice`, with the usual one."""
     if status in (401, 403):
-        return AuthenticationError(status, code, message, advice or "Check your credentials and scopes.")
-    if status == 404:
-        return NotFoundError(status, code, message, advice)
+        usual = "Check your credentials and scopes."
+        return AuthenticationError(status, code, message, usual if advice is None else advice)
     if status == 429:
-        return ThrottledError(status, code, message, advice or "Try again later.", after)
-    return ApiError(status, code, message, advice)
+        return ThrottledError(status, code, message, "Try again later." if advice is None else advice, after)
+    return (NotFoundError if status == 404 else ApiError)(status, code, message, advice or "")

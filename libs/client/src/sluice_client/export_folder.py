@@ -94,6 +94,11 @@ def read_state(folder: Path) -> ExportState | None:
         raise ExportFolderError(f"{path} cannot be read.", "Choose another folder, or begin anew.") from None
 
 
+def nothing_begun(folder: Path) -> ExportFolderError:
+    """Give the error of a folder in which no export was begun."""
+    return ExportFolderError(f"There is no export in {folder}.", "Say what to export.")
+
+
 class ExportFolder:
     """A folder while an export is downloaded to it; a context manager, which one process at a time may enter.
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from sluice_client.errors import ApiError, ExportFolderError, NotFoundError, SluiceError
 from sluice_client.export_files import FileFetcher
-from sluice_client.export_folder import ExportFolder, ExportState, KeptFile
+from sluice_client.export_folder import ExportFolder, ExportState, KeptFile, nothing_begun
 from sluice_client.export_requests import ExportRequest
 from sluice_client.exports import ExportCalls, Pause
 from sluice_client.manifests import ExportFile, Manifest
@@ -80,7 +80,7 @@ class ExportRun:
     @property
     def _state(self) -> ExportState:
         if self._kept.state is None:
-            raise ExportFolderError(f"There is no export in {self._kept.path}.", "Say what to export.")
+            raise nothing_begun(self._kept.path)
         return self._kept.state
 
     async def start(self, request: ExportRequest | None, location: str | None = None) -> None:
@@ -90,7 +90,7 @@ class ExportRun:
             state = self._adopted(state, location)
         elif state is None:
             if request is None:
-                raise ExportFolderError(f"There is no export in {self._kept.path}.", "Say what to export.")
+                raise nothing_begun(self._kept.path)
             request.check()
             # Whoever is not let in has not begun anything.
             await self._calls.tokens.get()

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from sluice_client.api import step
 from sluice_client.errors import ExportFolderError
-from sluice_client.export_folder import ExportFolder
+from sluice_client.export_folder import ExportFolder, nothing_begun, read_state
 from sluice_client.export_requests import ExportRequest
 from sluice_client.export_run import Exported, ExportProgress, ExportRun, abandon
 from sluice_client.exports import FHIR, ExportCalls
@@ -66,6 +66,8 @@ class ExportingCalls(ExportCalls):
         >>> done = await sluice.export(Path("ward-3"), ExportRequest(types=("Patient",)))
         >>> later = ExportRequest(types=("Patient",), since=done.transaction_time)
         """
+        if request is None and job is None and read_state(folder) is None:
+            raise nothing_begun(folder)
         with ExportFolder(folder) as kept:
             if restart and kept.state is not None:
                 await abandon(self, kept.state)

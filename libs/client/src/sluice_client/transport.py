@@ -195,6 +195,8 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
     issued = said.issue[0].code if said.issue else ""
     code = str(said.code) or said.error or issued or f"http_{status}"
     message = said.message or said.error_description or said.issues or f"The service answered {status}."
-    error = api_error(status, code, message, said.more_info, after=retry_after(headers))
+    # An OperationOutcome's words say what to do, too.
+    advice = said.more_info or ("" if said.issues else None)
+    error = api_error(status, code, message, advice, after=retry_after(headers))
     error.location = headers.get("Content-Location")
     return error

@@ -136,8 +136,9 @@ def logout(
 
     kept = session.run(look)
     if not yes and (remove or (kept.client_secret and kept.registration_token)):
-        what = "the client is removed" if remove else "its secret is kept nowhere else"
-        typer.confirm(f"Forget {kept.client_id} at {kept.url}? {what}", abort=True, err=True)
+        lost = f"The secret of {kept.client_id} at {kept.url} is kept nowhere else. Forget it?"
+        gone = f"Have {kept.url} remove {kept.client_id}? What it owns is then only there for others."
+        typer.confirm(gone if remove else lost, abort=True, err=True)
 
     async def work() -> None:
         if remove:
