@@ -33,6 +33,7 @@ import psutil
 import typer
 import uvloop
 
+from bench.bare_copy import copy_to_files
 from bench.cpu import ProcessorTime
 from bench.measure import Figure, report, side_by_side
 from bench.renaming import renamed
@@ -77,29 +78,10 @@ class Bench:
     processor: dict[str, list[float]] = field(default_factory=dict)
 
     async def bare(self) -> float:
-        """Copy every resource to files; gives resources a second.
-
-        The files stay until all are written, as an export's do: so both leave as much to the disk.
-        """
+        """Copy every resource to files; gives resources a second."""
         processor = ProcessorTime(self.server)
-        folder = self.folder / "bare"
-        folder.mkdir()
-        tables = [
-            row["t"]
-            for row in await self.admin.fetch("SELECT lower(type) AS t FROM fhir.batch_types GROUP BY type")
-        ]
-        began = time.perf_counter()
-        async with self.admin.acquire() as connection:
-            for table in tables:
-                await connection.copy_from_query(
-                    f"SELECT body FROM fhir.resources_{table} WHERE superseded_by IS NULL",  # noqa: S608
-                    output=folder / table,
-                    format="binary",
-                    timeout=3600,
-                )
-        seconds = time.perf_counter() - began
+        seconds = await copy_to_files(self.admin, self.folder / "bare")
         self.processor.setdefault("bare", []).append(processor.per(self.resources))
-        shutil.rmtree(folder)
         return self.resources / seconds
 
     async def export(self, command: StartBulkExport | None = None) -> float:

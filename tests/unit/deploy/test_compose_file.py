@@ -79,6 +79,15 @@ def test_what_works_in_bulk_gives_way_to_what_people_wait_for() -> None:
     )
 
 
+def test_documents_that_were_begun_are_attached_before_others_begin() -> None:
+    weights = {name: services()[name].get("cpu_shares", 1024) for name in SERVICES}
+    assert max(weights["fetcher"], weights["scraper"]) < weights["attacher"]
+
+
+def test_exporters_are_two_where_nobody_says_how_many() -> None:
+    assert services()["exporter"]["deploy"]["replicas"] == 2
+
+
 def test_the_roles_passwords_are_set_from_the_files_that_the_services_read() -> None:
     read = {
         value.removeprefix("/run/secrets/")

@@ -23,7 +23,7 @@ from sluice_stack.demo_export import export_all, grant_everything, pull_all, reg
 from sluice_stack.demo_view import Board, further, metadata_table, result_table
 from sluice_stack.home import Addresses, Home
 from sluice_stack.jars import JarError
-from sluice_stack.layout import DEMO, Layout, Ports
+from sluice_stack.layout import DEMO, Layout, Ports, usual_scale
 from sluice_stack.processes import StackError
 from sluice_stack.source.server import SAMPLE
 from sluice_stack.stack import Stack
@@ -182,7 +182,8 @@ def run(home: Home, choose: Callable[[str], list[str]], *, keep: bool) -> None:
     with ExitStack() as cleanup:
         addresses, stack = home.running(), None
         if addresses is None:
-            stack = cleanup.enter_context(Stack(Layout(home, Ports.from_environment(), source=True), say))
+            layout = Layout(home, Ports.from_environment(), usual_scale(), source=True)
+            stack = cleanup.enter_context(Stack(layout, say))
             addresses = stack.addresses
         elif addresses.source is None:
             raise StackError("the stack that runs here has no demo source: start it with --source")

@@ -87,6 +87,14 @@ def check_port(port: int, user: str, setting: str) -> None:
         )
 
 
+def usual_scale() -> dict[str, int]:
+    """Give how many processes workers have on a machine like this: two exporters where they find a processor.
+
+    Threads of one process wait for its interpreter's lock, so that two exporters are faster (ADR 53).
+    """
+    return {"exporter": min(os.cpu_count() or 1, 2)}
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One process to run: `name` in messages, `ready` the address that says whether it is ready."""

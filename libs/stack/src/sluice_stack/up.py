@@ -16,7 +16,7 @@ from rich.markup import escape
 from sluice_stack.cli_profiles import Profiles
 from sluice_stack.home import Home
 from sluice_stack.jars import JarError
-from sluice_stack.layout import DEMO, OPERATOR, Layout, Ports
+from sluice_stack.layout import DEMO, OPERATOR, Layout, Ports, usual_scale
 from sluice_stack.processes import StackError
 from sluice_stack.stack import Stack
 
@@ -120,7 +120,7 @@ def up(
     stop_on_terminate()
     ports = Ports(gateway_port, auth_port, source_port, health_port, kafka_port, insight_port)
     try:
-        layout = Layout(Home(home), ports, parse_scale(scale or []), source)
+        layout = Layout(Home(home), ports, usual_scale() | parse_scale(scale or []), source)
         with Stack(layout, say) as stack:
             show(stack)
             watch(stack)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from sluice_settings import Settings
+from sluice_streaming.giving_way import give_way
 from sluice_streaming.kafka import KafkaBackend
 from sluice_streaming.limits import Limits
 
@@ -41,6 +42,22 @@ class StreamSettings(Settings):
     def limits(self) -> Limits:
         """Give the worker's limits of these settings."""
         return Limits(stuck=self.stuck, attempts=self.attempts)
+
+
+class GivingWaySettings(Settings):
+    """What a service is told whose work may wait for what others do.
+
+    Parameters
+    ----------
+    nice
+        How far this process gives way to others that want the processor, 0 (not at all) to 19.
+    """
+
+    nice: int = Field(default=10, ge=0, le=19)
+
+    def give_way(self) -> None:
+        """Have this process compute after others; see `sluice_streaming.giving_way`."""
+        give_way(self.nice)
 
 
 class ProcessSettings(Settings):

@@ -25,7 +25,6 @@ from sluice_storage.resources.groups import Groups
 from sluice_storage.resources.planner import Planner
 from sluice_storage.resources.reader import Reader
 from sluice_streaming.backend import Backend
-from sluice_streaming.giving_way import give_way
 from sluice_streaming.service import Context, run
 from sluice_streaming.step import Step
 from sluice_streaming.worker import Worker
@@ -38,7 +37,7 @@ _PLANS_AT_ONCE = 4
 async def main(context: Context) -> None:
     """Wire the service to Kafka and Postgres and run it until it is asked to stop."""
     settings = Settings()
-    give_way(settings.export_nice)
+    settings.give_way()
     await serve(context, settings, settings.backend())
 
 

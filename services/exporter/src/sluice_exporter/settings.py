@@ -8,13 +8,13 @@ from pydantic import Field
 
 from sluice_exporter.sink import FileLimits
 from sluice_storage.encryption.settings import MasterKeySettings
-from sluice_streaming.settings import StreamSettings
+from sluice_streaming.settings import GivingWaySettings, StreamSettings
 
 _MIB = 1024 * 1024
 
 
-class Settings(StreamSettings, MasterKeySettings):
-    """Beside what every streaming service is told, and the master keys.
+class Settings(StreamSettings, GivingWaySettings, MasterKeySettings):
+    """Beside what every streaming service and each that gives way is told, and the master keys.
 
     Parameters
     ----------
@@ -31,8 +31,6 @@ class Settings(StreamSettings, MasterKeySettings):
         About how many bytes of resources a part has.
     export_file_resources, export_file_bytes
         A file that has as many resources, or bytes, is ended and another begun.
-    export_nice
-        How far this process gives way to others that want the processor, 0 (not at all) to 19.
     export_keep_days
         How long after its end an export is kept; it is written down with the job when it is planned.
     """
@@ -44,7 +42,6 @@ class Settings(StreamSettings, MasterKeySettings):
     export_part_bytes: int = Field(default=64 * _MIB, ge=1024)
     export_file_resources: int = Field(default=1_000_000, ge=1)
     export_file_bytes: int = Field(default=1024 * _MIB, ge=1)
-    export_nice: int = Field(default=10, ge=0, le=19)
     export_keep_days: float = Field(default=7.0, gt=0, le=3650)
 
     @property

@@ -8,11 +8,11 @@ from pydantic import Field
 
 from sluice_fhir.source_settings import SourceSettings
 from sluice_security.http_limits import MIB
-from sluice_streaming.settings import StreamSettings
+from sluice_streaming.settings import GivingWaySettings, StreamSettings
 
 
-class Settings(StreamSettings, SourceSettings):
-    """Beside what every streaming service is told, and every service that reads from sources.
+class Settings(StreamSettings, GivingWaySettings, SourceSettings):
+    """Beside what every streaming service, each that gives way and each that reads from sources is told.
 
     Parameters
     ----------

@@ -37,6 +37,7 @@ GROUP = "scraper"
 async def main(context: Context) -> None:
     """Wire the service to Kafka and Postgres and run it until it is asked to stop."""
     settings = Settings()
+    settings.give_way()
     await serve(context, settings, settings.backend())
 
 
