@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 
 from sluice_contracts.commands import CancelDocumentImport, ConflictResolution, StartDocumentImport
 from sluice_contracts.ids import accepted_at
@@ -192,6 +193,15 @@ async def test_the_same_key_with_another_body_is_refused(site: Site) -> None:
     await site.post(URL, json=one_item(), headers=headers)
     answer = await site.post(URL, json=one_item(name="b"), headers=headers)
     assert (answer.status, (await answer.json())["code"]) == (422, "idempotency_key_reused")
+    assert len(site.accepted()) == 1
+
+
+async def test_of_two_keys_in_one_request_none_counts(site: Site) -> None:
+    for keys, status in ((("k-1", "k-2"), 400), (("k-1", "k-1"), 202)):
+        headers = CIMultiDict([*site.bearer().items(), *(("Idempotency-Key", key) for key in keys)])
+        answer = await site.post(URL, json=one_item(), headers=headers)
+        assert answer.status == status
+        assert status == 202 or (await answer.json())["code"] == "invalid_idempotency_key"
     assert len(site.accepted()) == 1
 
 

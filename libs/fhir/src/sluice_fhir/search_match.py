@@ -19,6 +19,7 @@ from sluice_fhir.search_values import (
     prefixed,
     span_of,
     spans_of,
+    with_plus,
 )
 
 Match = Callable[[str, Any], bool]
@@ -84,8 +85,7 @@ def matcher(kind: Kind, modifier: str, text: str, now: datetime) -> Match:
 
 def _date(text: str, now: datetime) -> Match:
     prefix, rest = prefixed(text)
-    # A zone's plus that was not encoded arrives as a space.
-    wanted = span_of(rest.replace(" ", "+"))
+    wanted = span_of(with_plus(rest))
     if wanted is None:
         raise ValueNotUnderstoodError
     return lambda kind, value: any(compares(prefix, span, wanted, now) for span in spans_of(kind, value))

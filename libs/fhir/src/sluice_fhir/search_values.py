@@ -37,6 +37,7 @@ _DATE = re.compile(
     r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:T(\d\d):(\d\d)(?::(\d\d)(?:\.(\d+))?)?(Z|[+-]\d\d:\d\d)?)?)?)?"
 )
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_BLANK_FOR_PLUS = re.compile(r" (?=\d\d:\d\d$)")
 _PREFIXED = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb|ap)?(.*)", re.DOTALL)
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 _LATEST = datetime.max.replace(tzinfo=UTC)
@@ -48,6 +49,11 @@ def prefixed(text: str) -> tuple[Prefix, str]:
     if match is None:
         return Prefix.EQ, text
     return Prefix(match[1] or "eq"), match[2]
+
+
+def with_plus(text: str) -> str:
+    """Give a time from an address with its zone's plus, which arrives as a blank if it was not encoded."""
+    return _BLANK_FOR_PLUS.sub("+", text)
 
 
 def span_of(text: Any) -> Span | None:

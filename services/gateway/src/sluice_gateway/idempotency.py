@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from multidict import MultiMapping
+
 from sluice_gateway.problems import Problem
 
+KEY_HEADER = "Idempotency-Key"
 LIFETIME = timedelta(hours=24)
 # The IETF draft's header is a quoted string; what clients send is mostly a bare UUID. Both are taken as is.
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -46,16 +49,23 @@ class KeyStore(Protocol):
         """Remove keys accepted before `before`; give how many."""
 
 
-def checked_key(header: str | None) -> str | None:
-    """Give the key a request carries, None if it carries none.
+def checked_key(headers: MultiMapping[str]) -> str | None:
+    """Give the key that a request's header fields carry, None if they carry none.
 
     Raises
     ------
     Problem
-        400: it is empty, too long, or has other than visible ASCII characters.
+        400: it is empty, too long, has other than visible ASCII characters, or is one of several.
     """
-    if header is None:
+    given = set(headers.getall(KEY_HEADER, ()))
+    if not given:
         return None
+    if len(given) > 1:
+        # Whichever counted, a repeat by way of something that takes the other would be another job.
+        raise Problem(
+            400, "invalid_idempotency_key", "There are several Idempotency-Key fields.", "Send one of them."
+        )
+    header = given.pop()
     if not _KEY.fullmatch(header):
         raise Problem(
             400,

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from sluice_contracts.audit import ACTS, Coding
-from sluice_fhir.search_values import Prefix, prefixed, span_of
+from sluice_fhir.search_values import Prefix, prefixed, span_of, with_plus
 from sluice_gateway.fhir.audit_events import TYPE
 from sluice_gateway.fhir.outcomes import Issue, Refusal, refused
 from sluice_gateway.fhir.queries import CURSOR, MOST
@@ -125,7 +125,7 @@ def _add(fields: dict[str, Any], field: str, values: set[Any]) -> None:
 
 def _narrow(fields: dict[str, Any], text: str) -> None:
     prefix, rest = prefixed(text)
-    span = span_of(rest)
+    span = span_of(with_plus(rest))
     if span is None or span.low is None or span.high is None:
         raise ValueError
     low, high = {

@@ -54,7 +54,7 @@ async def _kick_off(call: Call, level: ExportLevel) -> Answer:
         body=call.raw if request.method == hdrs.METH_POST else None,
         lenient=lenient(request.headers.getall("Prefer", ())),
     )
-    key = checked_key(call.headers.get("Idempotency-Key"))
+    key = checked_key(call.headers)
     job = await call.gateway.exports.starting.start(call.principal, kickoff, key)
     return Answer(None, 202, {hdrs.CONTENT_LOCATION: call.gateway.hrefs.export(job)})
 

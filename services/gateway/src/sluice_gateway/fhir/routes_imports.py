@@ -37,7 +37,7 @@ async def import_resources(call: Call) -> Answer:
     check_accept(request.headers.getall(hdrs.ACCEPT, ()))
     # Read for what it refuses: nothing here is left out of account, so there is nothing to be lenient about.
     lenient(request.headers.getall("Prefer", ()))
-    key = checked_key(call.headers.get("Idempotency-Key"))
+    key = checked_key(call.headers)
     job = await call.gateway.pulls.start(call.principal, partial(read_import, call.raw), key)
     return Answer(None, 202, {hdrs.CONTENT_LOCATION: call.gateway.pulls.location(base_of(request), job)})
 

@@ -126,7 +126,7 @@ async def _submit(call: Call, measure: str | None, *, bulk: bool = False) -> Ans
         raise not_found()
     await call.gateway.quotas.take(call.principal.client)
     if _asynchronous(call.headers.getall("Prefer", ()), by_default=bulk):
-        key = checked_key(call.headers.get("Idempotency-Key"))
+        key = checked_key(call.headers)
         job = await call.gateway.measures.submitting.pull(call.principal, measure, call.raw, key)
         location = call.gateway.pulls.location(base_of(call.request), job)
         return Answer(None, 202, {hdrs.CONTENT_LOCATION: location})

@@ -5,7 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+)
+
+from sluice_fhir.search_values import with_plus
 
 MOST_PER_PAGE = 100
 Item = TypeVar("Item")
@@ -28,8 +38,12 @@ def _in_utc(at: datetime) -> datetime:
         raise ValueError("must be within the years 1 to 9999 in UTC") from None
 
 
-Instant = Annotated[datetime, AfterValidator(_in_utc)]
-"""A time in a request: UTC once it is read, so that its offset leads beyond no calendar's end later."""
+def _with_plus(given: Any) -> Any:
+    return with_plus(given) if isinstance(given, str) else given
+
+
+Instant = Annotated[datetime, BeforeValidator(_with_plus), AfterValidator(_in_utc)]
+"""A time in an address: UTC once it is read, so that its offset leads beyond no calendar's end later."""
 AwareInstant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 """The same where the offset must be given."""
 

@@ -21,7 +21,6 @@ from sluice_gateway.routing import Answer, Call, Route
 TAG = "Bulk FHIR import"
 SCOPE = "bulk/import"
 ITEM = "/v2/bulk/fhir/{id}"
-KEY_HEADER = "Idempotency-Key"
 
 
 def _accepted(job: JobAccepted) -> Answer:
@@ -34,7 +33,7 @@ async def start_bulk_fhir_import(call: Call) -> Answer:
     The answer means that the job is kept safely and will be carried out. With an `Idempotency-Key`, sending
     the same request again gives the same job.
     """
-    key = checked_key(call.headers.get(KEY_HEADER))
+    key = checked_key(call.headers)
     return _accepted(await call.gateway.submissions.submit(call.principal, call.raw, key))
 
 
@@ -81,7 +80,7 @@ def _note(call: Call, job: Job) -> None:
 
 async def rerun_bulk_fhir_import(call: Call) -> Answer:
     """Start a new job that imports a finished job's failed and cancelled items again."""
-    key = checked_key(call.headers.get(KEY_HEADER))
+    key = checked_key(call.headers)
     rerun = await call.gateway.imports.failed_items(call.principal, call.path["id"])
     again = call.gateway.submissions.again(call.principal, call.path["id"], rerun, key)
     return _accepted(await again)

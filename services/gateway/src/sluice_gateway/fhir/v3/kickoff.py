@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from sluice_contracts.exports import Associated, ExportLevel, ExportRequest
 from sluice_fhir.compartments import COMPARTMENT_TYPES
 from sluice_fhir.fhirpath_model import RESOURCE_TYPES
+from sluice_fhir.search_values import with_plus
 from sluice_gateway.fhir.kickoff import KickOff
 from sluice_gateway.fhir.outcomes import Refusal
 from sluice_gateway.fhir.v3.declared import FORMATS, ORGANIZED
@@ -95,7 +96,7 @@ def _instant(reading: Reading, name: str) -> datetime | None:
     given = reading.one(name)
     if given is None:
         return None
-    match = _INSTANT.fullmatch(given.value.strip().replace(" ", "+"))
+    match = _INSTANT.fullmatch(with_plus(given.value.strip()))
     if match is not None:
         fraction = (match[2] or "")[:7]
         try:
