@@ -13,8 +13,9 @@ import pytest
 from sluice_contracts.audit import DENIED, FAILED, SUCCESS
 from sluice_contracts.events import JobKind
 from sluice_contracts.ids import job_id
+from sluice_gateway.app import answers_head
 from sluice_gateway.audit_rules import RULES
-from sluice_gateway.fhir.outcomes import ALIAS, BASE
+from sluice_gateway.fhir.outcomes import ALIAS, BASE, below_fhir
 from sluice_gateway.routes import ROUTES
 from sluice_gateway.routing import Route
 from sluice_security.scopes import Scopes
@@ -106,6 +107,9 @@ async def test_nothing_is_served_but_what_is_declared(site: Site) -> None:
     declared = {(route.method, route.path) for route in ROUTES}
     declared |= {(r.method, ALIAS + r.path.removeprefix(BASE)) for r in ROUTES if r.fhir}
     declared |= {("GET", "/v2/"), ("GET", "/v2/projects/")}
+    heads = {route.path for route in ROUTES if answers_head(route, ROUTES)}
+    heads |= {path.replace(BASE, ALIAS, 1) for path in heads if below_fhir(path)} | {"/v2/", "/v2/projects/"}
+    declared |= {("HEAD", path) for path in heads}
     assert site.client.app is not None
     served = {
         (each.method, each.resource.canonical) for each in site.client.app.router.routes() if each.resource

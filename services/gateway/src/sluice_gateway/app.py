@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from sluice_gateway.auditing import disclosing
 from sluice_gateway.fhir.outcomes import ALIAS, BASE
@@ -32,17 +32,34 @@ def make_app(gateway: Gateway, routes: Sequence[Route] = ROUTES) -> web.Applicat
 
     app.on_shutdown.append(let_watchers_go)
     for route in routes:
-        app.router.add_route(route.method, route.path, endpoint(route, gateway))
+        _add(app, route, route.path, routes)
     for route in routes:
         if route.fhir:
-            app.router.add_route(
-                route.method, ALIAS + route.path.removeprefix(BASE), endpoint(route, gateway)
-            )
+            _add(app, route, ALIAS + route.path.removeprefix(BASE), routes)
     # The official Seven Bridges client asks for these two with a slash at the end.
     for route in routes:
         if route.method == "GET" and route.path in ("/v2", "/v2/projects"):
-            app.router.add_route("GET", route.path + "/", endpoint(route, gateway))
+            _add(app, route, route.path + "/", routes)
     return app
+
+
+def answers_head(route: Route, routes: Sequence[Route]) -> bool:
+    """Tell whether HEAD is answered as the route's GET, without the body (RFC 9110, section 9.3.2).
+
+    Not where it has a route of its own, where an answer is as long as somebody listens, and where GET begins
+    something, as a kick-off does: asking about that must not.
+    """
+    if route.method != hdrs.METH_GET or route.streams or 200 not in route.answers:
+        return False
+    return all((each.method, each.path) != (hdrs.METH_HEAD, route.path) for each in routes)
+
+
+def _add(app: web.Application, route: Route, path: str, routes: Sequence[Route]) -> None:
+    serve = endpoint(route, app[GATEWAY])
+    app.router.add_route(route.method, path, serve)
+    # Right behind it: another route's path may match as well.
+    if answers_head(route, routes):
+        app.router.add_route(hdrs.METH_HEAD, path, serve)
 
 
 def make_runner(gateway: Gateway) -> QuietRunner:

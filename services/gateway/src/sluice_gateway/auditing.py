@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from sluice_contracts.audit import DENIED, FAILED, SUCCESS
 from sluice_gateway.audit_rules import RULES, Rule
@@ -90,7 +90,8 @@ class Auditing:
             return serve
 
         async def serve_recorded(request: web.Request) -> web.StreamResponse:
-            if rule.discloses:
+            # Who asks for the head alone is given nothing of what is behind it.
+            if rule.discloses and request.method != hdrs.METH_HEAD:
                 request[_TELL] = lambda: self._tell(rule, request)
             try:
                 response = await serve(request)

@@ -32,6 +32,7 @@ Every request carries an access token of the authorization server, as `Authoriza
 Errors of every kind have one shape: `status`, `code`, `message`, `more_info`.
 Below `/fhir` the token comes as `Authorization: Bearer` only, and errors are FHIR OperationOutcomes.
 Bulk requests are limited per client; each answer tells what is left.
+What answers GET answers HEAD, but streams and what begins a job.
 What the authorization server does is [told apart](/docs/authorization).
 What happens to jobs can be followed on Kafka as well: [its messages](/docs/events).
 """
