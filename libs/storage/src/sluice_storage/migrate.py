@@ -18,8 +18,8 @@ from psycopg import OperationalError
 from psycopg.errors import LockNotAvailable
 from yoyo import get_backend, read_migrations
 
-from sluice_settings import UnreadableSettingError, from_file
 from sluice_storage.passwords import UnusableAddressError, set_passwords
+from sluice_storage.postgres_option import postgres_option
 
 # A change of a table waits for whoever reads it, and meanwhile everyone else waits for the change: so it
 # gives up soon, lets the others pass, and tries again.
@@ -86,13 +86,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def _command(
-    dsn: Annotated[
-        str | None,
-        typer.Option(
-            envvar="SLUICE_POSTGRES",
-            help="postgresql:// URL of an administrator; or SLUICE_POSTGRES_FILE",
-        ),
-    ] = None,
+    dsn: Annotated[str, postgres_option("an administrator", "--dsn")] = "",
     passwords: Annotated[
         Path | None,
         typer.Option(
@@ -105,17 +99,11 @@ def _command(
         typer.Option(envvar="SLUICE_POSTGRES_WAIT", min=0, help="seconds to wait for Postgres to answer"),
     ] = 60.0,
 ) -> None:
-    try:
-        address = dsn or from_file("SLUICE_POSTGRES")
-    except UnreadableSettingError as error:
-        raise typer.BadParameter(str(error)) from None
-    if address is None:
-        raise typer.BadParameter("SLUICE_POSTGRES is not set")
-    applied = _when_it_answers(lambda: migrate(address), wait)
+    applied = _when_it_answers(lambda: migrate(dsn), wait)
     typer.echo(f"applied: {', '.join(applied)}" if applied else "nothing to apply")
     if passwords is not None:
         try:
-            changed = _when_it_answers(lambda: set_passwords(address, passwords), wait)
+            changed = _when_it_answers(lambda: set_passwords(dsn, passwords), wait)
         except UnusableAddressError as error:
             raise typer.BadParameter(str(error)) from None
         typer.echo(f"passwords set: {', '.join(changed)}")

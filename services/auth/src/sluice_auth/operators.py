@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Annotated, TypeVar
 from uuid import uuid4
 
 import typer
+from pydantic import ValidationError
 
 from sluice_auth.client_secrets import draw
 from sluice_auth.keyring import Rotation
@@ -22,18 +23,14 @@ from sluice_auth.postgres import PostgresStore
 from sluice_auth.settings import KeySettings
 from sluice_auth.user_accounts import AccountError, Accounts
 from sluice_auth.wiring import make_keyring
-from sluice_settings import from_file
+from sluice_settings import explain
 from sluice_storage.pool import open_pool
+from sluice_storage.postgres_option import postgres_option
 
 app = typer.Typer(help="Manage operators' clients, users and signing keys.", no_args_is_help=True)
 T = TypeVar("T")
 
-_DSN = typer.Option(
-    "",
-    "--postgres",
-    envvar="SLUICE_POSTGRES",
-    help="postgresql:// URL of role sluice_auth; or SLUICE_POSTGRES_FILE",
-)
+Address = Annotated[str, postgres_option("role sluice_auth")]
 _NAME = typer.Argument(help="what the user types to sign in")
 _GIVEN = typer.Option(
     False, "--password-stdin", help="read the password from standard input; otherwise one is drawn and shown"
@@ -43,19 +40,15 @@ _LIFETIME = 300.0
 
 
 def _run(dsn: str, act: Callable[[PostgresStore], Awaitable[T]]) -> T:
-    address = dsn or from_file("SLUICE_POSTGRES")
-    if not address:
-        raise typer.BadParameter("SLUICE_POSTGRES is not set")
-
     async def main() -> T:
-        async with await open_pool(address, size=1, wait=5.0, application="sluice auth operators") as pool:
+        async with await open_pool(dsn, size=1, wait=5.0, application="sluice auth operators") as pool:
             return await act(PostgresStore(pool))
 
     return asyncio.run(main())
 
 
 @app.command()
-def add(name: str = typer.Argument(help="what to call it"), dsn: str = _DSN) -> None:
+def add(name: str = typer.Argument(help="what to call it"), dsn: Address = "") -> None:
     """Make an operator's client and show its id and secret, this once."""
     client_id, secret = f"ops-{uuid4().hex[:16]}", draw()
     _run(dsn, lambda store: put_operator(store, client_id, secret, name=name, now=time.time()))
@@ -63,7 +56,7 @@ def add(name: str = typer.Argument(help="what to call it"), dsn: str = _DSN) -> 
 
 
 @app.command()
-def remove(client_id: str = typer.Argument(help="the client's id"), dsn: str = _DSN) -> None:
+def remove(client_id: str = typer.Argument(help="the client's id"), dsn: Address = "") -> None:
     """Remove a client, whoever's it is; its tokens are refused within seconds."""
     if not _run(dsn, lambda store: remove_client(store, client_id, now=time.time(), lifetime=_LIFETIME)):
         typer.echo("there is no such client", err=True)
@@ -93,7 +86,7 @@ def add_user(
     name: str = _NAME,
     given: bool = _GIVEN,
     operator: bool = typer.Option(False, "--operator", help="who may do what operators may"),
-    dsn: str = _DSN,
+    dsn: Address = "",
 ) -> None:
     """Make an account for a person, and show the id that tokens and grants know it by."""
     password, line = _password(given)
@@ -104,7 +97,7 @@ def add_user(
 
 
 @app.command()
-def set_password(name: str = _NAME, given: bool = _GIVEN, dsn: str = _DSN) -> None:
+def set_password(name: str = _NAME, given: bool = _GIVEN, dsn: Address = "") -> None:
     """Replace a person's password; whoever is signed in with the old one is signed out."""
     password, line = _password(given)
     _on_accounts(dsn, lambda accounts: accounts.change_password(name, password, now=time.time()))
@@ -115,7 +108,7 @@ def set_password(name: str = _NAME, given: bool = _GIVEN, dsn: str = _DSN) -> No
 def set_operator(
     name: str = _NAME,
     off: bool = typer.Option(False, "--off", help="not an operator any more"),
-    dsn: str = _DSN,
+    dsn: Address = "",
 ) -> None:
     """Make a person an operator, or not any more; either shows with their next token."""
     _on_accounts(dsn, lambda accounts: accounts.change_operator(name, operator=not off, now=time.time()))
@@ -123,7 +116,7 @@ def set_operator(
 
 
 @app.command()
-def remove_user(name: str = _NAME, dsn: str = _DSN) -> None:
+def remove_user(name: str = _NAME, dsn: Address = "") -> None:
     """Remove a person's account; all that applications were given for it is refused within seconds."""
     _on_accounts(dsn, lambda accounts: accounts.remove(name, now=time.time()))
     typer.echo("removed")
@@ -138,7 +131,10 @@ def rotate_keys(
     ),
 ) -> None:
     """Publish a new signing key now; running services take it up by themselves."""
-    settings = KeySettings()
+    try:
+        settings = KeySettings()
+    except ValidationError as error:
+        raise typer.BadParameter(explain(error)) from None
     rotation = Rotation.AT_ONCE if at_once else Rotation.NEXT
 
     async def act(store: PostgresStore) -> None:

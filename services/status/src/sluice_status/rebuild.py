@@ -26,6 +26,7 @@ from sluice_status.folding import Folder
 from sluice_status.pace import Pace
 from sluice_status.store import PostgresLedger
 from sluice_storage.pool import open_pool
+from sluice_storage.postgres_option import postgres_option
 from sluice_streaming.messages import Record
 from sluice_streaming.outcomes import Unavailable
 from sluice_streaming.tail import KafkaTail, Tail
@@ -192,7 +193,7 @@ async def _main(postgres: str, kafka: str, *, apply: bool) -> Comparison:
 
 
 def command(
-    postgres: Annotated[str, typer.Option(envvar="SLUICE_POSTGRES", help="URL of the role sluice_status")],
+    postgres: Annotated[str, postgres_option("role sluice_status")] = "",
     kafka: Annotated[
         str, typer.Option(envvar="SLUICE_KAFKA", help="host:port, several separated by commas")
     ] = "127.0.0.1:9092",

@@ -17,8 +17,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sluice_settings import from_file
 from sluice_storage.pool import open_pool
+from sluice_storage.postgres_option import postgres_option
 from sluice_storage.resources.loader import Loader, Outcome
 
 _ENDINGS = (".ndjson", ".ndjson.gz")
@@ -84,21 +84,15 @@ def show(console: Console, done: Sequence[tuple[Path, Outcome, float]]) -> None:
 
 def command(
     folder: Annotated[Path, typer.Argument(help="a folder with NDJSON files", exists=True, file_okay=False)],
-    dsn: Annotated[
-        str | None,
-        typer.Option("--postgres", envvar="SLUICE_POSTGRES", help="as role sluice_loader"),
-    ] = None,
+    postgres: Annotated[str, postgres_option("role sluice_loader")] = "",
     source: Annotated[str | None, typer.Option(help="the source's id, noted with what is loaded")] = None,
     base: Annotated[str | None, typer.Option(help="the address of the FHIR server the files are of")] = None,
 ) -> None:
     """Load a folder of NDJSON files into the resource store."""
-    address = dsn or from_file("SLUICE_POSTGRES")
-    if not address:
-        raise typer.BadParameter("SLUICE_POSTGRES is not set")
     files = files_in(folder)
     if not files:
         raise typer.BadParameter(f"{folder} has no files that end with {' or '.join(_ENDINGS)}")
-    done = asyncio.run(load_folder(address, files, source=source, base=base))
+    done = asyncio.run(load_folder(postgres, files, source=source, base=base))
     show(Console(), done)
     if any(outcome.invalid for _, outcome, _ in done):
         raise typer.Exit(1)
