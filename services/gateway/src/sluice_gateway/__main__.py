@@ -29,7 +29,7 @@ from sluice_gateway.dead_letters import DeadLetters
 from sluice_gateway.etas import Etas, asking
 from sluice_gateway.fhir.exports import ExportPorts
 from sluice_gateway.fhir.measures import MeasurePorts
-from sluice_gateway.health import Health, listening
+from sluice_gateway.health import Health
 from sluice_gateway.idempotency import LIFETIME
 from sluice_gateway.openapi import api
 from sluice_gateway.probes import Probes
@@ -63,6 +63,7 @@ from sluice_storage.resources.artifacts import Artifacts
 from sluice_storage.resources.brought import Brought
 from sluice_storage.resources.groups import Groups
 from sluice_storage.resources.lookup import Lookup
+from sluice_streaming.answering import answers
 from sluice_streaming.beside import beside
 from sluice_streaming.kafka import KafkaBackend, KafkaTuning
 from sluice_streaming.letters_reading import dead_topics
@@ -94,7 +95,7 @@ def _health(settings: Settings, pool: asyncpg.Pool, authority: HttpAuthority, co
         return bool(await pool.fetchval("SELECT true"))
 
     async def kafka() -> bool:
-        return commands.connected and await listening(settings.kafka)
+        return commands.connected and await answers(settings.kafka)
 
     async def authorization() -> bool:
         return bool(await authority.keys())

@@ -56,16 +56,3 @@ class Health:
                 return "ok" if await check() else "away"
         except Exception:  # whatever is wrong with it, it does not answer
             return "away"
-
-
-async def listening(bootstrap: str) -> bool:
-    """Tell whether any of these `host:port`, separated by commas, takes connections."""
-    for address in bootstrap.split(","):
-        host, _, port = address.strip().rpartition(":")
-        try:
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-        except OSError:
-            continue
-        writer.close()
-        return True
-    return False

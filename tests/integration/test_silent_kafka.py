@@ -1,0 +1,60 @@
+"""A Kafka that takes connections and answers nothing is not ready, and who asks learns that soon."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiohttp
+
+from sluice_stack.kafka import Kafka
+from sluice_streaming.answering import answers
+from support.gateway_process import gateway_process, ready
+from support.stack import Database
+
+
+@contextmanager
+def frozen(kafka: Kafka) -> Iterator[None]:
+    kafka.process.send(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        kafka.process.send(signal.SIGCONT)
+
+
+async def _unready(session: aiohttp.ClientSession, url: str) -> dict[str, str]:
+    """Ask until it is not ready: what was so a moment before is told again."""
+    while True:
+        async with session.get(f"{url}/readyz") as answer:
+            if answer.status == 503:
+                return dict((await answer.json())["checks"])
+        await asyncio.sleep(0.1)
+
+
+async def test_a_kafka_that_is_silent_does_not_answer_and_one_of_several_that_does_is_enough(
+    module_kafka: Kafka,
+) -> None:
+    nobody = "127.0.0.1:1"
+    assert await answers(module_kafka.bootstrap)
+    assert await answers(f"{nobody}, {module_kafka.bootstrap}")
+    assert not await answers(nobody)
+    with frozen(module_kafka):
+        assert not await answers(f"{module_kafka.bootstrap},{nobody}", seconds=0.2)
+
+
+async def test_the_gateway_says_that_it_waits_for_a_silent_kafka_and_is_ready_again_after_it(
+    module_kafka: Kafka, database: Database, scratch: Path
+) -> None:
+    async with (
+        gateway_process(database, module_kafka.bootstrap, scratch) as running,
+        aiohttp.ClientSession() as session,
+    ):
+        with frozen(module_kafka):
+            # Half as long as an answer of Kafka's would be waited for elsewhere.
+            async with asyncio.timeout(20):
+                checks = await _unready(session, running.url)
+        assert checks == {"postgres": "ok", "kafka": "away", "authorization": "ok"}
+        await ready(running.url, running.process)
