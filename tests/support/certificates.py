@@ -21,8 +21,14 @@ class Certificate:
     key: Path
 
 
-def certificate_in(folder: Path, name: str = "server", *, pass_phrase: bytes | None = None) -> Certificate:
-    """Make a certificate."""
+def certificate_in(
+    folder: Path,
+    name: str = "server",
+    *,
+    pass_phrase: bytes | None = None,
+    begins: timedelta = timedelta(minutes=-5),
+) -> Certificate:
+    """Make a certificate that is good for a day, from so long after now on."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
@@ -32,8 +38,8 @@ def certificate_in(folder: Path, name: str = "server", *, pass_phrase: bytes | N
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now + begins)
+        .not_valid_after(now + begins + timedelta(days=1))
         .add_extension(
             x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
         )

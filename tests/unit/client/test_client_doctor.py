@@ -7,7 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,6 @@ class Deployment:
 
     url: str = ""
     skew: float = 0.0
-    server: str = "sluice"
     wrong: dict[str, tuple[int, Any]] = field(default_factory=dict)
 
     def answers(self) -> dict[str, tuple[int, Any]]:
@@ -44,7 +43,7 @@ class Deployment:
         }
         finding = {"name": "postgres", "state": "ok", "text": "answers", "advice": ""}
         return {
-            "/livez": (200, {"status": "ok"}),
+            "/fhir/metadata": (200, {"software": {"name": "Sluice"}}),
             "/readyz": (200, {"status": "ok", "checks": {"kafka": "ok"}}),
             "/.well-known/oauth-authorization-server": (200, discovery),
             "/jwks": (200, {"keys": [{"kid": "1"}]}),
@@ -57,7 +56,7 @@ class Deployment:
         """Answer a request."""
         status, body = {**self.answers(), **self.wrong}.get(request.path, (404, {}))
         date = format_datetime(datetime.fromtimestamp(NOW + self.skew, UTC), usegmt=True)
-        return web.json_response(body, status=status, headers={"Server": self.server, "Date": date})
+        return web.json_response(body, status=status, headers={"Date": date})
 
 
 @asynccontextmanager
@@ -93,6 +92,7 @@ async def test_a_sound_deployment_is_found_sound_inside_and_out() -> None:
         "clock",
         "readiness",
         "authorization",
+        "authorization clock",
         "keys",
         "token",
         "postgres",
@@ -100,9 +100,16 @@ async def test_a_sound_deployment_is_found_sound_inside_and_out() -> None:
 
 
 WRONG: list[tuple[Callable[[Deployment], object], str, str, State]] = [
-    (lambda it: setattr(it, "server", "nginx"), "gateway", "something else", State.FAILING),
+    (lambda it: it.wrong.update({"/fhir/metadata": (200, {})}), "gateway", "something else", State.FAILING),
     (lambda it: setattr(it, "skew", 45.0), "clock", "differ by 45 s", State.WARNING),
     (lambda it: setattr(it, "skew", -300.0), "clock", "differ by 300 s", State.FAILING),
+    (lambda it: setattr(it, "skew", 90.0), "authorization clock", "differ by 90 s", State.FAILING),
+    (
+        lambda it: it.wrong.update({"/readyz": (404, {})}),
+        "readiness",
+        "does not let /readyz through",
+        State.SKIPPED,
+    ),
     (
         lambda it: it.wrong.update({"/readyz": (503, {"checks": {"kafka": "away", "postgres": "ok"}})}),
         "readiness",
@@ -193,6 +200,17 @@ async def test_a_certificate_that_is_not_trusted_is_told_and_one_that_is_is_show
     assert trusted["gateway"].state == State.OK
     assert "certificate" in trusted["TLS"].text
     assert plain["gateway"].state == State.FAILING
+
+
+async def test_a_certificate_out_of_its_time_may_be_the_fault_of_this_machines_clock(tmp_path: Path) -> None:
+    for begins, text in ((timedelta(days=2), "not valid yet"), (timedelta(days=-9), "has expired")):
+        made = certificate_in(tmp_path, begins=begins)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(made.certificate, made.key)
+        async with deployed(context) as site:
+            found = await looked(site.url, ca=made.certificate)
+        assert text in found["gateway"].text
+        assert "clock" in found["gateway"].advice
 
 
 async def test_without_credentials_the_rest_is_left_out() -> None:

@@ -19,6 +19,8 @@ from sluice_gateway.checkup import (
     Finding,
     State,
     judged_answers,
+    judged_clock,
+    judged_disks,
     judged_keys,
     judged_lag,
     judged_letters,
@@ -98,6 +100,30 @@ def test_a_schema_that_is_behind_is_failing(
     (found,) = judged_migrations(missing, unknown)
     assert found.state is state
     assert advice in found.advice
+
+
+def test_clocks_that_disagree_are_failing_whichever_is_ahead() -> None:
+    assert judged_clock(-29.0)[0].state is State.OK
+    for ahead in (45.0, -45.0):
+        (found,) = judged_clock(ahead)
+        assert (found.state, found.text) == (
+            State.FAILING,
+            "the gateway's and Postgres's differ by 45 s",
+        )
+        assert "NTP" in found.advice
+
+
+def test_a_disk_that_is_nearly_full_is_told_before_it_is() -> None:
+    found = judged_disks(
+        {"roomy": (10**12, 3 * 10**11), "small": (10**12, 9 * 10**10), "full": (10**12, 10**9)}
+    )
+    assert [(it.name, it.state) for it in found] == [
+        ("roomy", State.OK),
+        ("small", State.WARNING),
+        ("full", State.FAILING),
+    ]
+    assert found[1].text == "9% are free, 90.0 GB"
+    assert all("room" in it.advice for it in found[1:])
 
 
 def test_what_no_master_key_opens_is_failing() -> None:

@@ -31,6 +31,9 @@ _SKEW_FAILS = 60.0
 _SOON_DAYS = 14
 _DAY = 86_400.0
 _HERE = frozenset({"127.0.0.1", "::1", "localhost"})
+_METADATA = "/fhir/metadata"
+# What a proxy answers for what it keeps to its own side.
+_KEPT = frozenset({403, 404})
 _DISCOVERY = "/.well-known/oauth-authorization-server"
 _OPERATORS = "GET /v2/ops/health"
 
@@ -134,10 +137,10 @@ class Doctor:
             self._note("TLS", State.OK, f"the certificate is good for {counted(round(days), 'more day')}")
 
     async def _gateway(self) -> None:
-        status, answer, _ = await self._get("gateway", f"{self.url}/livez")
-        if status != 200 or answer.headers.get("Server") != "sluice":
-            text = f"something else answers at {self.url} (status {status})"
-            raise self._fail("gateway", text, "Check the address; a proxy must pass all paths on.")
+        status, answer, body = await self._get("gateway", self.url + _METADATA)
+        if status != 200 or not _is_sluice(_json(body)):
+            text = f"something else answers at {self.url} (status {status} for {_METADATA})"
+            raise self._fail("gateway", text, "Check the address, and where a proxy there leads to.")
         self._note("gateway", State.OK, f"{self.url} answers")
         if URL(self.url).scheme == "http":
             here = URL(self.url).host in _HERE
@@ -146,24 +149,28 @@ class Doctor:
             self._note("TLS", State.OK if here else State.WARNING, text, "" if here else advice)
         else:
             await self._certificate()
-        self._clock(answer)
+        self._clock("clock", "the gateway", answer)
 
-    def _clock(self, answer: aiohttp.ClientResponse) -> None:
+    def _clock(self, name: str, whose: str, answer: aiohttp.ClientResponse) -> None:
         try:
             told = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
         except (TypeError, ValueError):
-            self._note("clock", State.SKIPPED, "the gateway tells no time")
+            self._note(name, State.SKIPPED, f"{whose} tells no time")
             return
         skew = abs(told - self.now())
         if skew <= _SKEW_SECONDS:
-            self._note("clock", State.OK, "this machine's and the gateway's agree")
+            self._note(name, State.OK, f"this machine's and {whose}'s agree")
             return
         state = State.FAILING if skew > _SKEW_FAILS else State.WARNING
         advice = "Set both by NTP; tokens and signed assertions are refused otherwise."
-        self._note("clock", state, f"this machine's and the gateway's differ by {skew:.0f} s", advice)
+        self._note(name, state, f"this machine's and {whose}'s differ by {skew:.0f} s", advice)
 
     async def _readiness(self) -> None:
         status, _, body = await self._get("readiness", f"{self.url}/readyz")
+        if status in _KEPT:
+            advice = "An operator's profile has the gateway tell: sluice --profile operator doctor"
+            self._note("readiness", State.SKIPPED, "a proxy does not let /readyz through", advice)
+            return
         away = []
         if status != 200:
             checks = _json(body).get("checks", {})
@@ -176,9 +183,9 @@ class Doctor:
 
     async def _discovery(self) -> None:
         issuer = (self.auth_url or self.url).rstrip("/")
-        status, _, body = await self._get("authorization", issuer + _DISCOVERY)
+        status, answer, body = await self._get("authorization", issuer + _DISCOVERY)
         if status == 404 and self.auth_url is None:
-            status, _, body = await self._get(
+            status, answer, body = await self._get(
                 "authorization", f"{self.url}/fhir/.well-known/smart-configuration"
             )
         told = _json(body)
@@ -192,6 +199,7 @@ class Doctor:
             )
         else:
             self._note("authorization", State.OK, f"tokens come from {told['token_endpoint']}")
+        self._clock("authorization clock", "the authorization server", answer)
         if not isinstance(told.get("jwks_uri"), str):
             raise self._fail("keys", "no keys are named", "See that the service auth is ready.")
         status, _, body = await self._get("keys", told["jwks_uri"])
@@ -232,13 +240,20 @@ def _certificate_trouble(error: aiohttp.ClientConnectorCertificateError) -> tupl
     cause = error.certificate_error
     reason = getattr(cause, "verify_message", "") or "it cannot be verified"
     if "expired" in reason:
-        return "the certificate has expired", "Renew it."
+        return "the certificate has expired", "Renew it, if this machine's clock is right."
+    if "not yet valid" in reason:
+        return "the certificate is not valid yet", "Set this machine's clock, if it is behind; or wait."
     if "self-signed" in reason or "self signed" in reason or "local issuer" in reason:
         text = "the certificate is not of an authority that is known here"
         return text, "Trust it with --ca FILE, or have it issued by one that is."
     if "match" in reason.lower():
         return "the certificate is another host's", "Check the address, or have it issued for this host."
     return f"the certificate is refused: {reason}", "Have it issued anew."
+
+
+def _is_sluice(statement: dict[str, Any]) -> bool:
+    software = statement.get("software")
+    return isinstance(software, dict) and software.get("name") == "Sluice"
 
 
 def _json(body: bytes) -> dict[str, Any]:

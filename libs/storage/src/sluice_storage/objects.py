@@ -101,6 +101,11 @@ class ObjectStore:
         self._direct = isinstance(backend, LocalStore | MemoryStore)
         self._small = small
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder that has the objects, where it is one."""
+        return self._folder
+
     @classmethod
     def from_url(cls, url: str, keys: MasterKeys) -> ObjectStore:
         """Open the store that `url` names: `file:///folder`, `s3://bucket/prefix` and the like.

@@ -18,6 +18,9 @@ from sluice_streaming.topics_admin import Misfit
 from sluice_streaming.topics_lag import TopicLag
 
 MUCH_LAG = 10_000
+SKEW_SECONDS = 30.0
+# Of a disk, how much is free.
+NEARLY_FULL, FULL = 0.1, 0.02
 
 
 class State(StrEnum):
@@ -148,6 +151,26 @@ def judged_readiness(services: Mapping[str, str]) -> list[Finding]:
         else Finding(f"service {name}", State.FAILING, said, "See its log, and what it waits for.")
         for name, said in services.items()
     ]
+
+
+def judged_clock(ahead: float) -> list[Finding]:
+    """Judge the clock of Postgres, which is so many seconds ahead of the gateway's."""
+    if abs(ahead) <= SKEW_SECONDS:
+        return [Finding("clocks", State.OK, "the gateway's and Postgres's agree")]
+    text = f"the gateway's and Postgres's differ by {abs(ahead):.0f} s"
+    advice = "Set both by NTP: each says of some things when they are due, and when they expire."
+    return [Finding("clocks", State.FAILING, text, advice)]
+
+
+def judged_disks(disks: Mapping[str, tuple[int, int]]) -> list[Finding]:
+    """Judge disks, by what they are; each has so many bytes, of which so many are free."""
+    findings = []
+    for name, (total, free) in disks.items():
+        share = free / total if total else 1.0
+        state = State.FAILING if share < FULL else State.WARNING if share < NEARLY_FULL else State.OK
+        advice = "" if state is State.OK else "Make room: on a full disk nothing is accepted or stored."
+        findings.append(Finding(name, state, f"{share:.0%} are free, {free / 1e9:.1f} GB", advice))
+    return findings
 
 
 def judged_source(source: Source, answered: str | None, shown: Shown | None) -> Finding:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from shutil import disk_usage
 
 import aiohttp
 import asyncpg
@@ -61,7 +64,9 @@ class Probes:
         """Give every probe by its name."""
         return {
             "gateway": self._own,
+            "clocks": self._clocks,
             "objects": self._objects,
+            "disks": self._disks,
             "migrations": self._migrations,
             "master keys": self._keys,
             "topics": self._topics,
@@ -73,6 +78,19 @@ class Probes:
 
     async def _own(self) -> Sequence[Finding]:
         return checkup.judged_answers(await self.health())
+
+    async def _clocks(self) -> Sequence[Finding]:
+        asked = time.time()
+        theirs = float(await self.pool.fetchval("SELECT extract(epoch FROM clock_timestamp())"))
+        return checkup.judged_clock(theirs - (asked + time.time()) / 2)
+
+    async def _disks(self) -> Sequence[Finding]:
+        # Where the gateway has a machine with the stores, also as containers, these are on its disk.
+        places = {"gateway's disk": Path("/")}
+        if self.objects.folder is not None:
+            places["objects' disk"] = self.objects.folder
+        found = {name: await asyncio.to_thread(disk_usage, place) for name, place in places.items()}
+        return checkup.judged_disks({name: (disk.total, disk.free) for name, disk in found.items()})
 
     async def _objects(self) -> Sequence[Finding]:
         await self.objects.reach()
