@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # make compose-check: builds the images and runs docker-compose.yml for real, with podman, where no image
-# registry can be reached; then the demo: an import of documents and of FHIR data, and an export.
+# registry can be reached: the demo, and the commands of docs/operations.md (check.py).
 # KEEP=1 leaves it running. Needs root, podman with netavark, debootstrap, go, openssl, and `make install`.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -21,7 +21,6 @@ CONF
 export CONTAINERS_CONF="$work/containers.conf"
 
 say() { printf '\n== %s\n' "$*"; }
-fail() { echo "compose-check: $*" >&2; exit 1; }
 
 [ -x "$work/tools/bin/podman-compose" ] || {
 	python3 -m venv "$work/tools"
@@ -47,7 +46,6 @@ compose() {
 	# Podman says of each container that it has no systemd to time health checks; they are run from here.
 	"$work/tools/bin/podman-compose" -p sluice-check --env-file "$here/check.env" "$@" 2> >(grep -v systemd >&2)
 }
-containers() { podman ps -aq --filter "label=com.docker.compose.project=sluice-check" --filter "label=com.docker.compose.service=$1"; }
 finish() {
 	code=$?
 	if [ $code -ne 0 ]; then
@@ -67,69 +65,5 @@ clear_away() {
 trap finish EXIT
 clear_away
 
-healthy() { # healthy SERVICE...: waits until every container of each says that it is
-	for service in "$@"; do
-		for id in $(containers "$service"); do
-			for _ in $(seq 90); do
-				if podman healthcheck run "$id" > /dev/null 2>&1; then continue 2; fi
-				[ "$(podman inspect --format '{{.State.Status}}' "$id")" = running ] || fail "$service ended"
-				sleep 1
-			done
-			fail "$service is not healthy: $(podman healthcheck run "$id" 2>&1 | tail -1)"
-		done
-	done
-	echo "healthy: $*"
-}
-ended_well() { # ended_well SERVICE: its one container has ended, with code 0
-	[ "$(podman wait "$(containers "$1")")" = 0 ] || fail "$1 failed"
-}
-
-say "stores"
-compose up -d --no-deps kafka postgres objects > /dev/null
-healthy kafka postgres objects
-compose up -d --no-deps migrate topics > /dev/null
-ended_well migrate
-ended_well topics
-
-compose --profile obs up -d --no-deps prometheus collector traces > /dev/null
-healthy prometheus
-
-services=$(cd services && ls -d -- */ | tr -d /)
-say "services, fetcher three times"
-# shellcheck disable=SC2086
-compose up -d --no-deps --scale fetcher=3 $services > /dev/null
-# shellcheck disable=SC2086
-healthy $services
-[ "$(containers fetcher | wc -l)" = 3 ] || fail "fetcher was not scaled"
-compose --profile demo up -d --no-deps proxy source > /dev/null
-healthy proxy source
-
-say "what it must not do"
-for service in $services; do
-	id=$(containers "$service" | sed -n 1p)
-	[ "$(podman exec "$id" id -u)" != 0 ] || fail "$service runs as root"
-	if podman exec "$id" touch /opt/sluice/x 2> /dev/null; then fail "$service can write its image"; fi
-	[ "$(podman exec "$id" awk '/CapEff/ {print $2}' /proc/self/status)" = 0000000000000000 ] ||
-		fail "$service has capabilities"
-done
-ca="$work/secrets/trusted_ca"
-speaks() { curl -s -o /dev/null --cacert "$ca" "$@" https://localhost:8443/fhir/metadata; }
-speaks --tlsv1.2 --tls-max 1.2 || fail "the proxy does not speak TLS 1.2"
-speaks --tlsv1.3 || fail "the proxy does not speak TLS 1.3"
-if speaks --tlsv1.0 --tls-max 1.1 --ciphers DEFAULT@SECLEVEL=0; then fail "the proxy speaks TLS 1.1"; fi
-asked() { curl -s -o /dev/null -w '%{http_code}' --cacert "$ca" "$1"; }
-[ "$(asked https://localhost:8443/fhir/metadata)" = 200 ] || fail "the API does not answer"
-[ "$(asked https://localhost:8444/oauth/jwks)" = 200 ] || fail "the authorization server does not answer"
-[ "$(asked https://localhost:8443/metrics)" = 404 ] || fail "metrics are served to the world"
-echo "non-root, read-only, without capabilities; TLS 1.2 and 1.3 only; metrics stay inside"
-
-say "the demo"
-compose --profile demo run --rm --no-deps -T demo || fail "the demo failed"
-say "what is seen of it"
-address() { podman inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}' "$(containers "$1")" | cut -d' ' -f1; }
-.venv/bin/python "$here/observed.py" --prometheus "http://$(address prometheus):9090" \
-	--traces "http://$(address traces):16686" || fail "the stack cannot be observed as it should"
-say "a backup"
-compose --profile tools run --rm --no-deps -T backup create /backups/check || fail "the backup failed"
-compose --profile tools run --rm --no-deps -T backup check /backups/check || fail "the backup is not whole"
-say "compose-check passed"
+say "the stack"
+.venv/bin/python "$here/check.py" "$work"
