@@ -33,7 +33,8 @@ from sluice_streaming.topics_admin import create
 from support.catalogue import open_bench
 from support.gateway_memory import ADVANCE, SECRET
 from support.gateway_process import Running, gateway_process
-from support.stack import Database, fresh_database, running_kafka, running_postgres, scratch_folder
+from support.scratch import scratch_folder
+from support.stack import Database, fresh_database, running_kafka, running_postgres
 
 BASE = "https://fhir.example.org/r4"
 ITEMS = 100

@@ -33,7 +33,8 @@ from sluice_storage.exports.objects import data_key_name, key_of
 from sluice_streaming.topics_admin import create
 from support.gateway_process import Running, gateway_process
 from support.object_stores import KEYS
-from support.stack import Database, fresh_database, running_kafka, running_postgres, scratch_folder
+from support.scratch import scratch_folder
+from support.stack import Database, fresh_database, running_kafka, running_postgres
 
 SHARE = 0.6
 ENOUGH = 500.0

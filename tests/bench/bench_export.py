@@ -59,7 +59,8 @@ from sluice_streaming.messages import Delivery
 from support.exports import start
 from support.object_stores import KEYS, MASTER_KEYS
 from support.resource_synthea import generated
-from support.stack import Database, fresh_database, running_postgres, scratch_folder
+from support.scratch import scratch_folder
+from support.stack import Database, fresh_database, running_postgres
 
 
 @dataclass

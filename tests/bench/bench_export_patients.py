@@ -28,7 +28,8 @@ from sluice_storage.pool import open_pool
 from sluice_storage.resources.loader import Loader
 from support.exports import start
 from support.object_stores import MASTER_KEYS
-from support.stack import Database, fresh_database, running_postgres, scratch_folder
+from support.scratch import scratch_folder
+from support.stack import Database, fresh_database, running_postgres
 
 _OBSERVATIONS = 9
 _OBSERVATION = (

@@ -32,7 +32,8 @@ from sluice_storage.resources.planner import Planner
 from sluice_storage.resources.reader import Reader
 from sluice_storage.resources.tables import table_of
 from support.resource_synthea import generated
-from support.stack import Database, fresh_database, running_postgres, scratch_folder
+from support.scratch import scratch_folder
+from support.stack import Database, fresh_database, running_postgres
 
 
 @dataclass

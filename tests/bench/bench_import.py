@@ -34,7 +34,7 @@ from bench.stack_watch import MIB, peaks, processor_seconds, shown_peaks, shown_
 from sluice_stack.stack import Stack
 from support.collector import collecting
 from support.portal import Portal, new_portal
-from support.stack import scratch_folder
+from support.scratch import scratch_folder
 from support.stack_whole import running_stack
 
 AT_ONCE = 32

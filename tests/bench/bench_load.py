@@ -26,7 +26,8 @@ from bench.measure import Figure, report, side_by_side
 from sluice_storage.pool import open_pool
 from sluice_storage.resources.loader import Loader
 from support.resource_synthea import generated
-from support.stack import Database, fresh_database, running_postgres, scratch_folder
+from support.scratch import scratch_folder
+from support.stack import Database, fresh_database, running_postgres
 
 _EMPTY = (
     "TRUNCATE fhir.resources, fhir.shared, fhir.batch_types, fhir.batches, fhir.groups, fhir.group_members"

@@ -35,7 +35,7 @@ from sluice_stack.processes import Process, answers, free_port, wait_until
 from sluice_stack.stack import Stack
 from sluice_storage.resources.load import files_in, load_folder
 from support.resource_synthea import generated
-from support.stack import scratch_folder
+from support.scratch import scratch_folder
 from support.stack_export import grant
 from support.stack_whole import running_stack
 

@@ -36,7 +36,7 @@ from sluice_client import SluiceClient
 from sluice_stack.processes import Process, answers, free_port, wait_until
 from sluice_stack.stack import Stack
 from support.resource_synthea import generated
-from support.stack import scratch_folder
+from support.scratch import scratch_folder
 from support.stack_export import operator
 from support.stack_whole import running_stack
 

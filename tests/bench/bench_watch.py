@@ -31,7 +31,8 @@ from sluice_streaming.kafka import KafkaBackend, KafkaTuning
 from sluice_streaming.messages import Message
 from sluice_streaming.topics_admin import create
 from support.gateway_process import gateway_process
-from support.stack import fresh_database, running_kafka, running_postgres, scratch_folder
+from support.scratch import scratch_folder
+from support.stack import fresh_database, running_kafka, running_postgres
 
 _AT = re.compile(rb'"type":"ItemRetrying".*?"at":([0-9.]+)')
 _RATE = 100.0

@@ -17,7 +17,7 @@ import pytest
 from sluice_stack.home import Home
 from sluice_stack.layout import WORKERS
 from sluice_stack.processes import free_port, port_taken
-from support.stack import scratch_folder
+from support.scratch import scratch_folder
 from support.stack_whole import running_stack
 
 # These two need little and show all that the supervisor does.

@@ -28,7 +28,7 @@ from sluice_stack.layout import SERVICES, Layout, Ports
 from sluice_stack.processes import Process, free_port, wait_until
 from sluice_stack.source.protection import Credentials
 from sluice_stack.stack import Stack
-from support.stack import scratch_folder
+from support.scratch import scratch_folder
 
 # Sources are given up soon, so that also those that never answer or always refuse end their items in a test.
 IMPATIENT = {"SLUICE_SOURCE_ANSWER": "2", "SLUICE_SOURCE_IDLE": "2", "SLUICE_ATTEMPTS": "3"}
@@ -92,9 +92,10 @@ def running_stack(
     services: tuple[str, ...] = SERVICES,
     source: bool = True,
     settings: Mapping[str, str] | None = None,
+    on_disk: bool = False,
 ) -> Iterator[Stack]:
     """Run a stack on free ports, in `home` or a temporary folder; what dies is started again."""
-    with scratch_folder() as scratch:
+    with scratch_folder(on_disk=on_disk) as scratch:
         layout = Layout(
             Home(home or scratch / "home"), Ports.free(), scale or {}, source, services, settings or {}
         )
@@ -137,8 +138,8 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def module_stack() -> Iterator[Stack]:
-    """Give a whole stack of the module's own."""
-    with running_stack() as stack:
+    """Give a whole stack of the module's own, which may be given gigabytes."""
+    with running_stack(on_disk=True) as stack:
         yield stack
 
 
