@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 # Whoever starts the tests in the background has Ctrl-C ignored, and with it whatever the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ["support.scratch", "support.stack", "support.stack_whole", "support.tools"]
+pytest_plugins = ["support.order", "support.scratch", "support.stack", "support.stack_whole", "support.tools"]
 
 settings.register_profile(
     "sluice",

@@ -23,7 +23,7 @@ from support.stack import Database
 
 REGISTERED = 8
 BEARS = 3
-EACH = 60
+EACH = 25
 
 
 class Refusing:
@@ -40,7 +40,7 @@ class Refusing:
         self.most = max(self.most, self.active)
         try:
             await asyncio.sleep(0.01)
-            if self.asked in {40, 80}:
+            if self.asked in {20, 40}:
                 self.refused[503] += 1
                 return web.Response(status=503, headers={"Retry-After": "1"})
             if self.active > BEARS:

@@ -34,8 +34,8 @@ def time() -> Time:
     return Time()
 
 
-def make(time: Time, concurrency: int = 4, rate: float | None = None) -> Throttle:
-    return Throttle(concurrency, rate, clock=time, sleep=time.sleep)
+def make(time: Time, concurrency: int = 4, rate: float | None = None, patience: float = 5.0) -> Throttle:
+    return Throttle(concurrency, rate, patience=patience, clock=time, sleep=time.sleep)
 
 
 async def test_no_more_than_allowed_are_under_way(time: Time) -> None:
@@ -168,7 +168,7 @@ async def test_changed_limits_take_effect_and_let_waiters_in(time: Time) -> None
 
 
 async def test_a_call_that_would_wait_long_for_its_turn_is_put_off_and_has_not_failed(time: Time) -> None:
-    throttle = make(time, 4, rate=1.0)
+    throttle = make(time, 4, rate=1.0, patience=0.5)
     entering = [asyncio.create_task(throttle.enter()) for _ in range(40)]
     done = await asyncio.gather(*entering, return_exceptions=True)
     put_off = [each for each in done if isinstance(each, SourceFailure)]

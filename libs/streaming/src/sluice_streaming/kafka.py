@@ -23,6 +23,9 @@ from sluice_streaming.topics_admin import connected
 
 log = structlog.get_logger(__name__)
 
+_TELL_SECONDS = 5.0
+"""How often it is told that a broker is waited for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class KafkaTuning:
@@ -80,7 +83,7 @@ class KafkaBackend:
         """Give the cluster's id."""
         while True:
             with suppress(Unavailable, *FAULTS):
-                async with connected(self._bootstrap) as admin:
+                async with connected(self._bootstrap, wait=_TELL_SECONDS) as admin:
                     return str((await admin.describe_cluster())["cluster_id"])
             log.info("waiting for Kafka")
 
