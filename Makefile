@@ -74,11 +74,13 @@ format: install ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Two files at a time: much of the time a test waits for what it has started. What kills things runs by itself.
+# Three files at a time on two cores: much of the time a test waits for what it has started. What kills things
+# runs when nothing else does. Services are compiled once, also where keeping bytecode is off: many are started.
+test: export PYTHONDONTWRITEBYTECODE =
 test: install ## run the tests
-	$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/faults $(ARGS)
-	$(BIN)/pytest --ignore=tests/faults/test_pull_kill_nine.py --ignore=tests/faults/test_large_attachment.py \
-		tests/faults
+	$(BIN)/pytest -n 3 --dist loadfile --ignore=tests/faults $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/faults/test_pull_kill_nine.py \
+		--ignore=tests/faults/test_large_attachment.py tests/faults
 
 secrets: ## make the compose stack's secrets, in deploy/secrets; ARGS="HOST..." for a certificate of those names
 	@deploy/secrets.sh $(ARGS)
