@@ -23,6 +23,7 @@ def here(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.P
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     monkeypatch.setenv("PATH", str(pytester.path))
     monkeypatch.delenv("SLUICE_TESTS_NEED", raising=False)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # importing them takes seconds
     pytester.makepyfile(TESTS)
     return pytester
 
