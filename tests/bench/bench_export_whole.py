@@ -31,7 +31,7 @@ from sluice_client.export_requests import ExportRequest
 from sluice_stack.layout import usual_scale
 from sluice_stack.stack import Stack
 from support.resource_synthea import generated
-from support.stack import scratch_folder
+from support.scratch import scratch_folder
 from support.stack_export import grant
 from support.stack_whole import running_stack
 
