@@ -48,6 +48,7 @@ from sluice_exporter.search import compile_search
 from sluice_exporter.settings import Settings
 from sluice_exporter.targets import PostgresTargets, open_ranking
 from sluice_exporter.writing import Writing
+from sluice_storage.access.grants import Grants
 from sluice_storage.exports.objects import ExportObjects
 from sluice_storage.pool import open_pool
 from sluice_storage.resources.copy_threads import Copies
@@ -56,7 +57,7 @@ from sluice_storage.resources.loader import Loader
 from sluice_storage.resources.planner import Planner
 from sluice_storage.resources.reader import Reader
 from sluice_streaming.messages import Delivery
-from support.exports import start
+from support.exports import grant, start
 from support.object_stores import KEYS, MASTER_KEYS
 from support.resource_synthea import generated
 from support.scratch import scratch_folder
@@ -126,6 +127,7 @@ class Bench:
         planning = Planning(PostgresJobs(self.pool), planner, Groups(self.pool), cutting, time.time)
         writing = Writing(
             PostgresParts(self.pool, KEYS),
+            Grants(self.pool),
             Pieces(reader, provenance, compile_search, Attachments(self.settings.fhir_url)),
             ExportObjects.from_url(self.folder.as_uri()),
             self.settings.file_limits,
@@ -207,6 +209,7 @@ async def opened(database: Database, folder: Path, settings: Settings) -> AsyncI
     pool = await open_pool(settings.postgres, size=settings.parts_under_way + 8)
     copies = Copies(settings.postgres, size=2 * settings.parts_under_way, working=settings.export_parts)
     admin = await open_pool(database.dsn, size=2)
+    await grant(admin)
     bench = Bench(pool, copies, admin, folder, settings, database.server.process.pid)
     row = await admin.fetchrow(
         "SELECT count(*) AS n, sum(size)::bigint AS bytes FROM fhir.resources WHERE superseded_by IS NULL",

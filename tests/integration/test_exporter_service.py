@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from sluice_contracts.topics import BULK_EXPORT_PARTS, JOBS_BULK_EXPORT, JOBS_EV
 from sluice_expirer import __main__ as expirer
 from sluice_expirer.settings import Settings as ExpirerSettings
 from sluice_exporter import __main__ as exporter
-from sluice_exporter.lines import Matches
+from sluice_exporter import writing
+from sluice_exporter.lines import Compile, Matches
 from sluice_exporter.search import compile_search
 from sluice_exporter.settings import Settings as ExporterSettings
 from sluice_status import __main__ as status
@@ -34,7 +36,7 @@ from sluice_streaming.memory import MemoryBroker
 from sluice_streaming.messages import Message
 from sluice_streaming.outcomes import Reject
 from sluice_streaming.service import Context
-from support.exports import decrypted, observation, patient, start
+from support.exports import decrypted, grant, observation, patient, start
 from support.object_stores import MASTER_KEYS
 from support.resource_store import open_store
 from support.stack import Database
@@ -48,13 +50,19 @@ async def rows(database: Database) -> AsyncIterator[asyncpg.Pool]:
         for first in range(0, 200, 20):
             await store.load(*(observation(f"o{n}", f"p{n % 20}") for n in range(first, first + 20)))
     pool = await open_pool(database.dsn, wait=10)
+    await grant(pool)
     yield pool
     await pool.close()
 
 
 @asynccontextmanager
 async def running(
-    database: Database, folder: Path, broker: Backend, *names: str, now: Callable[[], datetime] | None = None
+    database: Database,
+    folder: Path,
+    broker: Backend,
+    *names: str,
+    now: Callable[[], datetime] | None = None,
+    compile_: Compile = compile_search,
 ) -> AsyncIterator[None]:
     objects = folder.as_uri()
     made: dict[str, Callable[[Context], Any]] = {
@@ -67,6 +75,7 @@ async def running(
                 export_part_bytes=4096,
             ),
             broker,
+            compile_=compile_,
         ),
         "expirer": lambda context: expirer.serve(
             context,
@@ -125,6 +134,37 @@ async def test_a_job_runs_from_its_kick_off_to_its_expiry(
     assert (finished.outcome, finished.attached) == (JobOutcome.COMPLETED, parts)
     assert sum(event.count for event in told(broker, PartSealed)) == 202
     assert told(broker, JobExpired)[0].reason is ExpiryReason.EXPIRED
+    assert stored(scratch) == set()
+
+
+@pytest.mark.parametrize("look_every", [0.0, 3600.0], ids=["in the middle of a part", "at the next part"])
+async def test_an_export_whose_grant_is_withdrawn_while_it_runs_is_cancelled_and_its_content_removed(
+    database: Database,
+    scratch: Path,
+    rows: asyncpg.Pool,
+    monkeypatch: pytest.MonkeyPatch,
+    look_every: float,
+) -> None:
+    monkeypatch.setattr(writing, "LOOK_EVERY", look_every)
+    broker, parts = MemoryBroker(), count(1)
+
+    def withdrawing(type_: str, queries: Sequence[str], now: datetime, *, lenient: bool) -> Matches:
+        # Parts are written two at a time: the third begins when one is done.
+        if next(parts) == 3:
+            with psycopg.connect(database.dsn, autocommit=True) as connection:
+                connection.execute("UPDATE access.grants SET revoked_at = now(), revoked_by = 'op'")
+        return compile_search(type_, queries, now, lenient=lenient)
+
+    filters = (TypeFilter(type="Observation", query="status=final"),)
+    command = start(types=("Observation",), type_filters=filters)
+    await broker.publish(Message(JOBS_BULK_EXPORT, command.job, command))
+    names = ("exporter", "status", "expirer")
+    async with running(database, scratch, broker, *names, compile_=withdrawing):
+        await until(lambda: bool(told(broker, JobFinished)) and bool(told(broker, JobExpired)))
+    (finished,) = told(broker, JobFinished)
+    assert finished.outcome is JobOutcome.CANCELLED
+    assert finished.attached < finished.items
+    assert told(broker, JobExpired)[0].reason is ExpiryReason.CANCELLED
     assert stored(scratch) == set()
 
 

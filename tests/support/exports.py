@@ -26,6 +26,7 @@ from sluice_exporter.provenance import ProvenanceReader
 from sluice_exporter.sink import FileLimits
 from sluice_exporter.targets import PostgresTargets, open_ranking
 from sluice_exporter.writing import Writing
+from sluice_storage.access.grants import Grants
 from sluice_storage.encryption.framing import HEAD, SEALED, TAG
 from sluice_storage.encryption.opening import SealedObject
 from sluice_storage.exports.objects import ExportObjects, data_key_name
@@ -62,6 +63,16 @@ def start(
         request = ExportRequest(**({"level": ExportLevel.SYSTEM} | asked))
     return StartBulkExport(
         job=str(uuid4()), client="c", subject="s", submitted_at=1.7e9, request=request, access=access
+    )
+
+
+async def grant(pool: asyncpg.Pool | asyncpg.Connection) -> None:
+    """Grant the subject of `start` everything."""
+    await pool.execute(
+        """
+        INSERT INTO access.grants (id, grantee_kind, grantee, all_patients, granted_by, granted_at)
+        VALUES (gen_random_uuid(), 'user', 's', true, 'op', now())
+        """
     )
 
 
@@ -138,17 +149,22 @@ async def open_bench(
     limits: FileLimits | None = None,
     ticks: Callable[[], float] | None = None,
 ) -> AsyncIterator[Bench]:
-    """Open an exporter over a migrated database; `ticks` counts seconds by itself unless given."""
+    """Open an exporter over a migrated database; `ticks` counts seconds by itself unless given.
+
+    The subject of `start` is granted everything.
+    """
     numbers = count()
     pool = await open_pool(database.dsn_for("exporter"), size=8)
     copies = Copies(database.dsn_for("exporter"))
     try:
         async with open_store(database) as store:
+            await grant(store.readers)
             planner, reader = Planner(pool), Reader(pool, copies)
             objects = ExportObjects.from_url(folder.as_uri())
             provenance = ProvenanceReader(reader, PostgresTargets(pool), partial(open_ranking, pool))
             writing = Writing(
                 PostgresParts(pool, KEYS),
+                Grants(pool),
                 Pieces(reader, provenance, by_field, Attachments(BASE)),
                 objects,
                 limits or FileLimits(1_000_000, 1 << 30),

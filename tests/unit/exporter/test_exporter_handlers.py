@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from typing import Any, cast
 
 import pytest
 
 from sluice_contracts.commands import CancelBulkExport, FailPart, PartCommand, StartBulkExport, WritePart
-from sluice_contracts.events import ItemFailed, ItemRetrying, JobCancelled, JobPlanned, PartSealed, Stage
+from sluice_contracts.events import (
+    ItemCancelled,
+    ItemFailed,
+    ItemRetrying,
+    JobCancelled,
+    JobPlanned,
+    PartSealed,
+    Stage,
+)
 from sluice_contracts.exports import ExportAccess, ExportLevel, ExportRequest, FileKind
-from sluice_contracts.topics import BULK_EXPORT_PARTS
+from sluice_contracts.topics import BULK_EXPORT_PARTS, JOBS_BULK_EXPORT
 from sluice_contracts.wire import encode
 from sluice_exporter.pieces import Pieces, deletions, header_of
 from sluice_exporter.plan import JobFacts, PartKind, PartPlan, SealedFile, SealedPart
@@ -20,6 +29,7 @@ from sluice_exporter.planning import Cutting, Planning
 from sluice_exporter.sink import FileLimits, Piece
 from sluice_exporter.store import WaitingPart
 from sluice_exporter.writing import Writing
+from sluice_storage.access.model import Grant, GranteeKind
 from sluice_storage.encryption.keys import DataKey, LostKeyError, UnknownMasterKeyError
 from sluice_storage.exports.objects import ExportObjects, ObjectStoreError
 from sluice_storage.resources.model import Deleted, Snapshot
@@ -34,13 +44,23 @@ START = StartBulkExport(
     subject="s",
     submitted_at=1.5,
     request=ExportRequest(level=ExportLevel.SYSTEM),
-    access=ExportAccess(),
+    access=ExportAccess(all_patients=True),
 )
 FACTS = JobFacts(
     job=JOB,
+    client=START.client,
+    subject=START.subject,
     request=START.request,
     access=START.access,
     snapshot=Snapshot(1, datetime(2026, 1, 1, tzinfo=UTC)),
+)
+GRANT = Grant(
+    id="1",
+    grantee_kind=GranteeKind.USER,
+    grantee=START.subject,
+    all_patients=True,
+    granted_by="op",
+    granted_at=datetime(2026, 1, 1, tzinfo=UTC),
 )
 LINE = b'{"resourceType":"Patient"}\n'
 
@@ -84,6 +104,22 @@ class MemoryParts:
         return self.sealed
 
 
+class MemoryGrants:
+    """Grants of everything, until one look finds none."""
+
+    def __init__(self, looks: int | None = None) -> None:
+        self.looks = looks
+        self.asked: set[tuple[str, str]] = set()
+
+    async def of(self, client: str, subject: str) -> tuple[Grant, ...]:
+        self.asked.add((client, subject))
+        if self.looks is not None:
+            self.looks -= 1
+            if self.looks < 0:
+                return ()
+        return (GRANT,)
+
+
 class MemoryPieces:
     """Gives pieces, and may fail after some."""
 
@@ -101,13 +137,17 @@ class MemoryPieces:
 
 
 def writing(
-    parts: MemoryParts, pieces: MemoryPieces, objects: ExportObjects | None = None
+    parts: MemoryParts,
+    pieces: MemoryPieces,
+    objects: ExportObjects | None = None,
+    grants: MemoryGrants | None = None,
 ) -> tuple[Writing, ExportObjects]:
     ticks = iter(range(10**9))
     names = iter(range(10**9))
     objects = objects or ExportObjects.from_url("memory:")
     made = Writing(
         parts,
+        grants or MemoryGrants(),
         cast("Pieces", pieces),
         objects,
         FileLimits(3, 10**6),
@@ -158,6 +198,30 @@ async def test_a_part_looks_for_its_cancellation_while_it_is_written() -> None:
     assert pieces.given < 20
     assert parts.sealed is None
     assert await objects.keys(JOB) == []
+
+
+@pytest.mark.parametrize("looks", [0, 1, 3])
+@pytest.mark.parametrize("again", [WritePart, partial(FailPart, code="internal")])
+async def test_an_export_that_is_not_granted_any_more_is_cancelled_and_leaves_nothing(
+    looks: int, again: Callable[..., PartCommand]
+) -> None:
+    parts, pieces, grants = MemoryParts(), MemoryPieces(1000), MemoryGrants(looks)
+    made, objects = writing(parts, pieces, grants=grants)
+    cancel, told = await made.handle(part())
+    assert (cancel.topic, cancel.key, cancel.body) == (JOBS_BULK_EXPORT, JOB, CancelBulkExport(job=JOB))
+    assert isinstance(told.body, ItemCancelled)
+    assert pieces.given < 20
+    assert parts.sealed is None
+    assert await objects.keys(JOB) == []
+    assert grants.asked == {("c", "s")}
+    # Whoever comes to it again tells the same.
+    assert await made.handle(Delivery(again(job=JOB, item=0), None)) == (cancel, told)
+
+
+async def test_what_was_written_before_a_grant_ended_is_told_as_written() -> None:
+    parts = MemoryParts()
+    sealed = await writing(parts, MemoryPieces(7))[0].handle(part())
+    assert await writing(parts, MemoryPieces(7), grants=MemoryGrants(0))[0].handle(part()) == sealed
 
 
 async def test_an_attempt_that_fails_leaves_nothing_and_the_next_seals_the_part() -> None:

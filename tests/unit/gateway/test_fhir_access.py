@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice_contracts.exports import ExportAccess, ExportLevel, Reach, TypeFilter
-from sluice_gateway.fhir.access import resolve, still_granted
+from sluice_gateway.fhir.access import resolve
 from sluice_security.export_scopes import Permission, exportable
 from sluice_security.scopes import Scopes
+from sluice_storage.access.covering import still_granted
 from sluice_storage.access.model import Grant, GranteeKind
 
 TYPES = ("Patient", "Observation", "Condition", "Organization")

@@ -18,6 +18,7 @@ from sluice_exporter.search import compile_search
 from sluice_exporter.settings import Settings
 from sluice_exporter.targets import PostgresTargets, open_ranking
 from sluice_exporter.writing import Writing
+from sluice_storage.access.grants import Grants
 from sluice_storage.exports.objects import ExportObjects
 from sluice_storage.pool import open_pool
 from sluice_storage.resources.copy_threads import Copies
@@ -67,6 +68,7 @@ async def serve(
             provenance = ProvenanceReader(reader, PostgresTargets(resources), partial(open_ranking, rows))
             writing = Writing(
                 PostgresParts(rows, settings.keys),
+                Grants(rows),
                 Pieces(reader, provenance, compile_, Attachments(settings.fhir_url)),
                 ExportObjects.from_url(settings.objects),
                 settings.file_limits,

@@ -62,6 +62,8 @@ class JobFacts(Struct, frozen=True, kw_only=True):
     """What a job's steps need to know of it, and what never changes once it is planned."""
 
     job: str
+    client: str
+    subject: str
     request: ExportRequest
     access: ExportAccess
     snapshot: Snapshot

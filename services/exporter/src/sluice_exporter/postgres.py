@@ -66,7 +66,7 @@ class PostgresJobs:
                 )
                 row = await connection.fetchrow(
                     """
-                    SELECT job::text, request, access, snapshot, transaction_time
+                    SELECT job::text, client, subject, request, access, snapshot, transaction_time
                     FROM exports.jobs WHERE job = $1 AND deleted_at IS NULL
                     """,
                     command.job,
@@ -135,8 +135,9 @@ class PostgresParts:
         with available():
             row = await self._pool.fetchrow(
                 """
-                SELECT j.job::text, j.request, j.access, j.snapshot, j.transaction_time, j.data_key,
-                    p.plan, p.sealed_at, (j.cancelled_at IS NOT NULL OR j.deleted_at IS NOT NULL) AS stopped
+                SELECT j.job::text, j.client, j.subject, j.request, j.access, j.snapshot, j.transaction_time,
+                    j.data_key, p.plan, p.sealed_at,
+                    (j.cancelled_at IS NOT NULL OR j.deleted_at IS NOT NULL) AS stopped
                 FROM exports.jobs j LEFT JOIN exports.parts p ON p.job = j.job AND p.part = $2
                 WHERE j.job = $1
                 """,
@@ -258,6 +259,8 @@ async def _sealed(connection: Connection | asyncpg.Pool, job: str, part: int) ->
 def _facts(row: asyncpg.Record) -> JobFacts:
     return JobFacts(
         job=row["job"],
+        client=row["client"] or "",
+        subject=row["subject"] or "",
         request=msgspec.json.decode(row["request"], type=ExportRequest),
         access=msgspec.json.decode(row["access"], type=ExportAccess),
         snapshot=Snapshot(row["snapshot"], row["transaction_time"]),

@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from sluice_contracts.commands import StartBulkExport
 from sluice_exporter.plan import JobFacts, PartPlan, SealedFile, SealedPart
+from sluice_storage.access.model import Grant
 from sluice_storage.encryption.keys import DataKey
 from sluice_storage.resources.model import (
     Chunk,
@@ -98,6 +99,13 @@ class Parts(Protocol):
 
         None: the job was cancelled or deleted, and nothing is listed.
         """
+
+
+class GrantReader(Protocol):
+    """Where grants are; see `sluice_storage.access.grants.Grants`."""
+
+    def of(self, client: str, subject: str) -> Awaitable[tuple[Grant, ...]]:
+        """Give the grants that count now for a token of this client and this subject."""
 
 
 class StorePlanner(Protocol):

@@ -10,17 +10,18 @@ from datetime import UTC, datetime
 import structlog
 
 from sluice_contracts import events
-from sluice_contracts.commands import FailPart, PartCommand
+from sluice_contracts.commands import CancelBulkExport, FailPart, PartCommand
 from sluice_contracts.errors import ItemError, item_error
 from sluice_contracts.events import ItemFailed, PartSealed, Stage
 from sluice_contracts.exports import FileKind
 from sluice_contracts.ids import item_key, item_of_key
-from sluice_contracts.topics import BULK_EXPORT_PARTS
+from sluice_contracts.topics import BULK_EXPORT_PARTS, JOBS_BULK_EXPORT
 from sluice_exporter.outcomes import OUTCOME, given_up, ignored
 from sluice_exporter.pieces import Pieces
 from sluice_exporter.plan import JobFacts, PartKind, PartPlan, SealedFile, SealedPart
 from sluice_exporter.sink import FileLimits, Objects, Sink
-from sluice_exporter.store import Parts
+from sluice_exporter.store import GrantReader, Parts
+from sluice_storage.access.covering import still_granted
 from sluice_storage.encryption.keys import DataKey, LostKeyError, UnknownMasterKeyError
 from sluice_storage.exports.objects import ObjectStoreError
 from sluice_storage.pool import TRANSIENT
@@ -42,6 +43,10 @@ class _StoppedError(Exception):
     """The job was cancelled or deleted while its part was written."""
 
 
+class _WithdrawnError(Exception):
+    """The job's owner may not see any more what it may hold."""
+
+
 class Writing:
     """Handles `bulk-export.parts`.
 
@@ -49,6 +54,8 @@ class Writing:
     ----------
     parts
         Parts and their files.
+    grants
+        Who may see whose data.
     pieces
         What files are made of.
     objects
@@ -66,6 +73,7 @@ class Writing:
     def __init__(
         self,
         parts: Parts,
+        grants: GrantReader,
         pieces: Pieces,
         objects: Objects,
         limits: FileLimits,
@@ -75,6 +83,7 @@ class Writing:
         attempts: Callable[[], str],
     ) -> None:
         self._parts = parts
+        self._grants = grants
         self._pieces = pieces
         self._objects = objects
         self._limits = limits
@@ -88,6 +97,8 @@ class Writing:
 
         Each attempt writes files of its own; the first that comes to list them wins, and all others are
         removed. So a part may be delivered again at any time, also while it is being written.
+
+        An export whose owner may not see any more all that it may hold is cancelled, as if they had done it.
 
         Raises
         ------
@@ -116,6 +127,10 @@ class Writing:
             )
         except _StoppedError:
             return (self._reports.cancelled(command),)
+        except _WithdrawnError:
+            log.info("an export is not granted any more", job=job)
+            cancel = Message(JOBS_BULK_EXPORT, job, CancelBulkExport(job=job))
+            return (cancel, self._reports.cancelled(command))
         except ObjectStoreError:
             raise Unavailable("objects") from None
         except TRANSIENT:
@@ -148,6 +163,7 @@ class Writing:
     ) -> SealedPart:
         if data_key is None:
             raise Reject(ItemError.INTERNAL)
+        await self._check_grants(facts)
         work = _Work(facts, command.item, plan, data_key, self._attempts())
         if isinstance(command, FailPart):
             return await self._give_up(work, item_error(command.code))
@@ -210,8 +226,16 @@ class Writing:
                     await sink.write(piece)
                 if self._ticks() - looked >= LOOK_EVERY:
                     looked = self._ticks()
-                    if await self._parts.stopped(facts.job):
-                        raise _StoppedError
+                    await self._look(facts)
+
+    async def _look(self, facts: JobFacts) -> None:
+        if await self._parts.stopped(facts.job):
+            raise _StoppedError
+        await self._check_grants(facts)
+
+    async def _check_grants(self, facts: JobFacts) -> None:
+        if not still_granted(await self._grants.of(facts.client, facts.subject), facts.access):
+            raise _WithdrawnError
 
     async def _abandon(self, *sinks: Sink) -> None:
         try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from sluice_contracts.exports import ExportAccess, ExportLevel, Reach, TypeFilter
@@ -18,6 +17,7 @@ from sluice_fhir.measures.intake import ARTIFACTS
 from sluice_fhir.search import Filter, SearchError, compile_filter
 from sluice_security.export_scopes import Permission, permission
 from sluice_security.scopes import Scopes
+from sluice_storage.access.covering import Patients, covers, patients_of
 from sluice_storage.access.model import Grant
 
 OPS_READING = ("ops/measures", "ops/resources")
@@ -66,15 +66,11 @@ def view_of(grants: Iterable[Grant], scopes: Scopes, name: str, letter: str) -> 
         return View(all_patients=True, groups=(), filters=())
     found = permission(scopes, name, letter) if name in RESOURCE_TYPES else None
     permitted = usable({} if found is None else {name: found})
-    patients = _patients(tuple(grants), name) if permitted else None
+    patients = patients_of(tuple(grants), name) if permitted else None
     if patients is None:
         return None
     limits = limits_of(permitted, [name])
     return View(*patients, tuple(compile_filter(limit.type, limit.query) for limit in limits))
-
-
-_Patients = tuple[bool, tuple[str, ...]]
-"""All patients or not, and else which groups'."""
 
 
 def resolve(
@@ -111,18 +107,18 @@ def resolve(
         counting = tuple(grant for grant in counting if grant.all_patients or grant.group == group)
         if group is None or not counting:
             return None
-        covered = tuple(name for name in types if any(_covers(grant, name) for grant in counting))
+        covered = tuple(name for name in types if any(covers(grant, name) for grant in counting))
         # The patients are the group's, whoever else may be seen, and so is the one Group that is told of.
         return ExportAccess(groups=(group,), types=covered, limits=limits_of(permitted, covered))
-    by_patients: dict[_Patients, list[str]] = {}
+    by_patients: dict[Patients, list[str]] = {}
     for name in types:
-        patients = _patients(counting, name)
+        patients = patients_of(counting, name)
         if patients is not None:
             by_patients.setdefault(patients, []).append(name)
     return _union(by_patients, permitted)
 
 
-def _union(by_patients: Mapping[_Patients, list[str]], permitted: Mapping[str, Permission]) -> ExportAccess:
+def _union(by_patients: Mapping[Patients, list[str]], permitted: Mapping[str, Permission]) -> ExportAccess:
     reaches = tuple(
         Reach(all_patients=everybody, groups=groups, types=tuple(names))
         for (everybody, groups), names in by_patients.items()
@@ -135,37 +131,6 @@ def _union(by_patients: Mapping[_Patients, list[str]], permitted: Mapping[str, P
         narrower=reaches if len(reaches) > 1 else (),
         limits=limits_of(permitted, covered),
     )
-
-
-# Every poll asks, and an access may name all types there are.
-@lru_cache(maxsize=1024)
-def still_granted(grants: tuple[Grant, ...], access: ExportAccess) -> bool:
-    """Say whether grants that count now let see all that an export may hold."""
-    return all(
-        _within(reach, _patients(grants, name))
-        for reach in access.reaches
-        for name in (sorted(RESOURCE_TYPES) if reach.types is None else reach.types)
-    )
-
-
-def _within(reach: Reach, patients: _Patients | None) -> bool:
-    if patients is None:
-        return False
-    everybody, groups = patients
-    return everybody or (not reach.all_patients and set(reach.groups) <= set(groups))
-
-
-def _covers(grant: Grant, name: str) -> bool:
-    return grant.types is None or name in grant.types
-
-
-def _patients(grants: Iterable[Grant], name: str) -> _Patients | None:
-    """Give whose resources of a type the grants let see; None: nobody's."""
-    covering = [grant for grant in grants if _covers(grant, name)]
-    if any(grant.all_patients for grant in covering):
-        return True, ()
-    groups = tuple(sorted({grant.group for grant in covering if grant.group is not None}))
-    return (False, groups) if groups else None
 
 
 def usable(permitted: Mapping[str, Permission]) -> dict[str, Permission]:

@@ -16,7 +16,6 @@ from sluice_contracts.commands import CancelBulkExport, ExpireJob
 from sluice_contracts.events import JobOutcome
 from sluice_contracts.exports import ExpiryReason
 from sluice_gateway.etas import Etas, left
-from sluice_gateway.fhir.access import still_granted
 from sluice_gateway.fhir.asynchronous import Told, not_available, owned
 from sluice_gateway.fhir.export_store import ExportRow, ExportStore, FileRow
 from sluice_gateway.fhir.kickoff import Dialect, ListedFile, Page
@@ -29,6 +28,7 @@ from sluice_gateway.job_ids import JobIds, lookup_id
 from sluice_gateway.problems import Problem
 from sluice_gateway.publishing import Commands
 from sluice_security.tokens import Principal
+from sluice_storage.access.covering import still_granted
 from sluice_storage.access.model import Grant
 from sluice_storage.pool import TRANSIENT
 
