@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 
+from sluice_contracts.commands import WritePart
+from sluice_contracts.events import PartSealed
 from sluice_contracts.exports import Associated, ExportAccess, ExportLevel
 from sluice_storage.access.grants import Grants
 from sluice_storage.access.model import Grant, GranteeKind
 from support.exports import BASE, Bench, names, observation, open_bench, patient, start
 from support.gateway_real import real_gateway
+from support.odd_resources import LINES, REFUSED
 from support.stack import Database
 
 
@@ -125,3 +129,37 @@ async def test_provenance_comes_also_where_types_are_limited_and_only_if_it_is_p
             include_associated=Associated.RELEVANT_PROVENANCE,
         )
         assert names(await bench.export(command)) == expected
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"elements": ("subject", "target")},
+        {"level": ExportLevel.PATIENT},
+        {"level": ExportLevel.PATIENT, "organize_by": "Patient", "elements": ("subject",)},
+        {"include_associated": Associated.LATEST_PROVENANCE},
+        {"level": ExportLevel.PATIENT, "include_associated": Associated.RELEVANT_PROVENANCE},
+        {"organize_by": "Patient", "include_associated": Associated.LATEST_PROVENANCE},
+    ],
+    ids=str,
+)
+async def test_resources_of_odd_shapes_are_passed_on_with_all_others(
+    bench: Bench, asked: dict[str, Any]
+) -> None:
+    outcome = await bench.store.load(patient("p"), observation("good", "p"), *LINES, *REFUSED)
+    assert (outcome.created, outcome.invalid) == (len(LINES) + 2, len(REFUSED))
+    # Loading the same again changes nothing.
+    assert (await bench.store.load(*LINES)).unchanged == len(LINES)
+    command = start(**asked)
+    for message in await bench.plan(command):
+        if isinstance(message.body, WritePart):
+            (told,) = await bench.write(command.job, message.body.item)
+            assert isinstance(told.body, PartSealed)
+    lines = [
+        msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+        for row in await bench.files(command.job)
+        for line in (await bench.text(row)).splitlines()
+    ]
+    ids = [bytes(line["id"]) for line in lines if "id" in line]
+    assert {b'"odd"', b'"odd1"', b'"good"', b'"p"'} <= set(ids)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
@@ -26,8 +26,10 @@ _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}").fullmatch
 _CONTENTS = UUID("6f3b3c0e-52c4-5a41-9d5e-1d8a4c7be0f2")
 _META = b'"meta"'
 _BETWEEN = b" \t\r,"
+_ESCAPED_LETTER = re.compile(rb"\\u00[67]").search
+_NULL = Raw(b"null")
+_OF_GROUPS = frozenset({"type", "name", "member"})
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
-_anything = msgspec.json.Decoder(dict[str, Any]).decode
 _instant = msgspec.json.Decoder(datetime).decode
 
 
@@ -168,7 +170,6 @@ def _read_fully(text: bytes, base: str | None) -> _Read:
     It is kept as it is, as long as it can be named: the store does not judge resources.
     """
     try:
-        resource = _anything(text)
         raw = _object(text)
     except RecursionError as error:
         raise LineError(LineProblem.TOO_DEEP) from error
@@ -176,14 +177,19 @@ def _read_fully(text: bytes, base: str | None) -> _Read:
         raise LineError(LineProblem.NOT_A_RESOURCE) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise LineError(_unreadable(text)) from error
+    resource = {name: _loosely(value) for name, value in raw.items()}
     type_, id_ = resource.get("resourceType"), resource.get("id")
     if not isinstance(type_, str):
         raise LineError(LineProblem.NOT_A_RESOURCE)
     if type_ not in VIEWS:
         raise LineError(LineProblem.UNKNOWN_TYPE)
-    if id_ is not None and not isinstance(id_, str):
+    if not isinstance(id_, str) and raw.get("id", _NULL) != _NULL:
         raise LineError(LineProblem.BAD_ID)
-    return _Read(type_, id_, bytes(raw.get("meta", b"")), patients_of(resource, base))
+    try:
+        patients = patients_of(resource, base)
+    except RecursionError as error:
+        raise LineError(LineProblem.TOO_DEEP) from error
+    return _Read(type_, id_, bytes(raw.get("meta", b"")), patients)
 
 
 def _with_id(text: bytes, type_: str) -> tuple[bytes, str]:
@@ -236,8 +242,9 @@ def _place_of_meta(text: bytes, start: bytes, id_: str, meta: bytes) -> tuple[in
         if text.startswith(member, len(before)) and text.startswith(before):
             return len(before), len(before) + len(member)
     place = text.find(_META)
-    # Only if it is named once is it surely the resource's own, and not a contained resource's.
-    if place < 0 or text.find(_META, place + 1) >= 0:
+    # Only if it is named once is it surely the resource's own, and not a contained resource's, nor
+    # the end of a text while the name itself is spelt with an escape.
+    if place < 0 or text.find(_META, place + 1) >= 0 or _ESCAPED_LETTER(text):
         return None
     return place, text.index(meta, place + len(_META)) + len(meta)
 
@@ -259,12 +266,24 @@ def _moment(raw: bytes) -> datetime | None:
         moment = _instant(raw)
     except msgspec.DecodeError:
         return None
-    return moment if moment.tzinfo is not None else None
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo is not None else None
+    except OverflowError:
+        return None  # its zone takes it beyond all years
+
+
+def _loosely(raw: Raw) -> Any:
+    """Give a value; None for one that cannot be held here (a number beyond all ranges), or only just."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def group_members(text: bytes, base: str | None = None) -> tuple[tuple[str, ...], str]:
     """Give the patients that are active members of a Group of persons, and its name."""
-    group = _anything(text)
+    # Whatever else it has may be of any shape.
+    group = {name: _loosely(raw) for name, raw in _object(text).items() if name in _OF_GROUPS}
     name = group.get("name")
     found: list[str] = []
     members = group.get("member")

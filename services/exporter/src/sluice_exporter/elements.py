@@ -7,9 +7,10 @@ what is not whole is tagged SUBSETTED, so that nobody takes it for all there is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from sluice_exporter.mandatory import MANDATORY
 
@@ -31,9 +32,17 @@ _CHOICES = frozenset(
         *("Dosage", "Meta", "UsageContext"),
     }
 )
+
+
+class _Tag(Struct):
+    system: str = ""
+    code: str = ""
+
+
+_SUBSETTED = _Tag(_TAG["system"], _TAG["code"])
 _decode = msgspec.json.Decoder(dict[str, Raw]).decode
-_decode_meta = msgspec.json.Decoder(dict[str, Raw]).decode
-_decode_tags = msgspec.json.Decoder(list[dict[str, object]]).decode
+_decode_tags = msgspec.json.Decoder(list[Raw]).decode
+_decode_tag = msgspec.json.Decoder(_Tag).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -78,10 +87,20 @@ def _stays(name: str, roots: set[str]) -> bool:
 
 
 def _tagged(meta: Raw | None) -> dict[str, object]:
-    found: dict[str, object] = dict(_decode_meta(meta)) if meta is not None else {}
+    """Give the meta with the tag; tags of another shape than R4 gives them are passed on as they are."""
+    found: dict[str, object] = dict(_read(_decode, meta, {}))
     held = found.get("tag")
-    tags = _decode_tags(held) if isinstance(held, Raw) else []
-    if not any(tag.get("code") == _TAG["code"] and tag.get("system") == _TAG["system"] for tag in tags):
-        tags = [*tags, dict(_TAG)]
+    tags: list[object] = [] if held is None else list(_read(_decode_tags, held, [held]))
+    if not any(_read(_decode_tag, tag, None) == _SUBSETTED for tag in tags):
+        tags.append(_TAG)
     found["tag"] = tags
     return found
+
+
+def _read(decode: Callable[[Any], Any], raw: object, otherwise: Any) -> Any:
+    if raw is None:
+        return otherwise
+    try:
+        return decode(raw)
+    except msgspec.DecodeError:
+        return otherwise

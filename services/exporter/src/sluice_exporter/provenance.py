@@ -26,6 +26,7 @@ from sluice_contracts.exports import Associated, ExportLevel
 from sluice_exporter.plan import JobFacts, PartKind, PartPlan, PlannedScope
 from sluice_exporter.scope import Scope, Scopes
 from sluice_exporter.store import StorePlanner, StoreReader
+from sluice_fhir.stored import decoded, element
 from sluice_storage.resources.model import Window
 
 PROVENANCE = "Provenance"
@@ -73,7 +74,7 @@ class _View(Struct):
     target: list[_Reference] = []
 
 
-_decode = msgspec.json.Decoder(_View).decode
+_decode_view = msgspec.json.Decoder(_View).decode
 _id_of = msgspec.json.Decoder(_Id).decode
 
 
@@ -249,6 +250,26 @@ class BlockProvenance:
                 self._chosen[target] = (recorded, id_, line)
 
 
+def _decode(line: bytes) -> _View:
+    try:
+        return _decode_view(line)
+    except msgspec.ValidationError:
+        return _decode_loosely(line)
+
+
+def _decode_loosely(line: bytes) -> _View:
+    """Read one some element of which has another shape than R4 gives it: that counts for nothing."""
+    found = decoded(line) or {}
+    recorded = found.get("recorded")
+    targets = [
+        _Reference(reference)
+        for target in element(found, "target")
+        for reference in element(target, "reference")
+        if type(reference) is str
+    ]
+    return _View(_id_of(line).id, recorded if type(recorded) is str else "", targets)
+
+
 def _targets(view: _View) -> set[Target]:
     matches = (_REFERENCE.fullmatch(each.reference or "") for each in view.target)
     return {(match[1], match[2]) for match in matches if match is not None and match[1] != PROVENANCE}
@@ -257,6 +278,6 @@ def _targets(view: _View) -> set[Target]:
 def _instant(text: str) -> datetime:
     try:
         found = msgspec.convert(text, datetime)
-    except msgspec.ValidationError:
-        return _NEVER
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+        return found.astimezone(UTC) if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    except (msgspec.ValidationError, OverflowError):
+        return _NEVER  # none, or one that its zone takes beyond all years

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
-
-import msgspec
 
 from sluice_contracts.errors import ItemError
 from sluice_exporter.lines import Matches
 from sluice_fhir.search import SearchError, compile_filter
+from sluice_fhir.stored import decoded
 from sluice_streaming.outcomes import Reject
-
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def compile_search(type_: str, queries: Sequence[str], now: datetime, *, lenient: bool) -> Matches:
     """Give whether a line of the type is found by any of the searches; see `Compile`.
+
+    What cannot be looked into is found by none.
 
     Raises
     ------
@@ -30,7 +28,7 @@ def compile_search(type_: str, queries: Sequence[str], now: datetime, *, lenient
         raise Reject(ItemError.INTERNAL) from None
 
     def matches(line: bytes) -> bool:
-        resource = _decode(line)
-        return any(each(resource) for each in found)
+        resource = decoded(line)
+        return resource is not None and any(each(resource) for each in found)
 
     return matches

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-from msgspec import Struct
-
 from sluice_fhir.references import InvalidReferenceError, Reference, parse_reference
+from sluice_fhir.stored import decoded, element
 from sluice_gateway.fhir.access import View, view_of
 from sluice_gateway.fhir.group_resources import group_resource
 from sluice_gateway.problems import Problem, not_found
@@ -25,26 +23,6 @@ from sluice_storage.resources.model import Stored
 _DOCUMENT = "DocumentReference"
 # No id of a resource: nobody has it.
 _NOBODY = ""
-
-
-class _Context(Struct):
-    reference: str = ""
-
-
-class _Binary(Struct):
-    securityContext: _Context | None = None  # noqa: N815 - FHIR's name
-
-
-class _Attachment(Struct, frozen=True):
-    url: str = ""
-
-
-class _Content(Struct, frozen=True):
-    attachment: _Attachment = _Attachment()
-
-
-class _Document(Struct):
-    content: list[_Content] = []
 
 
 class Reading:
@@ -116,7 +94,7 @@ class Reading:
         if found is None or not view.filters:
             return found
         # What was deleted cannot be searched any more.
-        return None if found.body is None or not view.satisfied(_decoded(found.body)) else found
+        return None if found.body is None or not _satisfied(view, found.body) else found
 
     async def _within(self, view: View, type_: str, id_: str, found: Stored | None) -> bool:
         if view.all_patients:
@@ -141,9 +119,9 @@ class Reading:
         if type_ != "Binary":
             return False
         body = None if found is None else found.body
-        context = None if body is None else msgspec.json.decode(body, type=_Binary).securityContext
-        if context is not None:
-            owner = self._reference(context.reference)
+        binary = None if body is None else decoded(body)
+        if binary is not None and binary.get("securityContext") is not None:
+            owner = self._reference(binary["securityContext"], "reference")
             if owner is None or owner.type == "Binary":
                 return False
             seen = await self._visible(who, grants, owner.type, owner.id)
@@ -152,22 +130,28 @@ class Reading:
         if view is None:
             return False
         documents = await self._lookup.mentioning(_DOCUMENT, f"Binary/{id_}", groups=view.groups)
-        return body is not None and any(
-            self._has_attachment(each.body, id_) and view.satisfied(_decoded(each.body))
+        return binary is not None and any(
+            self._has_attachment(each.body, id_) and _satisfied(view, each.body)
             for each in documents
             if each.body is not None
         )
 
     def _has_attachment(self, body: bytes, id_: str) -> bool:
-        document = msgspec.json.decode(body, type=_Document)
-        references = (self._reference(content.attachment.url) for content in document.content)
+        references = (
+            self._reference(attachment, "url")
+            for content in element(decoded(body), "content")
+            for attachment in element(content, "attachment")
+        )
         return any(
             reference is not None and (reference.type, reference.id) == ("Binary", id_)
             for reference in references
         )
 
-    def _reference(self, text: str) -> Reference | None:
-        """Read a reference to a resource here; None if it is none."""
+    def _reference(self, node: Any, name: str) -> Reference | None:
+        """Read an element's reference to a resource here; None if it is none."""
+        text = node.get(name) if type(node) is dict else None
+        if type(text) is not str:
+            return None
         try:
             found = parse_reference(text)
         except InvalidReferenceError:
@@ -181,5 +165,8 @@ def _alive(found: Stored) -> Stored:
     return found
 
 
-def _decoded(body: bytes) -> dict[str, Any]:
-    return msgspec.json.decode(body, type=dict[str, Any])
+def _satisfied(view: View, body: bytes) -> bool:
+    if not view.filters:
+        return True
+    resource = decoded(body)
+    return resource is not None and view.satisfied(resource)

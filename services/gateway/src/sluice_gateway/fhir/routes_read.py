@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64decode
-from binascii import Error as Base64Error
 from collections.abc import Iterable
 from email.utils import format_datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
-import msgspec
 from aiohttp import hdrs, web
-from msgspec import Struct
 
+from sluice_fhir.stored import decoded
 from sluice_gateway.auditing import note
 from sluice_gateway.conditions import has_it
 from sluice_gateway.fhir.outcomes import refused
@@ -40,11 +38,6 @@ _SEARCHED: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("Prefer", "header", _LENIENT, {"type": "string"}),
 )
 _JSON = frozenset({"application/fhir+json", "application/json", "application/json+fhir"})
-
-
-class _Content(Struct):
-    contentType: str = "application/octet-stream"  # noqa: N815 - FHIR's name
-    data: str = ""
 
 
 async def read_resource(call: Call) -> Answer | web.Response:
@@ -155,27 +148,35 @@ def _wants_json(accepted: list[str] | tuple[()]) -> bool:
 
 async def _content(body: bytes, headers: dict[str, str]) -> web.Response:
     """Give what a Binary holds; never as something that a browser would run here."""
-    binary = msgspec.json.decode(body, type=_Content)
-    try:
-        data = await asyncio.to_thread(b64decode, binary.data, validate=True)
-        return web.Response(
-            body=data,
-            headers={
-                **headers,
-                hdrs.CONTENT_TYPE: _sound_type(binary.contentType),
-                hdrs.CONTENT_DISPOSITION: "attachment",
-                "Content-Security-Policy": "sandbox; default-src 'none'",
-            },
-        )
-    except Base64Error:
+    binary = decoded(body)
+    held = None if binary is None else binary.get("data", "")
+    data = await asyncio.to_thread(_bytes, held)
+    if binary is None or data is None:
         text = "The content cannot be read. Send Accept: application/fhir+json to get it as it is kept."
-        raise refused(406, "processing", text) from None
+        raise refused(406, "processing", text)
+    return web.Response(
+        body=data,
+        headers={
+            **headers,
+            hdrs.CONTENT_TYPE: _sound_type(binary.get("contentType")),
+            hdrs.CONTENT_DISPOSITION: "attachment",
+            "Content-Security-Policy": "sandbox; default-src 'none'",
+        },
+    )
 
 
-def _sound_type(text: str) -> str:
+def _bytes(data: Any) -> bytes | None:
+    """Decode Base64; None for what is none."""
+    try:
+        return b64decode(data, validate=True)
+    except (TypeError, ValueError):
+        return None
+
+
+def _sound_type(text: Any) -> str:
     """Give a content type that is fit to be a header; what is not is just bytes."""
-    sound = 0 < len(text) <= 255 and text.isascii() and text.isprintable() and "/" in text
-    return text if sound else "application/octet-stream"
+    sound = type(text) is str and 0 < len(text) <= 255 and text.isascii() and text.isprintable()
+    return text if sound and "/" in text else "application/octet-stream"
 
 
 _READ = (404, 406, 410)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from sluice_fhir.fhirpath_model import RESOURCE_TYPES
+from sluice_fhir.stored import decoded
 from sluice_gateway.fhir.access import View, sees_artifacts, view_of
 from sluice_gateway.fhir.bundles import searchset
 from sluice_gateway.fhir.group_resources import group_resource
@@ -197,7 +196,9 @@ def _group_ids(view: View, query: SearchQuery) -> tuple[str, ...] | None:
 def _passes(stored: Stored, view: View, query: SearchQuery) -> bool:
     if not query.tests and not view.filters:
         return True
-    resource = msgspec.json.decode(stored.body or b"{}", type=dict[str, Any])
+    resource = decoded(stored.body or b"{}")
+    if resource is None:
+        return False
     return view.satisfied(resource) and all(test(resource) for test in query.tests)
 
 
