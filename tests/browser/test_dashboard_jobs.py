@@ -175,7 +175,7 @@ async def test_jobs_are_cancelled_at_the_page_and_the_list_shows_it_as_it_happen
 async def test_an_operator_sees_how_sources_do(browser: Browser, stack: Stack) -> None:
     async with aiohttp.ClientSession() as http:
         secret = {"type": "bearer", "token": "t" * 20}
-        await register_source(stack, http, "bearer", auth=secret)
+        await register_source(stack, http, "protected", auth=secret)
         await register_source(stack, http, "r4")
     source = f"{stack.layout.source_url}/r4/fhir"
     async with at_the_page(browser, stack) as person:
@@ -190,7 +190,7 @@ async def test_an_operator_sees_how_sources_do(browser: Browser, stack: Stack) -
             "aria-label", re.compile(r"[1-9]\d* good answers")
         )
         await expect(called).to_contain_text("open")
-        protected = page.locator(".card", has_text=f"{stack.layout.source_url}/bearer/fhir")
+        protected = page.locator(".card", has_text=f"{stack.layout.source_url}/protected/fhir")
         await expect(protected).to_contain_text("a token")
         assert "t" * 20 not in await page.content()
 

@@ -38,7 +38,7 @@ async def test_an_unknown_address_and_a_wrong_method_are_in_the_same_shape(site:
     assert (await shown(site, "GET", "/v2/nothing"))[0] == 404
     status, body, headers = await shown(site, "PUT", "/v2/bulk/fhir")
     assert (status, body["code"]) == (405, "method_not_allowed")
-    assert set(headers["Allow"].split(",")) == {"GET", "POST"}
+    assert set(headers["Allow"].split(",")) == {"GET", "HEAD", "POST"}
 
 
 async def test_a_fault_is_a_500_without_a_word_of_what_it_was(
