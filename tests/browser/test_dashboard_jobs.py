@@ -2,16 +2,18 @@
 
 import asyncio
 import json
+import math
 import re
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 from playwright.async_api import Browser, Route, expect
+from prometheus_client.parser import text_string_to_metric_families
 
 from sluice_stack.stack import Stack
 from support.held_source import held_source
-from support.page import NEEDS_CHROMIUM, Person, at_the_page, bury, chromium, submit, username
+from support.page import NEEDS_CHROMIUM, Person, at_the_page, bury, chromium, submit, token, username
 from support.page_jobs import begun, faulty_source
 from support.portal import register_source
 from support.stack_export import load_sample, operator
@@ -204,6 +206,45 @@ async def test_an_operator_sees_how_sources_do(browser: Browser, stack: Stack) -
         words = "within 5 minutes 21 attempts failed for its reasons, and 1 item ended well"
         await expect(page.locator(".card", has_text=source).locator(".notice")).to_contain_text(words)
         assert await person.violations() == []
+
+
+async def test_a_source_that_refuses_calls_is_seen_to_be_slowed_and_so_it_is_in_metrics(
+    browser: Browser, stack: Stack
+) -> None:
+    async with held_source() as source, at_the_page(browser, stack) as person:
+        page = person.page
+        async with aiohttp.ClientSession() as http:
+            await register_source(stack, http, "refusing", base_url=source.url)
+            await person.sign_in("operator")
+            documents = f"{source.url}/DocumentReference"
+            await submit(person, [f"{documents}/quick-1"], "Not yet refused")
+            await expect(page.locator(".progress .badge")).to_have_text("Done")
+            await person.open("/sources")
+            card = page.locator(".card", has_text=source.url)
+            await expect(card.locator(".badge")).to_have_text("Well")
+            await expect(card).to_contain_text("no limit")
+            job = await submit(person, [f"{documents}/refused-{number}" for number in range(9)], "Refused")
+            await person.open("/sources")
+            await expect(card.locator(".badge")).to_have_text(re.compile("Slowed down|Left alone"))
+            await expect(card).to_contain_text(re.compile(r"[\d.]+ of 32"))
+            await expect(card).not_to_contain_text("no limit")
+            refused = re.compile(r"[1-9]\d* refused")
+            await expect(card.locator(".minutes")).to_have_attribute("aria-label", refused)
+            assert await person.violations() == []
+            headers = {"Authorization": f"Bearer {await token(person)}"}
+            async with http.get(f"{person.url}/v2/fhir/sources", headers=headers) as answer:
+                listed = (await answer.json())["items"]
+            (known,) = (one["id"] for one in listed if one["base_url"] == source.url)
+            url = stack.services["fetcher"].plan.ready.replace("/readyz", "/metrics")
+            async with http.get(url) as answer:
+                shown = {one.name: one for one in text_string_to_metric_families(await answer.text())}
+            (rate,) = (it.value for it in shown["sluice_source_rate"].samples if it.labels["source"] == known)
+            assert math.isfinite(rate)
+            counted = shown["sluice_source_answers"].samples
+            assert {"source": known, "outcome": "source_throttled"} in [it.labels for it in counted]
+        source.go.set()
+        await person.open(f"/jobs/{job}")
+        await expect(page.locator(".progress .badge")).to_have_text(re.compile("Done|failed"), timeout=60_000)
 
 
 async def test_a_job_and_the_redrive_form_are_used_by_keyboard_alone(browser: Browser, stack: Stack) -> None:

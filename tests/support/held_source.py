@@ -1,6 +1,7 @@
 """A source of things that are there, and of things that go on until a test lets them end.
 
-Its export is two files, `quick` and `held`; its documents are those whose ids begin so.
+Its export is two files, `quick` and `held`; its documents are those whose ids begin so, and those
+that begin with `refused`, which it answers with 429 meanwhile.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class HeldSource:
     async def document(self, request: web.Request) -> web.Response:
         """Give a document, which refers to its content."""
         name = request.match_info["name"]
+        if name.startswith("refused") and not self.go.is_set():
+            return web.Response(status=429, headers={"Retry-After": "1"})
         content = {"url": f"{self.url}/{name.partition('-')[0]}", "contentType": "text/plain", "title": name}
         status = {"resourceType": "DocumentReference", "id": name, "status": "current"}
         return web.json_response({**status, "content": [{"attachment": content}]})
@@ -39,7 +42,7 @@ class HeldSource:
                 times = {"transactionTime": "2026-01-31T12:00:00Z", "request": self.url}
                 more = {"requiresAccessToken": False, "output": output, "error": []}
                 return web.json_response({**times, **more})
-            case "quick":
+            case "quick" | "refused":
                 return web.Response(text=_line("held-1"))
             case "held":
                 return await self._held(request)
