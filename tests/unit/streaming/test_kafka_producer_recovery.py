@@ -279,6 +279,19 @@ def test_a_key_has_one_partition(key: bytes, count: int) -> None:
     assert partition_of(key, every, every) == partition_of(key, every, []) < count
 
 
+@given(st.text(), st.integers(1, 64), st.integers(0, 1000))
+def test_a_jobs_numbered_work_is_dealt_out_in_turn(job: str, count: int, run: int) -> None:
+    every = list(range(count))
+    numbers = range(run * count, (run + 1) * count)
+    assert sorted(partition_of(f"{job or 'job'}/{n}".encode(), every, every) for n in numbers) == every
+
+
+@given(st.sampled_from([20, 49, 50, 51, 64, 100]), st.integers(2, 16))
+def test_work_that_is_numbered_in_steps_reaches_every_partition(step: int, count: int) -> None:
+    every = list(range(count))
+    assert {partition_of(f"job/{n * step}".encode(), every, every) for n in range(20 * count)} == set(every)
+
+
 def test_records_without_a_key_go_to_a_partition_that_can_be_written() -> None:
     assert partition_of(None, [0, 1, 2], [1]) == 1
     assert partition_of(None, [0], []) == 0
