@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from sluice_contracts import events
+from sluice_contracts import alerts, events
 from sluice_contracts.errors import ItemError
 from sluice_contracts.topics import TOPICS
 from sluice_gateway.fhir.outcomes import ALIAS, BASE
@@ -75,7 +75,8 @@ def bounds(sources: set[str]) -> Mapping[str, set[str]]:
         "state": {"running", "stuck"},
         "of": {"job", "jobs"},
         "kind": {str(each) for each in events.JobKind},
-        "type": {each.__name__ for each in events.JobEvent.__args__} | {"JobState", "UnknownTypeError"},
+        "type": {each.__name__ for each in (*events.JobEvent.__args__, *alerts.Alert.__subclasses__())}
+        | {"JobState", "UnknownTypeError"},
         "source": sources,
         "method": {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "other", "any"},
         "route": paths | aliases | {path + "/" for path in paths} | {"none"},
