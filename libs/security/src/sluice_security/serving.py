@@ -10,6 +10,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -62,6 +63,13 @@ class _QuietHandler(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer with the status and nothing of the request."""
         return super().handle_error(request, status, exc, "The request was refused.\n")
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log a fault of ours; that the rest of an answered request cannot be decoded is none."""
+        if isinstance(kw.get("exc_info"), web.RequestPayloadError):
+            log.info("the rest of a request cannot be read")
+        else:
+            super().log_exception(*args, **kw)
 
 
 class _QuietServer(web.Server):
