@@ -31,6 +31,7 @@ from bench.polling_load import Answers, steadily
 from sluice_client import SluiceClient
 from sluice_client.export_requests import ExportRequest as ExportFor
 from sluice_contracts.exports import ExportAccess, ExportLevel, ExportRequest
+from sluice_stack.layout import usual_scale
 from sluice_stack.processes import Process, answers, free_port, wait_until
 from sluice_stack.stack import Stack
 from sluice_storage.resources.load import files_in, load_folder
@@ -174,7 +175,8 @@ def busy(process: int) -> float:
 def main(patients: int = 70, rate: float = 1000.0, seconds: float = 20.0, repeats: int = 3) -> None:
     """Measure and print."""
     folder = generated(patients)
-    with running_stack(source=False, settings={"SLUICE_EXPORT_RETRY_AFTER": "1"}) as stack:
+    settings = {"SLUICE_EXPORT_RETRY_AFTER": "1"}
+    with running_stack(source=False, settings=settings, scale=usual_scale()) as stack:
         uvloop.run(measure(stack, folder, rate, seconds, repeats))
 
 
