@@ -393,14 +393,19 @@ async def test_the_trace_of_a_message_goes_on_through_its_handler(bed: Bed) -> N
     assert header(record.headers, "traceparent") == str(span).encode()
 
 
-async def test_letters_that_die_again_meanwhile_are_left_to_the_next_redrive(bed: Bed) -> None:
-    async def reject(delivery: Delivery[WritePart]) -> Sequence[Message]:
-        raise Reject("a_bug")
+async def _reject(_delivery: Delivery[WritePart]) -> Sequence[Message]:
+    raise Reject("a_bug")
 
+
+async def _twelve_die(bed: Bed) -> None:
     await bed.send(12)
-    async with running(bed.worker(reject)):
+    async with running(bed.worker(_reject)):
         await until(lambda: len(bed.dead) == 12)
-    async with running(bed.worker(reject)):
+
+
+async def test_letters_that_die_again_meanwhile_are_left_to_the_next_redrive(bed: Bed) -> None:
+    await _twelve_die(bed)
+    async with running(bed.worker(_reject)):
         assert await redrive(bed.log.backend(), bed.inbox) == 12
         await until(lambda: len(bed.dead) == 24)
     assert await redrive(bed.log.backend(), bed.inbox) == 12
@@ -408,12 +413,7 @@ async def test_letters_that_die_again_meanwhile_are_left_to_the_next_redrive(bed
 
 
 async def test_redriven_letters_are_handled_as_new_and_only_once(bed: Bed) -> None:
-    async def reject(delivery: Delivery[WritePart]) -> Sequence[Message]:
-        raise Reject("a_bug")
-
-    await bed.send(12)
-    async with running(bed.worker(reject)):
-        await until(lambda: len(bed.dead) == 12)
+    await _twelve_die(bed)
     assert await redrive(bed.log.backend(), bed.inbox, limit=5) == 5
     assert await redrive(bed.log.backend(), bed.inbox) == 7
     assert await redrive(bed.log.backend(), bed.inbox) == 0
