@@ -131,6 +131,11 @@ class TooManyLimitsError(InvalidScopeError):
         super().__init__(f"more than {MOST_LIMITED} scopes have search parameters")
 
 
+def _check_limits(scopes: Iterable[Scope]) -> None:
+    if sum(bool(scope.query) for scope in scopes) > MOST_LIMITED:
+        raise TooManyLimitsError
+
+
 class Scopes:
     """An immutable set of permissions.
 
@@ -169,14 +174,12 @@ class Scopes:
         found: set[Scope] = set()
         for wish in wanted:
             found.update(self._met(wish))
-            if sum(bool(scope.query) for scope in found) > MOST_LIMITED:
-                raise TooManyLimitsError
+            _check_limits(found)
         return Scopes(found).tidy()
 
     def check_limits(self) -> None:
         """Refuse (`TooManyLimitsError`) what is too much for one token."""
-        if sum(bool(scope.query) for scope in self) > MOST_LIMITED:
-            raise TooManyLimitsError
+        _check_limits(self)
 
     def _met(self, wish: Scope) -> Iterable[Scope]:
         if any(own.covers(wish) for own in self):
