@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 
 from sluice_streaming import service
@@ -85,11 +84,9 @@ def test_a_signal_lets_main_finish() -> None:
         process = start(body)
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"
-        begun = time.monotonic()
         process.send_signal(number)
         output, _ = process.communicate(timeout=60)
         assert (process.returncode, output) == (os.EX_OK, "clean\n")
-        assert time.monotonic() - begun < 30
 
 
 def test_a_service_that_does_not_stop_is_ended_with_a_code_of_its_own() -> None:
