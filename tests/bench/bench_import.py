@@ -33,7 +33,7 @@ from bench.measure import Figure, console, report, side_by_side
 from bench.stack_watch import MIB, peaks, processor_seconds, shown_peaks, shown_shares
 from sluice_stack.stack import Stack
 from support.collector import collecting
-from support.portal import Portal, new_portal
+from support.portal import new_portal
 from support.scratch import scratch_folder
 from support.stack_whole import running_stack
 
@@ -68,12 +68,13 @@ async def bare_loop(documents: list[str], folder: Path) -> float:
     return len(documents) / (time.perf_counter() - begun)
 
 
-async def whole_stack(stack: Stack, portal: Portal, documents: list[str], name: str) -> float:
-    """Import the documents through the gateway into a new project; give items per second."""
-    await portal.make_project(name)
-    begun = time.time()
-    jobs = await portal.submit_all(documents, name)
-    ended = await portal.finished(jobs, within=600, every=0.5)
+async def whole_stack(stack: Stack, documents: list[str], name: str) -> float:
+    """Import the documents through the gateway into a new project of a new client; give items per second."""
+    async with new_portal(stack, name) as portal:
+        await portal.make_project(name)
+        begun = time.time()
+        jobs = await portal.submit_all(documents, name)
+        ended = await portal.finished(jobs, within=600, every=0.5)
     attached = sum(job["counts"]["attached"] for job in ended)
     if attached != len(documents):
         raise SystemExit(f"{len(documents) - attached} of {len(documents)} items were not attached")
@@ -103,24 +104,23 @@ async def measure(stack: Stack, items: int, repeats: int) -> None:
     """Print the rates, growth and memory."""
     number = itertools.count()
     with scratch_folder() as scratch:
-        async with new_portal(stack, "warm up") as portal:
-            await whole_stack(stack, portal, references(stack, 500), "warm")
-            with peaks(stack) as highest:
-                limit, subject = await side_by_side(
-                    repeats,
-                    ("bare aiohttp loop", lambda: bare_loop(references(stack, items), scratch)),
-                    (
-                        "document import",
-                        lambda: whole_stack(stack, portal, references(stack, items), f"run-{next(number)}"),
-                    ),
-                    "items/s",
-                )
-                before = processor_seconds(stack)
-                tenths = [
-                    await whole_stack(stack, portal, references(stack, items // 10), f"tenth-{turn}")
-                    for turn in range(repeats)
-                ]
-                shares = shown_shares(before, processor_seconds(stack), items // 10 * repeats)
+        await whole_stack(stack, references(stack, 500), "warm")
+        with peaks(stack) as highest:
+            limit, subject = await side_by_side(
+                repeats,
+                ("bare aiohttp loop", lambda: bare_loop(references(stack, items), scratch)),
+                (
+                    "document import",
+                    lambda: whole_stack(stack, references(stack, items), f"run-{next(number)}"),
+                ),
+                "items/s",
+            )
+            before = processor_seconds(stack)
+            tenths = [
+                await whole_stack(stack, references(stack, items // 10), f"tenth-{turn}")
+                for turn in range(repeats)
+            ]
+            shares = shown_shares(before, processor_seconds(stack), items // 10 * repeats)
     growth = (items / subject.median) / (items / 10 / statistics.median(tenths))
     report(
         f"Document import, {items:,} items of 20 KB",
