@@ -44,6 +44,7 @@ from sluice_gateway.stores.quotas import PostgresQuotas
 from sluice_gateway.stores.submissions import PostgresSubmissions
 from sluice_gateway.stores.webhooks import PostgresWebhooks
 from sluice_gateway.wiring import Gateway, Ports, assemble
+from sluice_stack.processes import free_port
 from sluice_storage.access.grants import Grants
 from sluice_storage.audit.acting import asked
 from sluice_storage.audit.reading import Reader
@@ -218,11 +219,7 @@ async def listening_gateway(database: Database, **given: Any) -> AsyncIterator[t
 
     `given` is for `real_gateway`.
     """
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     async with real_gateway(database, public_url=url, **given) as site:
         runner = make_runner(site.gateway)
@@ -231,7 +228,7 @@ async def listening_gateway(database: Database, **given: Any) -> AsyncIterator[t
         try:
             yield site, url
         finally:
-            await asyncio.wait_for(runner.cleanup(), 20)
+            await asyncio.wait_for(runner.cleanup(), 120)
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -12,9 +13,10 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from sluice_stack import layout
 from sluice_stack.home import Addresses, Home
 from sluice_stack.layout import WORKERS, Layout, Ports
-from sluice_stack.processes import Process, StackError, free_port
+from sluice_stack.processes import Process, StackError, _claimed, free_port
 from sluice_stack.up import parse_scale
 from sluice_stack.watch import Watched
 
@@ -105,7 +107,7 @@ def test_a_process_is_stopped_for_certain(tmp_path: Path) -> None:
 def test_a_process_that_ended_tells_its_code_and_last_words(tmp_path: Path) -> None:
     process = Process("failing", [sys.executable, "-c", "raise SystemExit('no such luck')"], tmp_path / "log")
     process.start()
-    assert process.wait(30)
+    assert process.wait(120)
     assert (process.exit_code, process.last_words()) == (1, "no such luck")
 
 
@@ -153,13 +155,23 @@ def test_ports_come_from_the_environment_where_it_names_them() -> None:
         Ports.from_environment({"SLUICE_KAFKA_PORT": "x"})
 
 
+@pytest.fixture
+def _nothing_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plan as if the usual ports were free: a stack may be running on this machine."""
+    monkeypatch.setattr(layout, "port_taken", lambda _port: False)
+
+
+@pytest.mark.usefixtures("_nothing_listens")
 def test_each_process_has_a_port_and_a_log_of_its_own(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    layout = Layout(home, Ports(), {"fetcher": 3, "attacher": 2}, source=True)
-    plans = list(layout.plans("kafka:1", dict.fromkeys((*WORKERS, "auth", "gateway"), "dsn"), home.secrets()))
+    planned = Layout(home, Ports(), {"fetcher": 3, "attacher": 2}, source=True)
+    plans = list(
+        planned.plans("kafka:1", dict.fromkeys((*WORKERS, "auth", "gateway"), "dsn"), home.secrets())
+    )
     assert len({plan.ready for plan in plans}) == len({plan.log for plan in plans}) == len(plans) == 15
 
 
+@pytest.mark.usefixtures("_nothing_listens")
 def test_only_the_authorization_server_is_told_the_operators_secret(tmp_path: Path) -> None:
     home = Home(tmp_path)
     secrets = home.secrets()
@@ -184,3 +196,14 @@ def test_a_scale_that_cannot_be_had_is_refused(tmp_path: Path, scale: dict[str, 
 def test_nobody_is_given_a_port_that_another_was_given_and_has_yet_to_listen_on() -> None:
     given = [free_port() for _ in range(2000)]
     assert len(set(given)) == len(given)
+
+
+def test_nor_one_that_another_process_was_given() -> None:
+    asking = "from sluice_stack.processes import free_port; print(free_port(), flush=True); input()"
+    command, pipe = [sys.executable, "-c", asking], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as other:
+        assert other.stdout is not None
+        port = int(other.stdout.readline())
+        assert not _claimed(port)
+        other.communicate("\n")
+    assert _claimed(port)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-
 import psycopg
 import pytest
 from typer.testing import CliRunner
 
+from sluice_stack.processes import free_port
 from sluice_storage import migrate
 from sluice_storage.migrate import app
 
@@ -15,9 +14,7 @@ _FOREVER = "60"
 
 
 def _nowhere() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"postgresql://nobody@127.0.0.1:{free.getsockname()[1]}/sluice"
+    return f"postgresql://nobody@127.0.0.1:{free_port()}/sluice"
 
 
 def test_a_server_that_does_not_answer_is_said_in_plain_words_and_is_a_failure() -> None:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,9 @@ _TETHER = Path(__file__).with_name("tether.py")
 # Below what Linux, macOS and Windows give to connections, above what well-known services use.
 _OURS = (10_240, 32_768)
 _given: set[int] = set()
+_claims: deque[socket.socket] = deque()
+# More than anybody asks for before they listen on the first.
+_MOST_CLAIMS = 128
 _LOG_LIMIT = 20 * 2**20
 
 
@@ -176,12 +180,30 @@ def free_port() -> int:
     """Give a TCP port on the loopback address that nothing listens on now, and that was not given before.
 
     It is none of those that the system gives to connections: one of these would be taken again by the time
-    that whoever asked comes to listen on it. Nor do two who ask get the same, though neither listens yet.
+    that whoever asked comes to listen on it. Nor do two who ask get the same, though neither listens yet,
+    also if they are two processes.
     """
-    while (port := random.randrange(*_OURS)) in _given or port_taken(port):  # noqa: S311
+    while (port := random.randrange(*_OURS)) in _given or port_taken(port) or not _claimed(port):  # noqa: S311
         continue
     _given.add(port)
     return port
+
+
+def _claimed(port: int) -> bool:
+    """Keep a port from other processes that ask for one, and say whether none of them has done so.
+
+    The claim is the port of that number for datagrams, which nothing here uses; it goes with this process.
+    """
+    claim = socket.socket(type=socket.SOCK_DGRAM)
+    try:
+        claim.bind(("127.0.0.1", port))
+    except OSError:
+        claim.close()
+        return False
+    _claims.append(claim)
+    if len(_claims) > _MOST_CLAIMS:
+        _claims.popleft().close()
+    return True
 
 
 def port_taken(port: int, host: str = "127.0.0.1") -> bool:
