@@ -135,7 +135,7 @@ async def test_a_source_that_makes_everyone_wait_leaves_room_for_others() -> Non
     worker = Worker(
         broker, "g", [Step(topic=topic, handle=handle)], concurrency=2, limits=Limits(commit_every=0.01)
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         await worker.run(stop)
     # The four that need not wait came first, although the eight before them filled all slots four times.
     assert sorted(handled[:4]) == [8, 9, 10, 11]

@@ -89,7 +89,7 @@ async def test_what_is_ready_together_is_concluded_together_in_order() -> None:
         await asyncio.sleep(0 if item % 2 else 0.001)
         return item
 
-    bench = Bench(work, patience=10.0)
+    bench = Bench(work, patience=60.0)
     assert await bench.handle(4, 0, 3, 1) == [0, 1, 3, 4]
     assert bench.concluded == [(0, 1, 3, 4)]
     assert bench.passed == []
@@ -124,7 +124,7 @@ async def test_a_group_is_done_in_one_go_and_what_it_leaves_out_alone() -> None:
     async def several(items: list[int]) -> Mapping[int, int | Message]:
         return {item: said(JOB, 50) if item == 3 else item for item in items if item != 1}
 
-    bench = Bench(work, patience=10.0, together=Pairs((0, 1, 3), (4, 5), work=several))
+    bench = Bench(work, patience=60.0, together=Pairs((0, 1, 3), (4, 5), work=several))
     assert await bench.handle(*range(6)) == [50, *(0, 1, 2, 4, 5)]
     assert sorted(alone) == [1, 2]
     assert bench.concluded == [(0, 1, 2, 4, 5)], "all together, in order"
@@ -291,7 +291,7 @@ async def test_no_more_items_are_worked_on_than_there_is_room_for() -> None:
         now.discard(item)
         return item
 
-    assert await Bench(work, at_once=3).handle(*range(10)) == list(range(10))
+    assert await Bench(work, patience=60.0, at_once=3).handle(*range(10)) == list(range(10))
     assert most == 3
 
 

@@ -40,7 +40,7 @@ def start(body: str, **env: str) -> subprocess.Popen[str]:
 
 def finish(body: str, **env: str) -> tuple[int, str]:
     process = start(body, **env)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     return process.returncode, errors
 
 
@@ -85,7 +85,7 @@ def test_a_signal_lets_main_finish() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"
         process.send_signal(number)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=120)
         assert (process.returncode, output) == (os.EX_OK, "clean\n")
 
 
@@ -95,7 +95,7 @@ def test_a_service_that_does_not_stop_is_ended_with_a_code_of_its_own() -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == os.EX_TEMPFAIL
     assert "did not stop in time" in errors
 

@@ -24,7 +24,7 @@ from sluice_streaming.watchdog import Stuck, Watchdog
 from sluice_streaming.worker import Worker
 from support.streams import running, until, write
 
-QUICK = Limits(commit_every=0.01, drain=1.0, stop=1.0)
+QUICK = Limits(commit_every=0.01, drain=60.0, stop=60.0)
 
 
 def message(item: int) -> Message:
@@ -63,10 +63,12 @@ async def test_retries_come_back_when_they_are_due_and_in_order() -> None:
         clock.advance(0.5)
         await broker.publish(message(1))
         await until(lambda: len(seen) == 2)
-        for _ in range(160):
-            clock.advance(0.5)
-            await turns(30)
-        await until(lambda: len(seen) == 8)
+        for count, due in enumerate((1.0, 1.5, 11.0, 11.5, 71.0, 71.5), start=3):
+            clock.advance(start + due - 0.1 - clock.now())
+            await turns()
+            assert len(seen) < count, "nothing comes back before its time"
+            clock.advance(0.1)
+            await until(lambda: len(seen) == count)  # noqa: B023 - awaited here
     assert seen == [
         (0.0, 0, 1),
         (0.5, 1, 1),
@@ -87,7 +89,7 @@ async def test_poison_without_end_pauses_the_worker_instead_of_eating_the_topic(
         handled.append(delivery.command.item)
         return ()
 
-    limits = Limits(commit_every=0.01, letters=5, letter_window=60, stop=0.2)
+    limits = Limits(commit_every=0.01, letters=5, letter_window=60)
     working = worker(broker, handle, limits=limits, clock=clock)
     for _ in range(20):
         broker.append(Outgoing(BULK_EXPORT_PARTS.name, b"k", b"not json"))
@@ -138,7 +140,7 @@ async def test_a_log_that_goes_away_is_waited_for_without_handling_again() -> No
         await gate.wait()
         return (Message(BULK_EXPORT_PARTS, "other", write(1000 + delivery.command.item)),)
 
-    working = worker(broker, handle)
+    working = worker(broker, handle, limits=Limits(commit_every=0.01, stop=0.2))
     async with running(working):
         await broker.publish(message(0))
         await until(lambda: handled == [0])
@@ -174,7 +176,7 @@ async def test_a_consumer_that_silently_stopped_ends_the_worker(monkeypatch: pyt
     await broker.publish(message(0))
     working = worker(broker, handle, limits=Limits(stuck=0.2, stop=1.0))
     with pytest.raises(Stuck, match="1 records wait"):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await working.run(asyncio.Event())
 
 
@@ -208,7 +210,7 @@ async def test_a_delivery_that_breaks_ends_the_worker_rather_than_lose_its_recor
         return ()
 
     with caplog.at_level(logging.CRITICAL), pytest.raises(RuntimeError, match="broke"):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await worker(broker, handle).run(asyncio.Event())
     assert broker.committed("group") == {}
 
@@ -220,7 +222,7 @@ async def test_a_worker_that_waits_for_its_log_can_be_stopped() -> None:
         return ()
 
     working = worker(broker, handle)
-    async with asyncio.timeout(5), running(working):
+    async with asyncio.timeout(120), running(working):
         await turns()
         assert working.ready() == "starting"
 
@@ -240,7 +242,7 @@ async def test_a_crashed_member_is_replaced_and_commits_nothing_more() -> None:
         await asyncio.Event().wait()
         return ()
 
-    first = worker(broker, hang)
+    first = worker(broker, hang, limits=Limits(commit_every=0.01, stop=0.05))
     await broker.publish(*[message(item) for item in range(12)])
     run = asyncio.create_task(first.run(asyncio.Event()))
     await hung.wait()

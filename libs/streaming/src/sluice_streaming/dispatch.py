@@ -294,10 +294,11 @@ class Dispatcher:
         due = None if lane.closed else lane.due()
         if due is None or due <= now or lane in self._alarms or not self._open:
             return
-        self._alarms[lane] = asyncio.get_running_loop().create_task(self._ring(lane, due - now))
+        self._alarms[lane] = asyncio.get_running_loop().create_task(self._ring(lane, due))
 
-    async def _ring(self, lane: Lane, seconds: float) -> None:
-        await self._clock.sleep(seconds)
+    async def _ring(self, lane: Lane, due: float) -> None:
+        # Time may have passed since the alarm was set.
+        await self._clock.sleep(due - self._clock.now())
         self._alarms.pop(lane, None)
         self.offer(lane)
         self.pump()
