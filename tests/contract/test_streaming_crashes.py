@@ -96,7 +96,7 @@ async def reading(log: KafkaLog, topic: Topic) -> AsyncIterator[set[int]]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def settle(found: set[int], count: int, seconds: float = 90.0) -> None:
+async def settle(found: set[int], count: int, seconds: float = 120.0) -> None:
     async with asyncio.timeout(seconds):
         while len(found) < count:  # noqa: ASYNC110 - filled by another task
             await asyncio.sleep(0.1)
@@ -156,11 +156,11 @@ async def test_workers_that_start_before_the_broker_wait_for_it(
     with fleet(tmp_path, [log.bootstrap, group, inbox.name, outbox.name]) as workers:
         workers.start("a")
         workers.start("b")
-        async with asyncio.timeout(60):  # until it says that it cannot reach the broker
+        async with asyncio.timeout(120):  # until it says that it cannot reach the broker
             while not (tmp_path / "b.log").read_text():  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         workers.members["b"].send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(workers.members["b"].wait, 10) == 0, "waiting must not make it deaf"
+        assert await asyncio.to_thread(workers.members["b"].wait, 120) == 0, "waiting must not make it deaf"
         module_kafka.start()
         async with reading(log, outbox) as found:
             await settle(found, 50)
@@ -172,10 +172,10 @@ async def _stop(workers: Fleet) -> None:
     for process in workers.members.values():
         process.send_signal(signal.SIGTERM)
     for process in workers.members.values():
-        assert await asyncio.to_thread(process.wait, 30) == 0
+        assert await asyncio.to_thread(process.wait, 120) == 0
 
 
-async def _all_committed(log: KafkaLog, group: str, topic: Topic, seconds: float = 60.0) -> None:
+async def _all_committed(log: KafkaLog, group: str, topic: Topic, seconds: float = 120.0) -> None:
     """Wait until the group's offsets cover every record of the topic."""
     records = await log.read(topic.name)
     async with asyncio.timeout(seconds):

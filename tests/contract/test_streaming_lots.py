@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -27,7 +28,9 @@ from sluice_streaming.worker import Worker
 from support.streams import KafkaLog, Log, MemoryLog, Mortal, running, until
 
 JOB = job_id(b"k" * 32, "client/subject", 1_700_000_000.0, 7)
-QUICK = Limits(commit_every=0.05, drain=2.0, stop=0.5)
+QUICK = Limits(commit_every=0.05, drain=15.0, stop=60.0)
+# For work that never ends: nothing is gained by waiting for it.
+HURRIED = replace(QUICK, stop=0.5)
 
 Work = Callable[[Delivery[FetchDocuments], int, int], Awaitable[int | Message]]
 
@@ -48,7 +51,14 @@ class Bed:
         self.attempts: dict[int, list[int]] = {}
         self.reports = ItemReports(Stage.FETCH, lambda: 1.0)
 
-    def worker(self, work: Work, *, backend: Backend | None = None, concurrency: int = 8) -> Worker:
+    def worker(
+        self,
+        work: Work,
+        *,
+        backend: Backend | None = None,
+        concurrency: int = 8,
+        limits: Limits = QUICK,
+    ) -> Worker:
         async def find(_job: str, items: Sequence[int]) -> Sequence[int]:
             return items
 
@@ -71,7 +81,7 @@ class Bed:
             weigh=weigh,
         )
         backend = backend or self.log.backend()
-        return Worker(backend, self.group, [step], concurrency=concurrency, limits=QUICK)
+        return Worker(backend, self.group, [step], concurrency=concurrency, limits=limits)
 
     def said(self, job: str, item: int, word: str = "done") -> Message:
         return Message(self.outbox, f"{job}/{item}", WritePart(job=word, item=item))
@@ -103,7 +113,7 @@ class Bed:
 
     async def told(self, count: int) -> Counter[tuple[str, int]]:
         """Give the outcomes once there are so many."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while len(outcomes := await self.outcomes()) < count:  # noqa: ASYNC110 - a log has no event
                 await asyncio.sleep(0.02)
         return outcomes
@@ -190,7 +200,7 @@ async def test_a_crash_after_a_part_was_passed_on_loses_nothing(bed: Bed) -> Non
 
     await bed.send(range(4))
     mortal = Mortal(bed.log.backend(), at="published")
-    async with running(bed.worker(hang, backend=mortal)):
+    async with running(bed.worker(hang, backend=mortal, limits=HURRIED)):
         await until(mortal.dead.is_set)
     bed.group = uuid4().hex  # the dead one never left its group
     async with running(bed.worker(work)):

@@ -40,7 +40,7 @@ async def publish(log: MemoryLog | KafkaLog, topic: Topic, *items: int) -> None:
 
 async def keys(tail: Tail, count: int) -> list[bytes]:
     found: list[bytes] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while len(found) < count:
             found += [record.key or b"" for record in await tail.poll(0.2)]
     return found
