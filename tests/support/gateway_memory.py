@@ -318,7 +318,7 @@ async def memory_gateway(
     submissions, audit = MemorySubmissions(), MemoryAudit()
     root, folder = Destination(PROJECT, ROOT), Destination(PROJECT, FOLDER)
     catalogue.projects.writable["ann"] = {PROJECT: root, ROOT: root, FOLDER: folder}
-    commands = Commands(broker.producer(), patience=0.5)
+    commands = Commands(broker.producer(), patience=60.0)
     await commands.connect()
     numbers = itertools.count(1)
     ports = Ports(
@@ -350,8 +350,8 @@ async def memory_gateway(
         audit=audit,
         audit_reader=cast("Any", None),
         measures=MeasurePorts(cast("Any", None), cast("Any", None)),
-        etas=Etas(known_ends),
-        alerts=Alerts(known_alerts, fresh=0.0),
+        etas=Etas(known_ends, patience=60.0),
+        alerts=Alerts(known_alerts, patience=60.0, fresh=0.0),
     )
     chosen = Settings(
         postgres="postgresql://none",

@@ -8,9 +8,7 @@ import pytest
 
 from sluice_contracts.errors import ItemError
 from sluice_security.guard_urls import Allowlist, Prefix
-from sluice_security.http import GuardedClient, HttpLimits, SourceFailure
-
-QUICK = HttpLimits(connect=2.0, answer=0.5, read_idle=0.3, rate=1000.0, rate_window=0.2)
+from sluice_security.http import GuardedClient, SourceFailure
 
 
 def at(*places: str) -> Allowlist:

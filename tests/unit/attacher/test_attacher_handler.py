@@ -163,7 +163,12 @@ class Bench:
         self.items, self.opener, self.sources = FakeItems(), FakeOpener(), FakeSources()
         self.objects: Any = ObjectStore(MemoryStore(), KEYS)
         self.transfer = Transfer(self.opener, self.objects, limit=LIMIT, large=1)
-        self.step = AttachingItems(self.items, self.sources, self.transfer, lambda: 5.0)
+        self.step = self.made()
+
+    def made(self) -> AttachingItems:
+        step = AttachingItems(self.items, self.sources, self.transfer, lambda: 5.0)
+        step._lots.patience = 3600.0  # these deliveries cannot pass a part on
+        return step
 
     async def once(self, item: int = 0, job: str = JOB) -> Any:
         messages = await self.step.handle(Delivery(AttachDocuments(job=job, items=(item,)), None))
@@ -234,7 +239,7 @@ async def test_a_row_that_the_database_refuses_leaves_its_lot_alone(bench: Bench
             return [ValueError() if it.item == 1 else o for it, o in zip(attachments, outcomes, strict=True)]
 
     bench.items = Refusing()
-    bench.step = AttachingItems(bench.items, bench.sources, bench.transfer, lambda: 5.0)
+    bench.step = bench.made()
     for item in range(3):
         bench.items.put(item, document({"data": "QUJD"}))
     with pytest.raises(Partly) as caught:

@@ -231,7 +231,7 @@ async def test_a_request_that_could_be_read_in_two_ways_is_refused(case: str) ->
         writer.write(
             b"POST /oauth/token HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\n" + RAW[case]
         )
-        answer = await asyncio.wait_for(reader.read(), 5)  # to the end: the connection is closed
+        answer = await asyncio.wait_for(reader.read(), 120)  # to the end: the connection is closed
         assert answer.split()[1] == b"400"
         assert answer.endswith(b"The request was refused.\n")
         writer.close()

@@ -40,7 +40,12 @@ class Setting:
         self.sources = MemorySources({"s1": Source(id="s1", name="s", base_url="https://h.example")})
         self.reader = ScriptedReader({REFERENCE.format(0): BODY})
         self.budget = MemoryBudget(1000, free=0)
-        self.fetching = Fetching(self.documents, self.sources, self.reader, self.budget, lambda: NOW)
+        self.fetching = self.over(self.reader)
+
+    def over(self, reader: ScriptedReader) -> Fetching:
+        made = Fetching(self.documents, self.sources, reader, self.budget, lambda: NOW)
+        made._lots.patience = 3600.0  # these deliveries cannot pass a part on
+        return made
 
     async def fetch(self, *items: int, job: str = JOB) -> list[Message]:
         return list(await self.fetching.handle(Delivery(FetchDocuments(job=job, items=items or (0,)), None)))
@@ -103,8 +108,8 @@ async def test_large_bodies_of_a_lot_do_not_wait_for_each_others_memory(setting:
             return found
 
     reader = Large({REFERENCE.format(item): BODY for item in range(3)})
-    setting.fetching = Fetching(setting.documents, setting.sources, reader, setting.budget, lambda: NOW)
-    async with asyncio.timeout(10):
+    setting.fetching = setting.over(reader)
+    async with asyncio.timeout(120):
         messages = await setting.fetch(0, 1, 2)
     assert messages[0].body == ScrapeDocuments(job=JOB, items=(0, 1, 2))
     assert setting.budget.held == 0
@@ -175,7 +180,7 @@ async def test_memory_is_given_back_whatever_happens(setting: Setting) -> None:
             await hold.grow(900, 1000)
             raise SourceFailure(ItemError.NOT_JSON, 200)
 
-    fetching = Fetching(setting.documents, setting.sources, Greedy(), setting.budget, lambda: NOW)
+    fetching = setting.over(Greedy())
     for _ in range(3):
         await fetching.handle(Delivery(FetchDocuments(job=JOB, items=(0,)), None))
     assert setting.budget.held == 0

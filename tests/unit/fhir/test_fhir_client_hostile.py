@@ -18,7 +18,6 @@ from sluice_fhir.sources import Source
 from sluice_security.http import GuardedClient, HttpLimits, SourceFailure
 from support.hostile import HttpSource, document, http_source, raw_source
 
-QUICK = HttpLimits(connect=2.0, answer=1.5, read_idle=1.0)
 NOW = 1_700_000_000.0
 PATH = "/fhir/DocumentReference/d1"
 
@@ -31,7 +30,7 @@ async def server() -> AsyncIterator[HttpSource]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[FhirClient]:
-    async with GuardedClient(limits=QUICK, loopback=True) as http:
+    async with GuardedClient(loopback=True) as http:
         yield FhirClient(http, limits=FhirLimits(document=100_000), clock=lambda: NOW)
 
 
@@ -177,7 +176,7 @@ async def test_a_compressed_document_is_read_and_a_bomb_is_not(
     server.on(PATH, gzip.compress(bytes(50_000_000)), Content_Encoding="gzip")
     failed = await failure(client, source_at(server.base))
     assert failed.code in (ItemError.DECOMPRESSION_REFUSED, ItemError.DOCUMENT_TOO_LARGE)
-    async with GuardedClient(limits=QUICK, loopback=True) as http:
+    async with GuardedClient(loopback=True) as http:
         roomy = FhirClient(http, limits=FhirLimits(document=10**9))
         assert (await failure(roomy, source_at(server.base))).code is ItemError.DECOMPRESSION_REFUSED
 
@@ -188,7 +187,9 @@ async def test_a_hang_times_out_and_a_break_may_pass(server: HttpSource, client:
         return web.Response()
 
     server.on(PATH, hang)
-    assert (await failure(client, source_at(server.base))).code is ItemError.SOURCE_TIMEOUT
+    async with GuardedClient(limits=HttpLimits(answer=0.5), loopback=True) as http:
+        failed = await failure(FhirClient(http), source_at(server.base))
+    assert failed.code is ItemError.SOURCE_TIMEOUT
 
     async def cut(_head: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{"resourceType":')
@@ -219,7 +220,7 @@ async def test_a_reference_elsewhere_is_never_asked_for(
 
 
 async def test_a_loopback_source_is_refused_once_the_setting_is_gone(server: HttpSource) -> None:
-    async with GuardedClient(limits=QUICK) as http:
+    async with GuardedClient() as http:
         failed = await failure(FhirClient(http), source_at(server.base))
     assert failed.code is ItemError.SOURCE_ADDRESS_REFUSED
     assert server.asked == []

@@ -295,7 +295,7 @@ async def test_a_file_that_is_shorter_than_its_row_says_ends_the_connection(
     site.bulk.encrypted = False
     job, path = listed(site)
     (site.bulk.folder / f"{job}.0.0").write_bytes(DATA[:1000])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         with pytest.raises(aiohttp.ClientError):
             await fetch(site, path, **{"Accept-Encoding": accepted})
 
@@ -373,7 +373,7 @@ async def test_a_download_goes_on_when_its_token_expires_and_its_export_is_delet
     assert (await site.call("DELETE", f"/fhir/exports/{job}", headers=headers(site))).status == 202
     assert (await fetch(site, path))[0] == 404
     assert read + await answer.content.read() == data
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while site.bulk.holds.held:  # noqa: ASYNC110 - the server notices after the client
             await asyncio.sleep(0.01)
 
@@ -384,7 +384,7 @@ async def test_a_client_that_goes_in_the_middle_holds_nothing(site: Site) -> Non
         answer = await site.get(path, headers=headers(site, **{"Accept-Encoding": accepted}))
         await answer.content.readexactly(1000)
         answer.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while site.bulk.holds.held:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
     assert (await fetch(site, path))[0] == 200
@@ -400,7 +400,7 @@ async def test_a_client_that_takes_nothing_is_not_waited_for_without_end(
     lines = [f"{name}: {value}" for name, value in headers(site).items()]
     writer.write("\r\n".join([f"GET {path} HTTP/1.1", "Host: x", *lines, "", ""]).encode())
     await writer.drain()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while not site.bulk.holds.held:  # noqa: ASYNC110 - the request is on its way
             await asyncio.sleep(0.01)
         while site.bulk.holds.held:  # noqa: ASYNC110 - nobody reads

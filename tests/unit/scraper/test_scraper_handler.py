@@ -110,6 +110,7 @@ class Scene:
             Scraper(),
             lambda: NOW,
         )
+        self.scraping._lots.patience = 3600.0  # these deliveries cannot pass a part on
 
     async def handle(self, *items: int, attempt: int = 1, job: str = JOB) -> Sequence[Message]:
         command = ScrapeDocuments(job=job, items=items or (0,))

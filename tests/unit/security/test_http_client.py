@@ -13,7 +13,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from sluice_contracts.errors import ItemError
 from sluice_security.guard_urls import Allowlist, Prefix
 from sluice_security.http import GuardedClient
-from support.guarded import QUICK, at, failure, read
+from support.guarded import at, failure, read
 from support.hostile import HttpSource, http_source
 
 
@@ -25,7 +25,7 @@ async def source() -> AsyncIterator[HttpSource]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[GuardedClient]:
-    async with GuardedClient(limits=QUICK, loopback=True) as opened:
+    async with GuardedClient(loopback=True) as opened:
         yield opened
 
 
@@ -60,7 +60,7 @@ async def test_a_public_name_that_resolves_to_a_private_address_is_refused(
     loopback: bool, address: str
 ) -> None:
     place = "https://fhir.example.org/r4"
-    async with GuardedClient(limits=QUICK, loopback=loopback, resolver=Resolver(address)) as client:
+    async with GuardedClient(loopback=loopback, resolver=Resolver(address)) as client:
         failed = await failure(client, f"{place}/Patient/1", at(place))
     assert failed.code is ItemError.SOURCE_ADDRESS_REFUSED
     assert not failed.retry
@@ -70,7 +70,7 @@ async def test_a_name_is_judged_by_the_address_that_is_dialled_not_by_the_one_lo
     resolver = Resolver("8.8.8.8", "127.0.0.1")
     assert (await resolver.resolve("fhir.example.org"))[0]["host"] == "8.8.8.8"
     place = "https://fhir.example.org"
-    async with GuardedClient(limits=QUICK, resolver=resolver) as client:
+    async with GuardedClient(resolver=resolver) as client:
         assert (await failure(client, place + "/x", at(place))).code is ItemError.SOURCE_ADDRESS_REFUSED
 
 
@@ -93,14 +93,14 @@ async def test_a_name_is_judged_by_the_address_that_is_dialled_not_by_the_one_lo
 async def test_a_literal_address_meets_no_resolver_and_is_refused_all_the_same(host: str) -> None:
     port = 443
     allowed = Allowlist((Prefix("https", host.strip("[]"), port, ""),))
-    async with GuardedClient(limits=QUICK) as client:
+    async with GuardedClient() as client:
         failed = await failure(client, f"https://{host}/x", allowed)
     assert failed.code is ItemError.SOURCE_ADDRESS_REFUSED
 
 
 async def test_plain_http_is_refused_even_if_it_got_registered() -> None:
     allowed = Allowlist((Prefix("http", "fhir.example.org", 80, ""),))
-    async with GuardedClient(limits=QUICK, loopback=True) as client:
+    async with GuardedClient(loopback=True) as client:
         failed = await failure(client, "http://fhir.example.org/x", allowed)
     assert failed.code is ItemError.SOURCE_ADDRESS_REFUSED
 

@@ -10,9 +10,10 @@ import pytest
 from aiohttp import web
 
 from sluice_contracts.errors import ItemError
-from sluice_security.http import GuardedClient
+from sluice_security.failure import SourceFailure
+from sluice_security.http import GuardedClient, HttpLimits
 from sluice_security.http_budget import MemoryBudget
-from support.guarded import QUICK, at, failure
+from support.guarded import at, failure
 from support.hostile import HttpSource, http_source, raw_source
 
 
@@ -24,21 +25,27 @@ async def source() -> AsyncIterator[HttpSource]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[GuardedClient]:
-    async with GuardedClient(limits=QUICK, loopback=True) as opened:
+    async with GuardedClient(loopback=True) as opened:
         yield opened
 
 
-async def test_a_source_that_does_not_answer_times_out(source: HttpSource, client: GuardedClient) -> None:
+async def failure_within(limits: HttpLimits, origin: str) -> SourceFailure:
+    """GET something of a source's, in less time than others are given."""
+    async with GuardedClient(limits=limits, loopback=True) as hasty:
+        return await failure(hasty, f"{origin}/fhir/a", at(origin))
+
+
+async def test_a_source_that_does_not_answer_times_out(source: HttpSource) -> None:
     async def hang(_request: web.Request) -> web.Response:
         await asyncio.sleep(30)
         return web.Response()
 
     source.on("/fhir/a", hang)
-    failed = await failure(client, f"{source.base}/a", at(source.base))
+    failed = await failure_within(HttpLimits(answer=0.5), source.origin)
     assert (failed.code, failed.retry) == (ItemError.SOURCE_TIMEOUT, True)
 
 
-async def test_headers_that_trickle_time_out(client: GuardedClient) -> None:
+async def test_headers_that_trickle_time_out() -> None:
     async def trickle(_head: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n")
         for _ in range(50):
@@ -47,23 +54,22 @@ async def test_headers_that_trickle_time_out(client: GuardedClient) -> None:
             await asyncio.sleep(0.1)
 
     async with raw_source(trickle) as port:
-        place = f"http://127.0.0.1:{port}"
-        assert (await failure(client, place + "/x", at(place))).code is ItemError.SOURCE_TIMEOUT
+        failed = await failure_within(HttpLimits(answer=0.5), f"http://127.0.0.1:{port}")
+    assert failed.code is ItemError.SOURCE_TIMEOUT
 
 
-async def test_a_body_that_stops_times_out(client: GuardedClient) -> None:
+async def test_a_body_that_stops_times_out() -> None:
     async def stall(_head: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
         await writer.drain()
         await asyncio.sleep(5)
 
     async with raw_source(stall) as port:
-        place = f"http://127.0.0.1:{port}"
-        failed = await failure(client, place + "/x", at(place))
+        failed = await failure_within(HttpLimits(read_idle=0.3), f"http://127.0.0.1:{port}")
     assert (failed.code, failed.status, failed.retry) == (ItemError.SOURCE_TIMEOUT, 200, True)
 
 
-async def test_a_body_that_trickles_is_ended(client: GuardedClient) -> None:
+async def test_a_body_that_trickles_is_ended() -> None:
     async def trickle(_head: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
         for _ in range(1000):
@@ -72,19 +78,22 @@ async def test_a_body_that_trickles_is_ended(client: GuardedClient) -> None:
             await asyncio.sleep(0.02)
 
     async with raw_source(trickle) as port:
-        place = f"http://127.0.0.1:{port}"
-        assert (await failure(client, place + "/x", at(place))).code is ItemError.SOURCE_TIMEOUT
+        failed = await failure_within(HttpLimits(rate_window=0.2), f"http://127.0.0.1:{port}")
+    assert failed.code is ItemError.SOURCE_TIMEOUT
 
 
-async def test_our_own_slowness_is_not_held_against_the_source(
-    source: HttpSource, client: GuardedClient
-) -> None:
+async def test_our_own_slowness_is_not_held_against_the_source(source: HttpSource) -> None:
     source.on("/fhir/a", b"x" * 900_000)
     size = 0
-    async with await client.get(f"{source.base}/a", at(source.base)) as response:
+    limits = HttpLimits(read_idle=2.0, rate_window=2.0)
+    async with (
+        GuardedClient(limits=limits, loopback=True) as client,
+        await client.get(f"{source.base}/a", at(source.base)) as response,
+    ):
         async for chunk in response.chunks():
+            if not size:
+                await asyncio.sleep(4.0)
             size += len(chunk)
-            await asyncio.sleep(0.1)
     assert size == 900_000
 
 

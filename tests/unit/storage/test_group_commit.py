@@ -106,7 +106,7 @@ async def test_a_full_batch_does_not_wait_for_the_pace() -> None:
         return list(rows)
 
     join: Coalescer[int, int] = Coalescer(note, limit=3, pace=3600.0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(120):
         await join(0)
         await asyncio.gather(*(join(n) for n in range(3)))
         assert await asyncio.gather(*(join(n) for n in range(6))) == list(range(6))
