@@ -27,6 +27,8 @@ from support.stack_export import grant
 from support.stack_whole import running_stack
 
 RESOURCES = 4000
+# Whoever kills may be held up by the machine until there is nothing left to disturb; then it is done again.
+ATTEMPTS = 3
 SERVICES = ("exporter", "expirer", "status", "gateway", "auth")
 # Many small parts, so that some are sealed, some being written and some waiting when something is killed.
 SETTINGS = {"SLUICE_EXPORT_PART_BYTES": "4096", "SLUICE_EXPIRE_EVERY": "0.2"}
@@ -37,11 +39,12 @@ File = tuple[str, int, int, str]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """An export as its client has it."""
+    """An export as its client has it, and how many of its parts were not sealed when something was killed."""
 
     job: str
     files: list[File]
     names: list[str]
+    left: int
 
 
 @dataclass(slots=True)
@@ -57,11 +60,11 @@ class Exporting:
         to = self.folder / name
         async with asyncio.TaskGroup() as group:
             exporting = group.create_task(self._export(to))
-            job = await self._reached(share, kill)
+            job, left = await self._reached(share, kill)
         lines = [line for path in sorted(to.glob("*.ndjson")) for line in path.read_bytes().splitlines()]
         found = [msgspec.json.decode(line) for line in lines]
         names = sorted(f"{each['resourceType']}/{each['id']}" for each in found)
-        return Result(job, sorted(exporting.result()), names)
+        return Result(job, sorted(exporting.result()), names, left)
 
     async def _export(self, to: Path) -> list[File]:
         async with asyncio.timeout(120):
@@ -80,25 +83,26 @@ class Exporting:
                     ]
                 await asyncio.sleep(0.5)
 
-    async def _reached(self, share: float, kill: Callable[[], None] | None) -> str:
+    async def _reached(self, share: float, kill: Callable[[], None] | None) -> tuple[str, int]:
+        """Kill when so large a share is sealed; give the job, and how many of its parts were not."""
         query = "SELECT job::text, sealed, parts FROM exports.jobs WHERE deleted_at IS NULL"
         rows = await asyncpg.connect(self.stack.dsn())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while (row := await rows.fetchrow(f"{query} AND sealed >= parts * $1::float8", share)) is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         if kill is not None:
             row = await rows.fetchrow(query)
             assert row is not None
-            assert 0 < row["sealed"] < row["parts"], "it would be killed after the fact"
+            assert row["sealed"] > 0
             await asyncio.to_thread(kill)
         rows.terminate()
-        return str(row["job"])
+        return str(row["job"]), row["parts"] - row["sealed"]
 
     async def left(self, job: str) -> list[Path]:
         """Wait until all of a deleted job is said to be gone; give its objects that are not."""
         rows = await asyncpg.connect(self.stack.dsn())
         purged = "SELECT purged_at FROM exports.jobs WHERE job = $1"
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while await rows.fetchval(purged, job) is None:  # noqa: ASYNC110 - the expirer is another process
                 await asyncio.sleep(0.05)
         await rows.close()
@@ -145,7 +149,6 @@ async def undisturbed(exporting: Exporting) -> Result:
     return found
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("victim", ["exporter-1", "kafka", "postgres"])
 async def test_whatever_is_killed_the_export_is_that_of_an_undisturbed_run(
@@ -155,45 +158,66 @@ async def test_whatever_is_killed_the_export_is_that_of_an_undisturbed_run(
     kills = {name: service.process.kill for name, service in stack.services.items()}
     kill = {**kills, "kafka": stack.kafka.kill, "postgres": stack.postgres.kill}[victim]
     share = random.Random(f"export {victim}").uniform(0.05, 0.7)
-    found = await exporting.export(victim, share, kill)
-    assert found.job != undisturbed.job
-    assert found.files == undisturbed.files
-    assert found.names == undisturbed.names
-    assert await exporting.left(found.job) == []
-    await asyncio.to_thread(check_log, stack, [undisturbed.job, found.job])
+    for attempt in range(ATTEMPTS):
+        found = await exporting.export(f"{victim}-{attempt}", share, kill)
+        assert found.job != undisturbed.job
+        assert found.files == undisturbed.files
+        assert found.names == undisturbed.names
+        assert await exporting.left(found.job) == []
+        await asyncio.to_thread(check_log, stack, [undisturbed.job, found.job])
+        if found.left:
+            return
+    pytest.fail("it was killed after the fact")
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.asyncio(loop_scope="module")
 async def test_an_expirer_that_is_killed_while_it_deletes_leaves_nothing_in_the_end(
     exporting: Exporting,
 ) -> None:
+    for _ in range(ATTEMPTS):
+        location, left = await _killed_while_it_deletes(exporting)
+        job = location.rpartition("/")[2]
+        assert await exporting.left(job) == []
+        rows = await asyncpg.connect(exporting.stack.dsn())
+        for table in ("parts", "files"):
+            assert not await rows.fetchval(f"SELECT count(*) FROM exports.{table} WHERE job = $1", job)  # noqa: S608
+        assert await rows.fetchval("SELECT data_key FROM exports.jobs WHERE job = $1", job) is None
+        await rows.close()
+        with pytest.raises(NotFoundError):
+            await exporting.client.export_status(location)
+        await asyncio.to_thread(check_log, exporting.stack, [job])
+        if left:
+            return
+    pytest.fail("it was killed after the fact")
+
+
+async def _killed_while_it_deletes(exporting: Exporting) -> tuple[str, int]:
+    """Kill the expirer when it has begun to delete an export; give where that was, and what is left of it."""
     stack, client = exporting.stack, exporting.client
     location = await client.start_export(ExportRequest())
-    await client.wait_for_export(location, timeout=60)
+    await client.wait_for_export(location, timeout=120)
     job = location.rpartition("/")[2]
     assert len(exporting.objects(job)) > 100
     # So many that it is still at it when it is killed: what killed exporters have left goes with the rest.
     folder = exporting.objects(job)[0].parent
     await asyncio.to_thread(leave_unfinished, folder, 20_000)
-    before = folder.stat().st_mtime_ns
+    before = _changed(folder)
     await client.delete_export(location)
-    async with asyncio.timeout(60):
-        while folder.stat().st_mtime_ns == before:  # noqa: ASYNC110 - the expirer is another process
+    async with asyncio.timeout(120):
+        while _changed(folder) == before:  # noqa: ASYNC110 - the expirer is another process
             await asyncio.sleep(0.001)
     await asyncio.to_thread(stack.services["expirer"].process.kill)
-    assert exporting.objects(job), "it would be killed after the fact"
+    left = len(exporting.objects(job))
     with pytest.raises(NotFoundError):
         await client.export_status(location)
-    assert await exporting.left(job) == []
-    rows = await asyncpg.connect(stack.dsn())
-    for table in ("parts", "files"):
-        assert not await rows.fetchval(f"SELECT count(*) FROM exports.{table} WHERE job = $1", job)  # noqa: S608
-    assert await rows.fetchval("SELECT data_key FROM exports.jobs WHERE job = $1", job) is None
-    await rows.close()
-    with pytest.raises(NotFoundError):
-        await client.export_status(location)
-    await asyncio.to_thread(check_log, stack, [job])
+    return location, left
+
+
+def _changed(folder: Path) -> int | None:
+    try:
+        return folder.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def leave_unfinished(folder: Path, count: int) -> None:

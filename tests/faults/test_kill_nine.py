@@ -26,6 +26,8 @@ from support.stack_whole import running_stack
 ITEMS = 1000
 LATEST_KILL = 2.0
 MOST = ITEMS * 3 // 4
+# Whoever kills may be held up by the machine until there is nothing left to disturb; then it is done again.
+ATTEMPTS = 3
 STEPS = {"fetcher": DOCUMENT_FETCH, "scraper": DOCUMENT_SCRAPE, "attacher": DOCUMENT_ATTACH}
 
 
@@ -54,7 +56,6 @@ async def _handled(stack: Stack, name: str, topic: str) -> float:
     )
 
 
-@pytest.mark.timeout(240)
 async def test_two_processes_of_each_step_share_the_work_and_do_nothing_twice(scaled: Stack) -> None:
     async with new_portal(scaled, "scaled") as portal:
         jobs = await portal.submit_all(_references(scaled), "scaled")
@@ -84,7 +85,6 @@ def _kill_at(stack: Stack, moment: float, project: str, kill: Callable[[], None]
     return found
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(
     "victim", ["fetcher", "scraper", "attacher", "status", "gateway", "auth", "kafka", "postgres"]
@@ -93,13 +93,16 @@ async def test_a_kill_at_any_moment_loses_nothing_and_does_nothing_twice(
     scaled: Stack, victim: str, seed: int
 ) -> None:
     moment = random.Random(f"{victim} {seed}").uniform(0.2, LATEST_KILL)
-    kill = _victims(scaled)[victim]
-    async with new_portal(scaled, f"{victim} {seed}") as portal:
-        submitting = asyncio.create_task(portal.submit_all(_references(scaled), f"{victim}-{seed}"))
-        done = await asyncio.to_thread(_kill_at, scaled, moment, portal.project, kill)
-        assert done < ITEMS, "it was killed after the fact"
-        jobs = await submitting
-        ended = await portal.finished(jobs, within=150)
-
-    assert sum(job["counts"]["attached"] for job in ended) == ITEMS
-    await asyncio.to_thread(check_all, scaled, jobs, ITEMS)
+    done = ITEMS
+    for attempt in range(ATTEMPTS):
+        kill = _victims(scaled)[victim]
+        async with new_portal(scaled, f"{victim} {seed} {attempt}") as portal:
+            submitting = asyncio.create_task(portal.submit_all(_references(scaled), f"{victim}-{seed}"))
+            done = await asyncio.to_thread(_kill_at, scaled, moment, portal.project, kill)
+            jobs = await submitting
+            ended = await portal.finished(jobs, within=300)
+        assert sum(job["counts"]["attached"] for job in ended) == ITEMS
+        await asyncio.to_thread(check_all, scaled, jobs, ITEMS)
+        if done < ITEMS:
+            break
+    assert done < ITEMS, "it was killed after the fact"

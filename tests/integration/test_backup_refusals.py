@@ -50,7 +50,7 @@ async def commit(kafka: Kafka, offset: int) -> None:
     backend = KafkaBackend(kafka.bootstrap, tuning=KafkaTuning(session=2.0))
     consumer = backend.consumer("fetcher", [JOBS_DOCUMENT_IMPORT.name], Recorder())
     await consumer.start()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while not await consumer.poll(0.5, 10):
             continue
     await consumer.commit({Partition(JOBS_DOCUMENT_IMPORT.name, number): offset for number in range(8)})
@@ -168,7 +168,7 @@ async def test_what_is_to_be_removed_stays_while_a_backup_is_made(database: Data
             assert await blobs.sweep() == 0
             assert path.exists()
         # The server lets go of what a connection held soon after its end.
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not await blobs.sweep():  # noqa: ASYNC110 - the server is waited for
                 await asyncio.sleep(0.05)
         assert not path.exists()

@@ -35,7 +35,7 @@ async def kick_off(site: RealSite, pull: PullSite, *types: str) -> str:
 
 async def ended(site: RealSite, path: str) -> Any:
     """Poll until it is over; give the answer."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while True:
             answer = await site.get(path, headers=token(site))
             if answer.status != 202:
@@ -132,10 +132,10 @@ async def test_delete_stops_a_download_within_seconds_and_the_export_at_the_sour
     pull.source.list_file(f"{pull.source.http.origin}/fhir/files/endless")
     async with pull.running():
         path = await kick_off(site, pull)
-        await asyncio.wait_for(begun.wait(), 20)
+        await asyncio.wait_for(begun.wait(), 120)
         assert (await site.call("DELETE", path, headers=token(site))).status == 202
         assert (await site.get(path, headers=token(site))).status == 404
-        await asyncio.wait_for(ended_.wait(), 20)
+        await asyncio.wait_for(ended_.wait(), 45)
         await pull.until_row(lambda row: row["phase"] == "done")
     assert pull.source.deleted == 1
     assert await pull.stored() == {}

@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import pytest
 from aiohttp import web
 
 from sluice_contracts.commands import StartBulkImport
@@ -49,7 +48,6 @@ MANIFESTS: dict[str, tuple[int, bytes, ItemError]] = {
 }
 
 
-@pytest.mark.timeout(120)
 async def test_a_manifest_that_cannot_be_had_is_told_by_its_address_and_costs_the_others_nothing(
     provider: Provider, pull: PullSite
 ) -> None:
@@ -129,7 +127,6 @@ FILES: dict[str, tuple[bytes, dict[str, str], str]] = {
 }
 
 
-@pytest.mark.timeout(120)
 async def test_files_that_go_wrong_are_told_with_their_manifest_and_sound_lines_are_kept(
     provider: Provider, pull: PullSite
 ) -> None:

@@ -34,7 +34,7 @@ async def test_several_manifests_make_one_submission_that_is_over_when_it_is_com
     async with pull.running():
         await provider.submitted(first)
         place = await provider.place()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while True:
                 answer = await site.get(place, headers=provider.token())
                 assert answer.status == 202
@@ -68,7 +68,7 @@ async def test_a_stopped_submission_leaves_nothing_of_it_and_what_was_there_befo
         )
         await provider.submitted(loaded)
         place = await provider.place()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while "Patient/new" not in (held := await provider.stored()) or "Patient/gone" in held:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         # Somebody else stores a version meanwhile, which stays.
@@ -97,7 +97,7 @@ async def test_a_replaced_manifest_gives_way_to_its_successor(provider: Provider
         await provider.submitted(first)
         await provider.submitted(other)
         place = await provider.place()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while len(await provider.stored()) < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         await provider.submitted(better, "completed", replaces=first)
@@ -142,7 +142,7 @@ async def test_stopping_ends_a_download_and_nothing_comes_later(provider: Provid
     pull.source.http.on("/fhir/files/a.ndjson", endless)
     async with pull.running():
         await provider.submitted(url)
-        await asyncio.wait_for(begun.wait(), 30)
+        await asyncio.wait_for(begun.wait(), 120)
         await provider.submitted(None, "stopped")
         await provider.ended()
         assert await provider.stored() == {}

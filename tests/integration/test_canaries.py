@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import asyncpg
-import pytest
 
 from sluice_client import Credentials, SluiceClient
 from sluice_contracts.topics import JOBS_DOCUMENT_IMPORT
@@ -269,7 +268,6 @@ async def shown_to_operators(stack: Stack) -> dict[str, str]:
     return found
 
 
-@pytest.mark.timeout(400)
 async def test_what_sources_hold_is_in_no_record_log_metric_or_error(stack: Stack) -> None:
     canaries, told = Canaries(), Told()
     async with new_portal(stack) as portal, http_source() as http:

@@ -155,7 +155,7 @@ async def test_a_cancellation_waits_for_the_files_that_are_landing(bench: Bench)
         # Whoever attaches the same content waits for its row, in the middle of the transaction.
         await holder.execute("SELECT FROM files.blobs FOR UPDATE")
         landing = asyncio.create_task(bench.catalogue.attach([wanted]))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not await bench.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)  # it waits in the database
         cancelling = asyncio.create_task(
@@ -412,7 +412,7 @@ async def test_writers_in_every_order_never_wait_for_each_other_for_ever(bench: 
             with suppress(CatalogueError):
                 await (attach() if (worker + turn) % 2 else change())
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         await asyncio.gather(*(work(worker) for worker in range(8)))
     lost = await bench.pool.fetchval(
         """
@@ -443,7 +443,7 @@ async def test_a_project_is_deleted_under_the_hands_of_those_who_attach_to_it(be
             await asyncio.sleep(0.01)
             await bench.catalogue.remove.project("ada", project_id)
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             *landed, _ = await asyncio.gather(*(attach(number) for number in range(6)), delete())
         # A batch lands as a whole, before the project goes, or not at all.
         for done in landed:

@@ -71,7 +71,6 @@ EXPORTS: dict[str, tuple[int, bytes, dict[str, str], ItemError]] = {
 }
 
 
-@pytest.mark.timeout(120)
 async def test_an_export_that_cannot_be_had_is_one_line_with_its_reason(place: Place) -> None:
     for name, (status, body, headers, _) in EXPORTS.items():
         place.http.status(f"/fhir/{name}", status, body, **headers)

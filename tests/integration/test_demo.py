@@ -8,12 +8,10 @@ import sys
 from pathlib import Path
 
 import msgspec
-import pytest
 
 from sluice_stack.stack import Stack
 
 
-@pytest.mark.timeout(240)
 async def test_the_demo_imports_pulls_and_exports_and_tells_what_came_of_it(
     stack: Stack, tmp_path: Path
 ) -> None:

@@ -261,7 +261,7 @@ async def test_a_part_stops_in_the_middle_when_its_job_is_cancelled(
 
         bench.writing._parts.stopped = stopped  # type: ignore[method-assign]
         # Postgres writes on meanwhile, which must not be waited for: that would take a minute.
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(45):
             (message,) = await bench.write(command.job, 0)
         assert isinstance(message.body, ItemCancelled)
         assert bench.objects_of(command.job) == []

@@ -98,7 +98,7 @@ async def running(
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while not true():  # noqa: ASYNC110 - what is waited for happens in the services, behind the log
             await asyncio.sleep(0.02)
 
@@ -268,7 +268,7 @@ async def die(database: Database, scratch: Path, mortal: Mortal) -> None:
         export_part_bytes=4096,
     )
     doomed = asyncio.create_task(exporter.serve(Context("exporter"), settings, mortal))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         await mortal.dead.wait()
     doomed.cancel()
     await asyncio.gather(doomed, return_exceptions=True)

@@ -18,7 +18,7 @@ from sluice_fhir.conditions import Bounds, Seen
 from sluice_fhir.sources import SourceDraft
 from sluice_gateway.stores.keys import PostgresKeys
 from sluice_stack.kafka import Kafka
-from sluice_streaming.kafka import KafkaBackend, KafkaTuning
+from sluice_streaming.kafka import KafkaBackend
 from sluice_streaming.topics_admin import create
 from support.gateway_real import RealSite, real_gateway
 from support.stack import Database
@@ -259,8 +259,7 @@ async def test_with_kafka_gone_jobs_are_refused_and_afterwards_accepted_again(
     database: Database, module_kafka: Kafka
 ) -> None:
     await create(module_kafka.bootstrap)
-    tuning = KafkaTuning(patience=3.0)
-    producer = KafkaBackend(module_kafka.bootstrap, tuning=tuning).producer()
+    producer = KafkaBackend(module_kafka.bootstrap).producer()
     async with real_gateway(database, producer=producer) as site:
         await site.sources.create(SourceDraft(name="One", base_url=BASE))
         project = await site.bench.project("ann")

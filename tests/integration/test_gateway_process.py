@@ -96,7 +96,7 @@ async def test_wrong_settings_are_one_line_and_an_exit_code(scratch: Path) -> No
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    out, _ = await asyncio.wait_for(process.communicate(), 120)
     assert process.returncode == os.EX_CONFIG
     assert b"SLUICE_SECRET" in out
     assert b"Traceback" not in out

@@ -31,7 +31,7 @@ async def imported(site: RealSite, pull: PullSite, base: str = "/fhir") -> str:
     headers = {"Content-Type": "application/fhir+json", **token(site)}
     answer = await site.post(f"{base}/$import", data=json.dumps(body), headers=headers)
     path = answer.headers["Content-Location"].removeprefix(AUDIENCE)
-    async with pull.running(), asyncio.timeout(60):
+    async with pull.running(), asyncio.timeout(120):
         while (await site.get(path, headers=token(site))).status == 202:  # noqa: ASYNC110 - it runs elsewhere
             await asyncio.sleep(0.05)
     return path

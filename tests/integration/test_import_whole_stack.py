@@ -8,7 +8,6 @@ from typing import Any
 
 import aiohttp
 import asyncpg
-import pytest
 
 from sluice_client import Credentials, SluiceClient
 from sluice_stack.stack import Stack
@@ -59,7 +58,6 @@ async def pulled(session: aiohttp.ClientSession, headers: dict[str, str], url: s
                 await asyncio.sleep(int(answer.headers["Retry-After"]))
 
 
-@pytest.mark.timeout(400)
 async def test_a_stack_pulls_its_own_export_with_its_own_published_key_and_changes_nothing(
     stack: Stack,
 ) -> None:
@@ -93,7 +91,7 @@ async def test_a_stack_pulls_its_own_export_with_its_own_published_key_and_chang
             list(types),
         )
         # The export is deleted at its source, which is nobody's wish but the puller's.
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while await connection.fetchval("SELECT count(*) FROM exports.jobs WHERE client = $1", own_id):
                 if await connection.fetchval(
                     "SELECT bool_and(reason = 'deleted') FROM exports.jobs WHERE client = $1", own_id

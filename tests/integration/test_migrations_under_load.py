@@ -14,7 +14,6 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import psycopg
-import pytest
 
 from sluice_storage.migrate import migrate
 from support.invariants import check_all
@@ -46,7 +45,6 @@ def rehearsal(dsn: str, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.timeout(240)
 async def test_jobs_go_on_while_every_table_they_use_is_changed(tmp_path: Path) -> None:
     with running_stack(services=SERVICES) as stack:
         base = f"{stack.layout.source_url}/r4/fhir/DocumentReference"

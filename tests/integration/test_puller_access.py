@@ -155,7 +155,7 @@ async def test_a_source_that_is_removed_meanwhile_ends_the_job(database: Databas
         async with site.running():
             await site.until_row(lambda row: row["phase"] == "polling")
             await site.sources.delete(site.source_id)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 while not site.failures():  # noqa: ASYNC110 - what is waited for happens in the services
                     await asyncio.sleep(0.02)
         assert site.failures() == {0: ("source_unknown", None)}

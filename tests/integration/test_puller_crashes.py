@@ -90,11 +90,11 @@ async def die(site: PullSite, mortal: Mortal) -> None:
     )
     context = Context("puller")
     task = asyncio.create_task(puller.serve(context, settings, mortal))
-    await asyncio.wait_for(mortal.dead.wait(), 30)
+    await asyncio.wait_for(mortal.dead.wait(), 120)
     context.stop.set()
     task.cancel()
     with suppress(asyncio.CancelledError):
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 120)
 
 
 @pytest.mark.parametrize(

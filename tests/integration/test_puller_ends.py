@@ -184,11 +184,11 @@ async def test_a_cancelled_jobs_download_is_broken_off_also_if_the_source_sends_
     site.source.list_file(f"{site.source.http.origin}/fhir/files/silent")
     start = site.start()
     await site.publish(start)
-    # The source would be waited for a minute.
-    async with site.running(source_idle=60.0):
+    # The source would be waited for an hour.
+    async with site.running(source_idle=3600.0):
         await begun.wait()
         await site.rows.execute("SELECT pulls.withdraw($1, now())", start.job)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(45):
             await broken.wait()
         await until(lambda: bool(site.told(JobFinished)))
     assert site.told(JobFinished)[0].outcome is JobOutcome.CANCELLED

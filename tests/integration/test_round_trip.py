@@ -17,7 +17,6 @@ from typing import Any
 
 import asyncpg
 import msgspec
-import pytest
 
 from sluice_client import SluiceClient
 from sluice_fhir.source_auth import BackendServicesAuth, public_jwk
@@ -139,7 +138,6 @@ async def second_of(stack: Stack, database: Database) -> AsyncIterator[Second]:
             yield Second(site, database, f"{base}/$export")
 
 
-@pytest.mark.timeout(400)
 async def test_the_second_holds_what_the_first_does_and_follows_its_changes_and_deletions(
     stack: Stack, database: Database
 ) -> None:

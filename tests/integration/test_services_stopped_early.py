@@ -40,11 +40,11 @@ def says(process: Process, what: str) -> bool:
 def stopped_while_waiting(processes: list[Process], what: str) -> dict[str, int | None]:
     """Ask every process to stop once it says that it waits for `what`; give their exit codes."""
     for process in processes:
-        wait_until(partial(says, process, what), process, 60)
+        wait_until(partial(says, process, what), process, 120)
     for process in processes:
         process.send(signal.SIGTERM)
     # One that is deaf ends too, after the 30 s it has, but with another code.
-    assert all(process.wait(60) for process in processes)
+    assert all(process.wait(120) for process in processes)
     return {process.name: process.exit_code for process in processes}
 
 

@@ -53,8 +53,8 @@ async def test_the_gateway_says_that_it_waits_for_a_silent_kafka_and_is_ready_ag
         aiohttp.ClientSession() as session,
     ):
         with frozen(module_kafka):
-            # Half as long as an answer of Kafka's would be waited for elsewhere.
-            async with asyncio.timeout(20):
+            # Less than an answer of Kafka's would be waited for elsewhere.
+            async with asyncio.timeout(30):
                 checks = await _unready(session, running.url)
         assert checks == {"postgres": "ok", "kafka": "away", "authorization": "ok"}
         await ready(running.url, running.process)

@@ -121,6 +121,6 @@ def test_servers_die_with_a_killed_owner(scratch: Path) -> None:
     os.kill(owner.pid, signal.SIGKILL)
     owner.wait()
 
-    gone, alive = psutil.wait_procs(processes, timeout=30)
+    gone, alive = psutil.wait_procs(processes, timeout=120)
     assert not alive
     assert len(gone) == len(processes)

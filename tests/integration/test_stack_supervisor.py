@@ -24,7 +24,7 @@ from support.stack_whole import running_stack
 FEW = ("auth", "status")
 
 
-def _eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def _eventually(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -98,7 +98,7 @@ def up() -> Iterator[tuple[Path, subprocess.Popen[str]]]:
 
 def test_a_second_up_in_one_home_says_so_in_one_line(up: tuple[Path, subprocess.Popen[str]]) -> None:
     second = _up(up[0])
-    said = second.communicate(timeout=60)[0].strip()
+    said = second.communicate(timeout=120)[0].strip()
     assert second.returncode == 1
     assert said.startswith("sluice cannot run: a stack runs already in ")
     assert len(said.splitlines()) == 1
@@ -109,7 +109,7 @@ def test_a_port_in_use_says_so_in_one_line(up: tuple[Path, subprocess.Popen[str]
     assert running is not None
     port = running.gateway.rpartition(":")[2]
     second = _up(scratch / "other", f"--gateway-port={port}")
-    said = second.communicate(timeout=60)[0].strip()
+    said = second.communicate(timeout=120)[0].strip()
     assert second.returncode == 1
     assert said.startswith(f"sluice cannot run: port {port} is in use, and gateway needs it")
     assert len(said.splitlines()) == 1
@@ -122,7 +122,7 @@ def test_ctrl_c_stops_everything_in_order(up: tuple[Path, subprocess.Popen[str]]
 
     process.send_signal(signal.SIGINT)
 
-    assert "stopped" in process.communicate(timeout=60)[0]
+    assert "stopped" in process.communicate(timeout=120)[0]
     assert process.returncode == 0
     assert not [each for each in family if each.is_running()]
     assert Home(home).running() is None
@@ -139,4 +139,4 @@ def test_a_killed_supervisor_takes_everything_with_it(up: tuple[Path, subprocess
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
 
-    assert not psutil.wait_procs(family, timeout=30)[1]
+    assert not psutil.wait_procs(family, timeout=120)[1]

@@ -149,7 +149,6 @@ def command(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.timeout(300)
 async def test_in_a_whole_stack_the_tables_are_as_the_log_says_while_the_service_runs(stack: Stack) -> None:
     async with new_portal(stack, "rebuilt") as portal:
         base = f"{stack.layout.source_url}/r4/fhir/DocumentReference"

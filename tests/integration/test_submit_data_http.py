@@ -312,7 +312,7 @@ async def pulled(
         assert status == 202
         path = told["location"].removeprefix(AUDIENCE)
         headers = site.authority.bearer(client="portal", scopes="bulk/import")
-        async with pull.running(), asyncio.timeout(60):
+        async with pull.running(), asyncio.timeout(120):
             while True:
                 answer = await site.get(path, headers=headers)
                 if answer.status != 202:

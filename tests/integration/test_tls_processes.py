@@ -51,7 +51,7 @@ async def serving(service: str, database: Database, files: Certificate) -> Async
 
 async def alive(url: str, files: Certificate, process: asyncio.subprocess.Process) -> None:
     trusting = ssl.create_default_context(cafile=str(files.certificate))
-    async with aiohttp.ClientSession() as session, asyncio.timeout(60):
+    async with aiohttp.ClientSession() as session, asyncio.timeout(120):
         while process.returncode is None:
             try:
                 async with session.get(f"{url}/livez", ssl=trusting) as answer:

@@ -74,7 +74,7 @@ async def test_the_service_dials_no_private_address_however_it_is_written(
     running = asyncio.create_task(serve(context, production(database), bed.broker, every=0.05))
     await bed.broker.publish(Message(JOBS_EVENTS, job_number(1), planned(job_number(1))))
     errors: dict[str, Any] = {}
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while len(errors) < len(webhooks):
             for webhook in webhooks:
                 (told,) = await bed.deliveries(webhook) or [{"error": None}]

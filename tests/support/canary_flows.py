@@ -71,7 +71,7 @@ async def watched(client: SluiceClient, say: Callable[[str], None]) -> AsyncIter
         try:
             yield
             await to.until(4)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 while not any("FINISHED" in change for change in changes):  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
         finally:

@@ -80,5 +80,5 @@ def warm() -> Path:
     process = Process("sluice", command, folder / "log", environment={**os.environ, "PYTHONPATH": tests})
     process.start()
     cleanup.callback(process.kill)
-    wait_until(address.exists, process, 60)
+    wait_until(address.exists, process, 120)
     return address

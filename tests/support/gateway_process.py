@@ -40,7 +40,7 @@ class Running:
         """Ask it to stop as an operator would, and give its exit code."""
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
-        return await asyncio.wait_for(self.process.wait(), 40)
+        return await asyncio.wait_for(self.process.wait(), 120)
 
 
 @asynccontextmanager

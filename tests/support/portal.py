@@ -38,6 +38,8 @@ class Account:
             async with http.post(
                 f"{self.auth}/oauth/token", data=form, headers={"Authorization": login}
             ) as answer:
+                if answer.status >= 500:
+                    answer.raise_for_status()  # what it needs is away, which callers wait for
                 body = await answer.json()
                 assert answer.status == 200, body
             self._token = body["access_token"]
@@ -59,7 +61,7 @@ class Portal:
         """Make a call, again while the gateway or what it needs is away; give status and JSON."""
         headers = dict(options.pop("headers", {}))
         headers["X-SBG-Advance-Access"] = "Advance"
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 120
         while True:
             try:
                 headers["Authorization"] = f"Bearer {await self.account.token(self.http)}"

@@ -160,7 +160,7 @@ class PullSite:
 
     async def until_row(self, true: Callable[[asyncpg.Record], bool]) -> None:
         """Wait until the one job's row is as wanted."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while True:
                 row = await self.rows.fetchrow("SELECT * FROM pulls.jobs")
                 if row is not None and true(row):

@@ -31,7 +31,7 @@ from sluice_stack.stack import Stack
 from support.scratch import scratch_folder
 
 # Sources are given up soon, so that also those that never answer or always refuse end their items in a test.
-IMPATIENT = {"SLUICE_SOURCE_ANSWER": "2", "SLUICE_SOURCE_IDLE": "2", "SLUICE_ATTEMPTS": "3"}
+IMPATIENT = {"SLUICE_SOURCE_ANSWER": "5", "SLUICE_SOURCE_IDLE": "5", "SLUICE_ATTEMPTS": "3"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def running_source() -> Iterator[DemoSource]:
         process = Process("source", command, folder / "source.log")
         process.start()
         try:
-            wait_until(lambda: _ready(f"http://127.0.0.1:{port}/readyz"), process, 30)
+            wait_until(lambda: _ready(f"http://127.0.0.1:{port}/readyz"), process, 120)
             yield DemoSource(f"http://127.0.0.1:{port}", credentials)
         finally:
             process.stop(5)

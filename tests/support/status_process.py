@@ -47,7 +47,7 @@ async def publish(kafka: Kafka, events: Sequence[Event]) -> None:
     await producer.stop()
 
 
-async def until(question: Any, seconds: float = 60.0) -> None:
+async def until(question: Any, seconds: float = 120.0) -> None:
     async with asyncio.timeout(seconds):
         while not await question():  # noqa: ASYNC110 - another process is waited for
             await asyncio.sleep(0.01)

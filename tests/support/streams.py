@@ -254,7 +254,7 @@ async def serving(name: str, serve: Callable[[Context], Coroutine[Any, Any, None
         await service
 
 
-async def until(condition: Callable[[], bool], timeout: float = 30.0) -> None:
+async def until(condition: Callable[[], bool], timeout: float = 120.0) -> None:
     """Wait until something holds; fail if it does not in `timeout` seconds."""
     async with asyncio.timeout(timeout):
         while not condition():  # noqa: ASYNC110 - conditions of all kinds have no event

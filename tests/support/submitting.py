@@ -103,7 +103,7 @@ class Provider:
     async def ended(self, place: str | None = None) -> Json:
         """Poll until the submission is over; gives its manifest."""
         place = place or await self.place()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while True:
                 answer = await self.site.get(place, headers=self.token())
                 shown: Json = await answer.json()

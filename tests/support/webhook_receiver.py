@@ -44,7 +44,7 @@ class Receiver:
 
     async def until(self, count: int) -> None:
         """Wait until it was sent so many requests."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while len(self.ids) < count:
                 self._came.clear()
                 await self._came.wait()
