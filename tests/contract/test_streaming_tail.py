@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 
 from sluice_contracts.commands import WritePart
 from sluice_contracts.topics import Topic
@@ -78,6 +80,36 @@ async def test_a_stretch_is_given_whole_and_no_more_beside_what_comes(both: Both
     found = [record.offset async for some in tail.stretch(number, 1, ends[number]) for record in some]
     assert found == list(range(1, ends[number]))
     assert [each async for each in tail.stretch(number, ends[number], ends[number])] == []
+
+
+async def test_a_stretch_ends_with_the_log_if_that_does_not_reach_so_far(both: Both) -> None:
+    log, topic, tail = both
+    await publish(log, topic, *range(30))
+    for number, end in (await tail.start()).items():
+        found = [record.offset async for some in tail.stretch(number, 0, end + 9) for record in some]
+        assert found == list(range(end))
+
+
+async def test_a_stretch_is_given_whole_however_slowly_it_comes(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = KafkaLog(kafka)
+    topic = await log.topic()
+    await publish(log, topic, *range(30))
+    tail = KafkaTail(kafka, topic.name)
+    ends = await tail.start()
+    await tail.stop()
+    number = max(ends, key=lambda each: ends[each])
+    prompt, asked = AIOKafkaConsumer.getmany, 0
+
+    async def slow(*arguments: Any, **options: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return await prompt(*arguments, **{**options, "max_records": 3}) if asked % 3 == 0 else {}
+
+    monkeypatch.setattr(AIOKafkaConsumer, "getmany", slow)
+    found = [record.offset async for some in tail.stretch(number, 0, ends[number]) for record in some]
+    assert found == list(range(ends[number]))
 
 
 async def test_reading_again_begins_at_the_end_again(both: Both) -> None:

@@ -57,7 +57,7 @@ class Tail(Protocol):
     def stretch(self, partition: int, first: int, end: int) -> AsyncIterator[Sequence[Record]]:
         """Give a partition's records from the offset `first` up to before `end`, as far as they are kept.
 
-        It may be read beside `poll`.
+        It may be read beside `poll`, and waits for what is slow to come.
 
         Raises
         ------
@@ -137,14 +137,14 @@ class KafkaTail:
         try:
             consumer.assign([place])
             begin = (await consumer.beginning_offsets([place]))[place]
-            at = max(first, begin)
-            consumer.seek(place, at)
-            while at < end:
+            consumer.seek(place, max(first, begin))
+            # The consumer's own place passes by gaps too; that nothing comes for a while says nothing.
+            while await consumer.position(place) < end:
                 found = (await consumer.getmany(place, timeout_ms=2000, max_records=_AT_ONCE)).get(place, [])
-                if not found:
-                    return  # what is missing is a gap at the end, or not there any more
-                at = found[-1].offset + 1
-                yield [record for record in found if record.offset < end]
+                if records := [record for record in found if record.offset < end]:
+                    yield records
+                if not found and (await consumer.end_offsets([place]))[place] < end:
+                    return  # another log, which does not reach so far
         except FAULTS as error:
             raise Unavailable("kafka") from error
         finally:
