@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from typer.testing import CliRunner
@@ -70,6 +72,25 @@ async def test_a_changed_declaration_is_applied_to_what_exists(kafka: str) -> No
     assert (await configuration(kafka, topic.name))["retention.ms"] == str(3 * 86_400_000)
     (found, *_) = await survey(kafka, [topic])
     assert found.partitions == 5
+
+
+async def test_create_returns_when_the_brokers_know_what_it_changed(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = declare()
+    await create(kafka, [topic])
+    describe, answers, last = AIOKafkaAdminClient.describe_configs, [], None
+
+    async def late(admin: Any, asked: Any) -> Any:
+        """Tell what was so two questions ago."""
+        nonlocal last
+        answers.append(await describe(admin, asked))
+        last = answers[max(0, len(answers) - 3)]
+        return last
+
+    monkeypatch.setattr(AIOKafkaAdminClient, "describe_configs", late)
+    await create(kafka, [replace(topic, retention=timedelta(days=2))])
+    assert str(2 * 86_400_000) in str(last)
 
 
 async def test_what_is_not_as_declared_is_told_and_left_as_it_is(kafka: str) -> None:

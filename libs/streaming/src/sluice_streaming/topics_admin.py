@@ -192,16 +192,20 @@ async def _create(admin: Any, missing: Sequence[Planned], replication: int) -> l
 async def _visible(admin: Any, planned: Mapping[str, Planned], wait: float = 30.0) -> None:
     """Wait until the brokers know what the controller decided, so that services may start."""
     deadline = asyncio.get_running_loop().time() + wait
-    while True:
-        ready = {
-            topic["topic"]: sum(partition["leader"] >= 0 for partition in topic["partitions"])
-            for topic in await admin.describe_topics()
-        }
-        if all(ready.get(name, 0) >= topic.partitions for name, topic in planned.items()):
-            return
+    while not await _known(admin, planned):
         if asyncio.get_running_loop().time() > deadline:
             raise Unavailable("kafka")
         await asyncio.sleep(0.1)
+
+
+async def _known(admin: Any, planned: Mapping[str, Planned]) -> bool:
+    ready = {
+        topic["topic"]: sum(partition["leader"] >= 0 for partition in topic["partitions"])
+        for topic in await admin.describe_topics()
+    }
+    if any(ready.get(name, 0) < topic.partitions for name, topic in planned.items()):
+        return False
+    return not await _misset(admin, list(planned.values()))
 
 
 async def _align(admin: Any, topics: Sequence[Planned]) -> list[str]:
