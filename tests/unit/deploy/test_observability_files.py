@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY
 from sluice_insight.folding import Dimension
 from sluice_insight.metrics import Tables
 from sluice_insight.views import Views
-from support.deployment import DEPLOY, SERVICES, services, told
+from support.deployment import DEPLOY, ROOT, SERVICES, services, told
 
 DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
 # What Prometheus itself says of each scrape.
@@ -101,12 +101,56 @@ def test_dashboards_ask_only_for_metrics_and_labels_that_there_are(
         check(expression, known)
 
 
-def test_alerts_ask_only_for_metrics_and_labels_that_there_are(known: dict[str, set[str]]) -> None:
+def alerts() -> dict[str, str]:
+    """Give each alert's expression by its name."""
     groups = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"]
-    rules = [rule for group in groups for rule in group["rules"]]
-    assert rules
-    for rule in rules:
-        check(rule["expr"], known)
+    return {rule["alert"]: rule["expr"] for group in groups for rule in group["rules"]}
+
+
+def test_alerts_ask_only_for_metrics_and_labels_that_there_are(known: dict[str, set[str]]) -> None:
+    assert alerts()
+    for expression in alerts().values():
+        check(expression, known)
+
+
+def test_every_service_that_is_not_there_at_all_is_an_alert() -> None:
+    # It has no address then, and no `up` of 0.
+    assert sorted(re.findall(r'absent\(up\{service="(\w+)"\}\)', alerts()["ServiceGone"])) == SERVICES
+
+
+def test_what_to_do_is_told_of_every_alert_and_of_no_other() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text().split("## When things fail")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(alerts())
+
+
+def test_what_can_only_increase_is_alerted_on_from_its_first_time(known: dict[str, set[str]]) -> None:
+    # To Prometheus a counter that begins with 1 has not increased.
+    counters = re.findall(r"increase\((sluice_\w+)(?:\{[^}]*\})?\[", " ".join(alerts().values()))
+    assert "sluice_objects_forged_total" in counters
+    begun = {sample.name for family in REGISTRY.collect() for sample in family.samples}
+    # Steps begin theirs for each of their topics when they start.
+    assert {*counters} - begun <= {"sluice_messages_handled_total"}
+    assert known
+
+
+SEEN = {
+    "sluice_jobs_finished_total",
+    "sluice_job_seconds_bucket",
+    "sluice_items_ended_total",
+    "sluice_items_failed_total",
+    "sluice_lag_records",
+    "sluice_lag_seconds",
+    "sluice_delivery_seconds_bucket",
+    "sluice_deliveries_failed_total",
+    "sluice_source_allowed",
+    "sluice_source_rate",
+    "sluice_source_held_seconds",
+}
+
+
+def test_what_jobs_come_to_what_waits_and_what_sources_bear_is_on_a_dashboard() -> None:
+    boards = " ".join(path.read_text() for path in DASHBOARDS)
+    assert SEEN - set(_NAME.findall(boards)) == set()
 
 
 @pytest.mark.parametrize(
