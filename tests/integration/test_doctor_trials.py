@@ -10,11 +10,14 @@ from functools import partial
 from pathlib import Path
 
 import aiohttp
+import asyncpg
 import pytest
 
 from sluice_client import SluiceClient
 from sluice_client.doctor import Doctor
-from support.gateway_process import gateway_process
+from sluice_fhir.source_store import SourceStore
+from sluice_fhir.sources import SourceDraft
+from support.gateway_process import Running, gateway_process
 from support.stack import Database
 
 
@@ -46,6 +49,37 @@ async def test_a_clock_that_is_wrong_is_told_whichever_way(
             clock = next(each for each in found if each.name == "clock")
             assert clock.state == "failing"
             assert "NTP" in clock.advice
+
+
+async def findings(running: Running) -> dict[str, dict[str, str]]:
+    headers = running.authority.bearer(scopes="ops/health")
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{running.url}/v2/ops/health", headers=headers) as answer,
+    ):
+        return {each["name"]: each for each in (await answer.json())["findings"]}
+
+
+async def test_a_folder_of_objects_that_is_not_there_is_told_and_what_else_there_is(
+    database: Database, kafka: str, scratch: Path
+) -> None:
+    async with gateway_process(database, kafka, scratch) as running:
+        assert (await findings(running))["objects"]["state"] == "ok"
+        (scratch / "objects").rmdir()
+        found = await findings(running)
+    assert (found["objects"]["state"], "mounted" in found["objects"]["advice"]) == ("failing", True)
+    assert found["gateway's disk"]["text"]
+
+
+async def test_another_secret_than_credentials_are_sealed_under_is_told(
+    database: Database, kafka: str, scratch: Path
+) -> None:
+    async with asyncpg.create_pool(database.dsn_for("gateway")) as pool:
+        draft = SourceDraft(name="Ward", base_url="https://ward.example/r4")
+        await SourceStore(pool, b"another secret, of 32 bytes or so").create(draft)
+    async with gateway_process(database, kafka, scratch) as running:
+        told = (await findings(running))["secret"]
+    assert (told["state"], "SLUICE_SECRET" in told["text"]) == ("failing", True)
 
 
 async def test_a_disk_that_is_nearly_full_is_told_to_operators(

@@ -17,6 +17,7 @@ PREAMBLE = """
 import asyncio
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sluice_settings import MisfitSettingError
 from sluice_streaming.service import Context, run
 from sluice_streaming.watchdog import Stuck
 
@@ -56,6 +57,14 @@ def test_wrong_settings_are_one_line_that_names_the_variable_and_not_its_value()
     assert "at least 32" in line
     assert "hunter2" not in errors
     assert "Traceback" not in errors
+
+
+def test_a_setting_that_does_not_fit_what_there_is_is_one_line_too() -> None:
+    code, errors = finish("    raise MisfitSettingError('SLUICE_SECRET: it opens nothing')")
+    (line,) = [json.loads(text) for text in errors.splitlines()]
+    assert code == os.EX_CONFIG
+    assert line["event"] == "wrong settings: SLUICE_SECRET: it opens nothing"
+    assert "at" not in line
 
 
 def test_wrong_settings_of_the_process_itself_are_one_line_too() -> None:

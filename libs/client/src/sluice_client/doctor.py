@@ -221,7 +221,9 @@ class Doctor:
             advice = error.advice or "Log in again: sluice login URL"
             raise self._fail("token", error.message, advice) from None
         except SluiceError as error:
-            raise self._fail("token", sentences(error.message, error.advice), "") from None
+            text = f"none can be had or used now: {sentences(error.message, error.advice)}"
+            advice = "See what else is failing here; then the logs of auth and of the gateway."
+            raise self._fail("token", text, advice) from None
         self._note("token", State.OK, f"the gateway takes it; {limit.remaining} bulk requests are left")
 
     async def _inside(self) -> None:
@@ -231,7 +233,8 @@ class Doctor:
             advice = "Use an operator's profile: sluice --profile operator doctor"
             self._note("inside", State.SKIPPED, f"{_OPERATORS} needs the scope ops/health", advice)
         except SluiceError as error:
-            self._note("inside", State.FAILING, sentences(error.message, error.advice))
+            text = f"the gateway could not look: {sentences(error.message, error.advice)}"
+            self._note("inside", State.FAILING, text, "See the gateway's log.")
         else:
             self.findings += found.findings
 

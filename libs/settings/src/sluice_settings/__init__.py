@@ -24,6 +24,10 @@ class UnreadableSettingError(ValueError):
     """A setting's file is of no use; the text says why, without what is in it."""
 
 
+class MisfitSettingError(Exception):
+    """A setting is in order and does not fit what there is; the text names it, and says what to do."""
+
+
 class Settings(BaseSettings):
     """What every class of settings is made of: `SLUICE_NAME`, or the file that `SLUICE_NAME_FILE` names."""
 
@@ -95,8 +99,10 @@ def from_file(variable: str, environment: Mapping[str, str] = os.environ) -> str
     return text
 
 
-def explain(error: ValidationError) -> str:
+def explain(error: ValidationError | MisfitSettingError) -> str:
     """Say in one line which environment variables are wrong and why, without their values."""
+    if isinstance(error, MisfitSettingError):
+        return f"wrong settings: {error}"
     problems = []
     for item in error.errors(include_url=False, include_input=False, include_context=False):
         name = "_".join(str(part) for part in item["loc"]).upper() or "settings"

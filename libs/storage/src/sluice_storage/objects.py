@@ -189,8 +189,10 @@ class ObjectStore:
         Raises
         ------
         ObjectStoreError
-            It does not answer.
+            It does not answer, or its folder is not there, as where a disk is not mounted.
         """
+        if self._folder is not None and not await asyncio.to_thread(self._folder.is_dir):
+            raise ObjectStoreError("the folder is not there")
         with suppress(MissingObjectError), translated():
             await obstore.head_async(self._backend, plain_name(bytes(32)))
 

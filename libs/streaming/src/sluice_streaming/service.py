@@ -23,7 +23,7 @@ import uvloop
 from prometheus_client import disable_created_metrics
 from pydantic import ValidationError
 
-from sluice_settings import explain
+from sluice_settings import MisfitSettingError, explain
 from sluice_streaming.settings import ProcessSettings
 from sluice_streaming.starting import StoppedError, unless_stopped
 from sluice_streaming.watchdog import Stuck
@@ -123,7 +123,7 @@ async def _supervise(context: Context, main: Main, settings: ProcessSettings) ->
         try:
             await _serve_health(context, settings, stack)
             return await _until_stopped(context, main)
-        except ValidationError as error:
+        except (ValidationError, MisfitSettingError) as error:
             log.error(explain(error))  # noqa: TRY400 - one line is what helps here
             return os.EX_CONFIG
         except Stuck as error:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from sluice_auth.first_things import put_dashboard, put_people
 from sluice_auth.guarded_keys import LIMITS, fetching
-from sluice_auth.keyring import Keyring, KeysUnreadableError
+from sluice_auth.keyring import Keyring
 from sluice_auth.operator_clients import put_operator
 from sluice_auth.passwords import Passwords
 from sluice_auth.postgres import PostgresStore
@@ -85,11 +85,7 @@ async def main(context: Context) -> None:
             away=TRANSIENT,
         )
         upkeep = Upkeep(service.keyring, store)
-        try:
-            await upkeep.once()
-        except KeysUnreadableError as error:
-            log.error(str(error))  # noqa: TRY400 - the line is what helps, not where it came from
-            raise
+        await upkeep.once()
         if settings.operator is not None:
             await put_operator(store, *settings.operator, name="bootstrap operator", now=time.time())
         if settings.dashboard:

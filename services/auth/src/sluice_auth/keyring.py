@@ -18,6 +18,7 @@ from joserfc.jwk import ECKey
 from sluice_auth.model import Action, Entry, SealedKey
 from sluice_auth.ports import KeyStore
 from sluice_security.sealing import Seal, SealBrokenError
+from sluice_settings import MisfitSettingError
 
 ALGORITHM = "ES256"
 PURPOSE = "token signing keys"
@@ -59,7 +60,7 @@ class SigningKey:
     active_at: float
 
 
-class KeysUnreadableError(RuntimeError):
+class KeysUnreadableError(MisfitSettingError):
     """The stored keys were sealed under another secret: SLUICE_SECRET is not what it was."""
 
 
@@ -158,6 +159,6 @@ class Keyring:
             private = self._seal.open(row.sealed, row.kid)
         except SealBrokenError:
             raise KeysUnreadableError(
-                "the signing keys were sealed under another secret; set SLUICE_SECRET back"
+                "SLUICE_SECRET: the signing keys were sealed under another one; give that, too"
             ) from None
         return SigningKey(row.kid, ECKey.import_key(msgspec.json.decode(private)), row.active_at)

@@ -41,6 +41,14 @@ class Finding:
     advice: str = ""
 
 
+OTHER_SECRET = Finding(
+    "secret",
+    State.FAILING,
+    "the credentials of sources do not open: SLUICE_SECRET is not what they were sealed under",
+    "Give every service the secret of before; where it was replaced, behind the newest one.",
+)
+
+
 Probe = Callable[[], Awaitable[Sequence[Finding]]]
 """Looks at one thing, and gives what it found; any exception means that it does not answer."""
 
@@ -81,6 +89,15 @@ def judged_answers(answers: Mapping[str, str]) -> list[Finding]:
     here = {name: Finding(name, State.OK, "answers") for name in answers}
     away = {name: Finding(name, State.FAILING, "is away", advice) for name in answers}
     return [here[name] if answer == "ok" else away[name] for name, answer in answers.items()]
+
+
+def judged_objects(*, answers: bool) -> list[Finding]:
+    """Judge whether the object store answers."""
+    if answers:
+        return [Finding("objects", State.OK, "the object store answers")]
+    text = "the object store does not answer, or its folder is not there"
+    advice = "See that it runs or that its disk is mounted, and that SLUICE_OBJECTS is right everywhere."
+    return [Finding("objects", State.FAILING, text, advice)]
 
 
 def judged_migrations(missing: Sequence[str], unknown: Sequence[str]) -> list[Finding]:

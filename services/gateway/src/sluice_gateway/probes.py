@@ -22,10 +22,11 @@ from sluice_gateway.checkup import Finding, Probe, State
 from sluice_gateway.dead_letters import Look
 from sluice_gateway.health import Health
 from sluice_security.failure import SourceFailure
+from sluice_security.sealing import SealBrokenError
 from sluice_storage.encryption.keys import MasterKeys
 from sluice_storage.encryption.rewrap import TABLES, counted
 from sluice_storage.migrate import packaged
-from sluice_storage.objects import ObjectStore
+from sluice_storage.objects import ObjectStore, ObjectStoreError
 from sluice_streaming.topics_admin import misfits
 from sluice_streaming.topics_lag import survey
 
@@ -87,14 +88,18 @@ class Probes:
     async def _disks(self) -> Sequence[Finding]:
         # Where the gateway has a machine with the stores, also as containers, these are on its disk.
         places = {"gateway's disk": Path("/")}
-        if self.objects.folder is not None:
+        # A folder that is not there is told as the object store's fault.
+        if self.objects.folder is not None and self.objects.folder.is_dir():
             places["objects' disk"] = self.objects.folder
         found = {name: await asyncio.to_thread(disk_usage, place) for name, place in places.items()}
         return checkup.judged_disks({name: (disk.total, disk.free) for name, disk in found.items()})
 
     async def _objects(self) -> Sequence[Finding]:
-        await self.objects.reach()
-        return [Finding("objects", State.OK, "the object store answers")]
+        try:
+            await self.objects.reach()
+        except ObjectStoreError:
+            return checkup.judged_objects(answers=False)
+        return checkup.judged_objects(answers=True)
 
     async def _migrations(self) -> Sequence[Finding]:
         rows = await self.pool.fetch("SELECT migration_id FROM _yoyo_migration")
@@ -137,7 +142,10 @@ class Probes:
             return "does not answer"
 
     async def _sources(self) -> Sequence[Finding]:
-        enabled = [source for source in await self.sources.list() if source.enabled]
+        try:
+            enabled = [source for source in await self.sources.list() if source.enabled]
+        except SealBrokenError:
+            return [checkup.OTHER_SECRET]
         gate = asyncio.Semaphore(_AT_ONCE)
         asked = [self._source(source, gate) for source in enabled[:_MOST_SOURCES]]
         found = list(await asyncio.gather(*asked))
