@@ -8,6 +8,8 @@
 | operators' | what operators share | `unit/gateway/test_isolation_matrix.py`, by the scope |
 | `OWN` | whoever asks, and nobody else | nobody could see more |
 | `ELSEWHERE` | what grants and registered servers decide, before anything is done | the test that is named |
+
+Those of the authorization server are in `unit/auth/test_auth_isolation_matrix.py`.
 """
 
 from __future__ import annotations
