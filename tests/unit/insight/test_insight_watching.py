@@ -15,7 +15,7 @@ from sluice_insight.folding import Dimension, partition_of
 from sluice_insight.metrics import Tables
 from sluice_insight.rows import Rows
 from sluice_insight.views import Views
-from sluice_insight.watching import Thresholds, Watch, holding, subject_of
+from sluice_insight.watching import Thresholds, Watch, holding, named, subject_of
 from support.histories import BEGAN, attached, failed, job_number
 from support.insight import JOB, Site, plan, retrying
 
@@ -81,6 +81,13 @@ def test_the_end_of_an_alert_is_news_until_it_was_told_or_holds_again() -> None:
     watch.note(ENDED)
     assert watch.news([], 6) == []
     assert watch.news([replace(FIRST, at=7)], 7) == [replace(FIRST, at=7)]
+
+
+def test_a_line_of_a_log_names_a_job_as_job_and_a_source_as_source() -> None:
+    stuck = JobStuck(at=2, job="j", kind=JobKind.BULK_EXPORT, since=0, pending=2)
+    assert named(stuck) == {"job": "j"}
+    for kind, name in (("JobStuck", "job"), ("SourceFailing", "source")):
+        assert named(AlertEnded(at=3.0, alert=kind, about="x", since=2.0)) == {name: "x"}
 
 
 def test_what_was_never_told_has_no_end_to_tell() -> None:

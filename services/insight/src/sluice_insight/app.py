@@ -32,7 +32,7 @@ from sluice_insight.rates import Series
 from sluice_insight.rows import PlacedTable, Rows
 from sluice_insight.settings import Settings
 from sluice_insight.views import Views
-from sluice_insight.watching import Watch, holding, subject_of
+from sluice_insight.watching import Watch, holding, named, subject_of
 from sluice_telemetry.logs import describe
 
 log = structlog.get_logger(__name__)
@@ -133,7 +133,7 @@ class Insight:
             return
         self.watch.note(alert)
         metrics.ALERTS.labels(kind).inc()
-        log.warning("alert", type=kind, about=subject_of(alert))
+        log.warning("alert", type=kind, **named(alert))
 
     async def _follow(self, stream: Any) -> None:
         batches: AsyncIterable[Sequence[Any]] = stream.take_events(self._settings.insight_batch, _WITHIN)

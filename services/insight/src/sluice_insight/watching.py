@@ -73,6 +73,12 @@ def subject_of(alert: Alert) -> str:
             raise TypeError
 
 
+def named(alert: Alert) -> dict[str, str]:
+    """Give the same for a log's line, by which of the two it is."""
+    of = alert.alert if isinstance(alert, AlertEnded) else type(alert).__name__
+    return {"source" if of == SourceFailing.__name__ else "job": subject_of(alert)}
+
+
 def _key(kind: str, about: str) -> str:
     # A source's alerts are not of one partition of `jobs.events`: all are kept in the first.
     return f"0/{kind}/{about}"
