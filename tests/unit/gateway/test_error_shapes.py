@@ -116,6 +116,34 @@ async def test_answers_to_a_token_tell_the_quota_and_are_not_cached(site: Site) 
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/v2/user", 401), ("/v2/nothing", 404), ("/fhir/a/b/c", 404), ("/fhir/Patient", 401)],
+)
+async def test_answers_to_nobody_known_tell_the_quota_of_whoever_has_used_nothing(
+    site: Site, path: str, status: int
+) -> None:
+    for headers in ({}, {"Authorization": "Bearer void"}):
+        answer = await site.get(path, headers=headers)
+        assert (answer.status, answer.headers["X-RateLimit-Limit"]) == (status, "1000")
+        assert answer.headers["X-RateLimit-Remaining"] == "1000"
+        assert int(answer.headers["X-RateLimit-Reset"]) == site.now()
+        assert answer.headers["RateLimit"] == '"bulk";r=1000;t=0'
+
+
+@pytest.mark.parametrize(("path", "status"), [("/v2/nothing", 404), ("/fhir/metadata", 200)])
+async def test_a_client_is_told_its_own_figures_also_where_no_token_is_asked_for(
+    site: Site, path: str, status: int
+) -> None:
+    assert (await site.post("/v2/bulk/fhir", json=one_item(), headers=site.bearer())).status == 202
+    answer = await site.get(path, headers=site.bearer())
+    assert (answer.status, answer.headers["X-RateLimit-Remaining"]) == (status, "999")
+
+
+async def test_what_is_no_part_of_the_api_tells_no_quota(site: Site) -> None:
+    assert "X-RateLimit-Limit" not in (await site.get("/livez")).headers
+
+
 async def test_log_lines_name_the_route_and_neither_path_nor_query(
     site: Site,
 ) -> None:

@@ -16,10 +16,12 @@ from aiohttp import hdrs, web
 from prometheus_client import Counter, Gauge, Histogram
 
 from sluice_gateway.auditing import ID
+from sluice_gateway.authentication import authenticate
 from sluice_gateway.fhir.outcomes import below_fhir, outcome_response
 from sluice_gateway.problems import Problem, unavailable
-from sluice_gateway.routing import GATEWAY, PRINCIPAL, STREAMING, problem_response
+from sluice_gateway.routing import API, FAMILY_HEADER, GATEWAY, PRINCIPAL, STREAMING, problem_response
 from sluice_gateway.time_limit import TimeLimit
+from sluice_security.tokens import Principal
 from sluice_storage.pool import TRANSIENT
 from sluice_streaming.outcomes import Unavailable
 from sluice_telemetry.spans import Kind, hop
@@ -146,11 +148,29 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return _refuse(request, Problem(500, "internal", text, "Tell the operators the X-Request-Id."))
 
 
-async def _quota_fields(request: web.Request) -> Mapping[str, str]:
+async def _asking(request: web.Request, status: int) -> Principal | None:
+    """Give whose figures an answer tells; None: nobody's.
+
+    Where there is no such address, or it is public, nobody has looked at the token yet.
+    """
     who = request.get(PRINCIPAL)
-    if who is None:
+    if who is not None or status in (401, 503):
+        return who
+    fields = () if below_fhir(request.path) else request.headers.getall(FAMILY_HEADER, ())
+    try:
+        verifier = request.app[GATEWAY].verifier
+        return await authenticate(verifier, request.headers.getall(hdrs.AUTHORIZATION, ()), fields)
+    except Problem:
+        return None
+
+
+async def _quota_fields(request: web.Request, status: int) -> Mapping[str, str]:
+    if not request.path.startswith(API):
         return {}
     quotas = request.app[GATEWAY].quotas
+    who = await _asking(request, status)
+    if who is None:
+        return quotas.fields(quotas.unused())
     try:
         return quotas.fields(await request.app[COURTESY].of(quotas.read(who.client)))
     except (*TRANSIENT, TimeoutError):
@@ -164,7 +184,7 @@ async def add_fields(request: web.Request, response: web.StreamResponse) -> None
     response.headers[hdrs.SERVER] = "sluice"  # whoever asks need not know with what it is made
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
-    response.headers.update(await _quota_fields(request))
+    response.headers.update(await _quota_fields(request, response.status))
 
 
 @web.middleware

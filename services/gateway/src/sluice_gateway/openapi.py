@@ -17,7 +17,7 @@ from sluice_gateway.fhir.outcomes import FHIR_JSON, Severity
 from sluice_gateway.incoming import ADVANCE_HEADER
 from sluice_gateway.models.base import ErrorBody
 from sluice_gateway.routes import ROUTES
-from sluice_gateway.routing import FAMILY_HEADER, JSON, Route
+from sluice_gateway.routing import API, FAMILY_HEADER, JSON, Route
 from sluice_openapi.document import Api, Content, Operation, Response, path_parameters, written
 from sluice_openapi.schemas import REF, Json
 
@@ -52,7 +52,10 @@ _SECURITY = {
 }
 _QUOTA_HEADERS = {
     "X-RateLimit-Limit": ("integer", "Bulk requests that the client may make in five minutes."),
-    "X-RateLimit-Remaining": ("integer", "How many of them are left."),
+    "X-RateLimit-Remaining": (
+        "integer",
+        "How many of them are left; all of them where the answer is to no client that is known.",
+    ),
     "X-RateLimit-Reset": ("integer", "From when more are free, in epoch seconds."),
     "RateLimit": ("string", "The same, as the IETF's draft has it."),
     "RateLimit-Policy": ("string", "The limit, as the IETF's draft has it."),
@@ -106,7 +109,7 @@ _OUTCOME = _Outcome()
 
 def _success_headers(route: Route, status: int, kind: Any) -> list[str]:
     names = ["X-Request-Id"]
-    if route.scope is not None:
+    if route.path.startswith(API):
         names += _QUOTA_HEADERS
     if isinstance(kind, type) and issubclass(kind, BaseModel) and "links" in kind.model_fields:
         names.append("X-Total-Matching-Query")

@@ -113,6 +113,11 @@ class Quotas:
             self._remember(client, known)
         return known
 
+    def unused(self) -> Usage:
+        """Give the figures of whoever has made no call, which are those of nobody known."""
+        now = self._now()
+        return Usage(0, now, now)
+
     def fields(self, usage: Usage) -> Mapping[str, str]:
         """Give the header fields that tell the figures.
 

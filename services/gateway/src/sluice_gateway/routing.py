@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from sluice_gateway.authentication import authenticate, permit
 from sluice_gateway.bodies import parser
-from sluice_gateway.fhir.outcomes import FHIR_JSON, JSON_FHIR, below_fhir
+from sluice_gateway.fhir.outcomes import ALIAS, BASE, FHIR_JSON, JSON_FHIR, below_fhir
 from sluice_gateway.incoming import parsed_query, read_body, refuse_unclear, require_advance
 from sluice_gateway.models.base import QueryModel
 from sluice_gateway.problems import Problem
@@ -27,6 +27,8 @@ from sluice_security.tokens import Principal
 if TYPE_CHECKING:
     from sluice_gateway.wiring import Gateway
 
+API = ("/v2", BASE, ALIAS)
+"""Where the API is: what is answered there tells a client how much of its quota is left."""
 FAMILY_HEADER = "X-SBG-Auth-Token"
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
