@@ -17,7 +17,7 @@ from sluice_streaming.service import Context
 from sluice_webhooks.__main__ import serve
 from sluice_webhooks.postgres import PostgresWebhooks
 from sluice_webhooks.settings import Settings
-from sluice_webhooks.store import MOST_OF_ONE, Attempt
+from sluice_webhooks.store import Attempt
 from support.gateway_memory import SECRET
 from support.histories import failed, job_number
 from support.stack import Database
@@ -233,24 +233,11 @@ async def test_who_does_not_answer_is_tried_again_and_its_address_is_in_no_answe
     assert waiting["error"] == "source_unavailable"
 
 
-async def test_webhooks_that_hang_keep_no_other_waiting(database: Database) -> None:
-    async with made_bed(database, answer=120) as bed, receiver(always=500) as silent, receiver() as other:
-        silent.answering.clear()
-        hanging = [await bed.register(silent) for _ in range(10)] * MOST_OF_ONE
-        for hook in [*hanging, await bed.register(other)]:
-            await bed.site.post(f"/v2/webhooks/{hook}/actions/ping", headers=bed.site.bearer(**OWN))
-        sending = asyncio.create_task(bed.send())
-        await other.until(1)
-        silent.answering.set()
-        await sending
-    assert types(other) == ["webhook.ping"]
-
-
 async def test_a_delivery_whose_sender_died_is_made_by_another(bed: Bed) -> None:
     async with receiver() as to:
         webhook = await bed.register(to)
         await bed.fold(planned(job_number(1)))
-        claimed = await bed.store.claim(bed.now(), bed.now() + timedelta(minutes=2), 10, [])
+        claimed = await bed.store.claim(bed.now(), bed.now() + timedelta(minutes=2), 10, [], {})
         assert len(claimed) == 1
         await bed.send()
         assert to.ids == []

@@ -58,10 +58,10 @@ class Bed:
         seal = Seal(bytes.fromhex(SECRET), "webhooks")
         await Sending(self.store, self.client, seal, self.now).turn(self.stop)
 
-    async def register(self, to: Receiver, **fields: Any) -> str:
-        """Register an endpoint; gives its id."""
-        body = {"url": to.url, **fields}
-        answer = await self.site.post("/v2/webhooks", json=body, headers=self.site.bearer(**OWN))
+    async def register(self, to: Receiver, client: str = "portal", **fields: Any) -> str:
+        """Register an endpoint of a client's; gives its id."""
+        body, own = {"url": to.url, **fields}, OWN | {"client": client, "subject": client}
+        answer = await self.site.post("/v2/webhooks", json=body, headers=self.site.bearer(**own))
         shown = await answer.json()
         assert answer.status == 201, shown
         to.secret = shown["secret"]

@@ -35,11 +35,11 @@ class Receiver:
     async def serve(self, request: web.Request) -> web.Response:
         body = await request.read()
         self.ids.append(request.headers["webhook-id"])
+        self._came.set()
         await self.answering.wait()
         status = self.statuses.pop(0) if self.statuses else self.always
         if status < 300:
             self.taken.append(Webhook(self.secret).verify(body, dict(request.headers)))
-        self._came.set()
         return web.Response(status=status, headers={"Location": "/elsewhere"} if status == 302 else {})
 
     async def until(self, count: int) -> None:

@@ -39,19 +39,31 @@ JOIN webhooks.endpoints e ON e.client = j.client AND e.enabled AND told.type = A
 ORDER BY told.number
 ON CONFLICT (endpoint, message) DO NOTHING
 """
+# Places go to whoever would have the fewest, as long as `places`, with this one, are no more than are `spare`
+# then; the first is given to whoever has none.
 _CLAIM = """
-WITH first AS (
-    SELECT d.id, row_number() OVER (PARTITION BY d.endpoint ORDER BY d.due, d.id) AS place
+WITH held AS (
+    SELECT * FROM unnest($6::text[], $7::int[]) AS it (client, places)
+), first AS (
+    SELECT d.id, d.due, e.client, row_number() OVER (PARTITION BY d.endpoint ORDER BY d.due, d.id) AS place
     FROM webhooks.deliveries d JOIN webhooks.endpoints e ON e.id = d.endpoint AND e.enabled
     WHERE d.state = 'waiting' AND d.due <= $1 AND NOT d.endpoint = ANY($4::text[])
+), shared AS (
+    SELECT id, due, coalesce(held.places, 0)
+        + row_number() OVER (PARTITION BY client ORDER BY due, id) AS places
+    FROM first LEFT JOIN held USING (client) WHERE place <= $5
+), fair AS (
+    SELECT id, places, $3 - row_number() OVER (ORDER BY places, due, id) AS spare
+    FROM shared
 ), mine AS (
-    SELECT d.id FROM webhooks.deliveries d JOIN first USING (id)
-    WHERE d.state = 'waiting' AND d.due <= $1 AND place <= $5
-    ORDER BY d.due, d.id LIMIT $3 FOR UPDATE OF d SKIP LOCKED
+    SELECT d.id FROM webhooks.deliveries d JOIN fair USING (id)
+    WHERE d.state = 'waiting' AND d.due <= $1 AND places <= greatest(spare, 1) AND spare >= 0
+    FOR UPDATE OF d SKIP LOCKED
 )
 UPDATE webhooks.deliveries d SET due = $2, attempts = d.attempts + 1
 FROM mine, webhooks.endpoints e WHERE d.id = mine.id AND e.id = d.endpoint
-RETURNING d.id, d.endpoint, e.url, e.secret, CASE WHEN e.previous_until > $1 THEN e.previous END AS previous,
+RETURNING d.id, e.client, d.endpoint, e.url, e.secret,
+    CASE WHEN e.previous_until > $1 THEN e.previous END AS previous,
     d.message, d.body, d.attempts, d.created_at, d.until
 """
 # What is written of a try stands only if nobody asked for the delivery anew meanwhile.
@@ -161,10 +173,13 @@ class PostgresWebhooks:
 
     # -- the sender
 
-    async def claim(self, now: datetime, again: datetime, limit: int, busy: Sequence[str]) -> list[Due]:
+    async def claim(
+        self, now: datetime, again: datetime, free: int, busy: Sequence[str], held: Mapping[str, int]
+    ) -> list[Due]:
         """See `SendStore.claim`."""
+        places = list(held), list(held.values())
         with _answering():
-            rows = await self._pool.fetch(_CLAIM, now, again, limit, list(busy), MOST_OF_ONE)
+            rows = await self._pool.fetch(_CLAIM, now, again, free, list(busy), MOST_OF_ONE, *places)
         return [Due(**dict(row)) for row in rows]
 
     async def delivered(self, due: Due, attempt: Attempt, now: datetime) -> None:

@@ -21,7 +21,6 @@ from sluice_webhooks.store import MOST_OF_ONE, Attempt, Due, SendStore
 log = structlog.get_logger(__name__)
 
 ATTEMPTS = Counter("sluice_webhook_attempts", "Webhook requests made.", ["outcome"])
-# More than one client's webhooks can take (20, `MOST_OF_ONE` each): if they hang, nobody else waits for them.
 _AT_ONCE = 128
 _FIRST = timedelta(seconds=5)
 _LONGEST = timedelta(hours=3)
@@ -61,18 +60,18 @@ class Sending:
     async def turn(self, stop: asyncio.Event) -> None:
         """Try everything that is due; begin nothing more once `stop` is set.
 
-        An endpoint that is slow to answer holds up only its own.
+        An endpoint that is slow to answer holds up only its own, a client with many of them at most itself.
 
         Raises
         ------
         Unavailable
             The database is away; what was under way is due again later.
         """
-        under_way: dict[asyncio.Task[None], str] = {}
+        under_way: dict[asyncio.Task[None], Due] = {}
         try:
             while True:
                 for due in [] if stop.is_set() else await self._claimed(under_way.values()):
-                    under_way[asyncio.create_task(self._try(due))] = due.endpoint
+                    under_way[asyncio.create_task(self._try(due))] = due
                 if not under_way:
                     return
                 done, _ = await asyncio.wait(
@@ -86,11 +85,13 @@ class Sending:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
 
-    async def _claimed(self, under_way: Collection[str]) -> list[Due]:
+    async def _claimed(self, under_way: Collection[Due]) -> list[Due]:
         free = _AT_ONCE - len(under_way)
-        busy = [endpoint for endpoint, count in Counted(under_way).items() if count >= MOST_OF_ONE]
+        of_one = Counted(due.endpoint for due in under_way)
+        busy = [endpoint for endpoint, count in of_one.items() if count >= MOST_OF_ONE]
+        held = Counted(due.client for due in under_way)
         now = self._now()
-        return await self._store.claim(now, now + _LEASE, free, busy) if free else []
+        return await self._store.claim(now, now + _LEASE, free, busy, held) if free else []
 
     async def _try(self, due: Due) -> None:
         attempt = await self._sent(due)

@@ -35,6 +35,7 @@ class Due:
     """
 
     id: int
+    client: str
     endpoint: str
     url: str
     secret: bytes
@@ -101,10 +102,20 @@ class FoldStore(Protocol):
 class SendStore(Protocol):
     """Where deliveries wait."""
 
-    async def claim(self, now: datetime, again: datetime, limit: int, busy: Sequence[str]) -> list[Due]:
+    async def claim(
+        self, now: datetime, again: datetime, free: int, busy: Sequence[str], held: Mapping[str, int]
+    ) -> list[Due]:
         """Take deliveries that are due, few of one endpoint and none of those that are busy.
 
         Whoever dies with one leaves it to be due `again`.
+
+        Parameters
+        ----------
+        free
+            How many places there are. No client is given one while it has more than are free: as many clients
+            as want all of them have equal shares, and one share stays free for whoever comes next.
+        held
+            How many places clients have already.
         """
 
     async def delivered(self, due: Due, attempt: Attempt, now: datetime) -> None:
