@@ -220,6 +220,7 @@ async def test_every_view_is_accessible_light_and_dark_fits_a_phone_and_stands_s
                 found = await page.evaluate("getComputedStyle(document.body).backgroundColor")
                 assert (found, await person.violations()) == (ground, []), (view, scheme)
             assert await person.overflow() <= 0, view
+            assert await person.cut_off() == [], view
             await page.set_viewport_size(DESK)
             assert await person.violations() == [], view
             assert await person.overflow() <= 0, view

@@ -224,6 +224,10 @@ async def test_a_source_that_refuses_calls_is_seen_to_be_slowed_and_so_it_is_in_
             await expect(card.locator(".badge")).to_have_text("Well")
             await expect(card).to_contain_text("no limit")
             job = await submit(person, [f"{documents}/refused-{number}" for number in range(9)], "Refused")
+            await expect(page.locator(".progress .notice")).to_contain_text(
+                re.compile("asked less often|left alone until")
+            )
+            assert await person.violations() == []
             await person.open("/sources")
             await expect(card.locator(".badge")).to_have_text(re.compile("Slowed down|Left alone"))
             await expect(card).to_contain_text(re.compile(r"[\d.]+ of 32"))
@@ -245,6 +249,7 @@ async def test_a_source_that_refuses_calls_is_seen_to_be_slowed_and_so_it_is_in_
         source.go.set()
         await person.open(f"/jobs/{job}")
         await expect(page.locator(".progress .badge")).to_have_text(re.compile("Done|failed"), timeout=60_000)
+        await expect(page.locator(".progress .notice")).to_have_count(0)
 
 
 async def test_a_job_and_the_redrive_form_are_used_by_keyboard_alone(browser: Browser, stack: Stack) -> None:

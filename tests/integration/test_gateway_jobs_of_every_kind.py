@@ -74,6 +74,41 @@ async def test_owners_see_their_own_and_everyone_stands_for_all(
     assert [row.job for row in await store.some(OWNER, [mine, others])] == [mine]
 
 
+async def test_a_job_waits_for_the_sources_of_what_has_not_ended(
+    pools: tuple[PostgresAllJobs, asyncpg.Pool],
+) -> None:
+    store, admin = pools
+    job, pull, export = await add(admin), await add(admin, JobKind.BULK_IMPORT), await add(admin)
+    await admin.execute(
+        "INSERT INTO documents.jobs (job, client, subject, conflict_resolution, tags, items, submitted_at)"
+        " VALUES ($1, 'portal', 'ann', 'SKIP', '{}', 3, $2)",
+        job,
+        AT,
+    )
+    await admin.execute(
+        "INSERT INTO documents.items (job, item, reference, source, project, folder)"
+        " SELECT $1, item, 'r', source, 'p', 'f' FROM unnest($2::int[], $3::text[]) AS it (item, source)",
+        job,
+        [0, 1, 2],
+        ["a", "b", "c"],
+    )
+    for item, rank in ((1, ItemRank.FAILED), (2, ItemRank.RETRYING)):
+        await admin.execute(
+            "INSERT INTO status.job_items (job, item, rank, updated_at) VALUES ($1, $2, $3, $4)",
+            job,
+            item,
+            int(rank),
+            AT,
+        )
+    await admin.execute(
+        "INSERT INTO pulls.jobs (job, request) VALUES ($1, $2)", pull, b'{"source":"d","url":"u"}'
+    )
+    assert sorted(await store.sources(job)) == ["a", "c"]
+    assert await store.sources(pull) == ["d"]
+    await admin.execute("UPDATE pulls.jobs SET request = NULL WHERE job = $1", pull)
+    assert (await store.sources(pull), await store.sources(export)) == ([], [])
+
+
 async def test_what_is_wanted_is_given_and_nothing_else(pools: tuple[PostgresAllJobs, asyncpg.Pool]) -> None:
     store, admin = pools
     document = await add(admin, outcome="completed")

@@ -23,6 +23,7 @@ from sluice_contracts.commands import DocumentImportCommand
 from sluice_contracts.events import JobKind
 from sluice_contracts.ids import Keys
 from sluice_contracts.topics import JOBS_DOCUMENT_IMPORT, JOBS_EVENTS
+from sluice_fhir.condition_store import Shown
 from sluice_fhir.scrape_match import SchemaSet
 from sluice_fhir.sources import Source, best_match
 from sluice_gateway.alerts import Alerts, Held
@@ -153,6 +154,7 @@ class MemoryAllJobs:
     rows: dict[str, AnyJobRow] = field(default_factory=dict)
     items_of: dict[str, list[AnyItemRow]] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
+    sources_of: dict[str, list[str]] = field(default_factory=dict)
 
     async def withdrawn(self, job: str) -> bool:
         return job in self.gone
@@ -167,9 +169,20 @@ class MemoryAllJobs:
         found.sort(key=lambda row: row.submitted_at, reverse=True)
         return found[window.offset : window.offset + window.limit], len(found)
 
+    async def sources(self, job: str) -> list[str]:
+        return self.sources_of.get(job, [])
+
     async def items(self, job: str, rank: int | None, window: Window) -> tuple[list[AnyItemRow], int]:
         found = [row for row in self.items_of.get(job, []) if rank in (None, row.rank)]
         return found[window.offset : window.offset + window.limit], len(found)
+
+
+@dataclass
+class MemoryConditions:
+    sources: dict[str, Shown] = field(default_factory=dict)
+
+    async def show(self, source: str) -> Shown | None:
+        return self.sources.get(source)
 
 
 class MemoryRegistry:
@@ -257,6 +270,7 @@ class Site:
     ends: dict[str, float]
     audit: list[Record]
     alerts: list[Held]
+    conditions: dict[str, Shown]
 
     def bearer(self, **kwargs: Any) -> dict[str, str]:
         """Headers with a token, by default of `ann` through the client `portal`, and advance access."""
@@ -307,6 +321,7 @@ async def memory_gateway(
     broker, quotas, keys, jobs = MemoryBroker(), MemoryQuotas(), MemoryKeys(), MemoryJobs()
     catalogue, bulk = MemoryCatalogue(), MemoryBulk(files or Path("/nonexistent"))
     pulls, ends, all_jobs = MemoryPulls(), dict[str, float](), MemoryAllJobs()
+    conditions = MemoryConditions()
     held: list[Held] = []
 
     async def known_ends(_jobs: Collection[str]) -> Mapping[str, float]:
@@ -334,7 +349,7 @@ async def memory_gateway(
         submissions=submissions,
         registry=MemoryRegistry(Source(id="one", name="One", base_url=BASE)),
         sources=cast("Any", None),
-        conditions=cast("Any", None),
+        conditions=conditions,
         schemas=SCHEMAS,
         fhir=cast("Any", fhir),
         catalogue=cast("Catalogue", catalogue),
@@ -378,6 +393,7 @@ async def memory_gateway(
             ends,
             audit.records,
             held,
+            conditions.sources,
         )
     await commands.close()
 

@@ -104,6 +104,16 @@ class Person:
         )
         return wide
 
+    async def cut_off(self) -> list[str]:
+        """Give what is wider than its place, so that it has to be scrolled; a line of a terminal may be."""
+        found: list[str] = await self.page.evaluate(
+            "[...document.querySelectorAll('main :not(code, input, textarea, select, .unseen)')]"
+            ".filter((it) => it.scrollWidth > it.clientWidth + 1"
+            " && /auto|scroll|hidden/.test(getComputedStyle(it).overflowX))"
+            ".map((it) => `${it.tagName} ${it.className}`)"
+        )
+        return found
+
     async def moved(self) -> float:
         """Give by how much the view has moved since the page was loaded, by itself (layout shift)."""
         by: float = await self.page.evaluate(

@@ -21,7 +21,7 @@
 """
 
 from sluice_client.access import Grant, Group, GroupMember, MembersChanged
-from sluice_client.any_jobs import AnyJob, JobCounts, JobEvent, JobItem, JobStage
+from sluice_client.any_jobs import AnyJob, HeldUp, JobCounts, JobEvent, JobItem, JobStage
 from sluice_client.assertions import ClientKey
 from sluice_client.audit import AuditEvent
 from sluice_client.client import SluiceClient
@@ -108,6 +108,7 @@ __all__ = [
     "Grant",
     "Group",
     "GroupMember",
+    "HeldUp",
     "ImportItem",
     "ImportResult",
     "ItemCounts",

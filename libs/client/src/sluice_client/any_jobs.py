@@ -33,11 +33,19 @@ class JobStage(Struct, frozen=True, kw_only=True):
     last_on: datetime
 
 
+class HeldUp(Struct, frozen=True, kw_only=True):
+    """What holds a job up at a source of its items: `slowed`, `held` (`until` then) or `failing`."""
+
+    reason: str
+    until: datetime | None = None
+
+
 class AnyJob(Struct, frozen=True, kw_only=True):
     """A job of any kind: `document-import`, `bulk-import` or `bulk-export`.
 
     `outcome` is `completed`, `cancelled` or `failed` once it has finished; `result` is where its kind's own
-    API shows it, for its owner. `stuck_since` is when it was last heard of, if that is long ago and it runs.
+    API shows it, for its owner. `stuck_since` is when it was last heard of, if that is long ago and it runs;
+    `held_up` is told where one job is asked for, not in lists.
     """
 
     id: str
@@ -53,6 +61,7 @@ class AnyJob(Struct, frozen=True, kw_only=True):
     finished_on: datetime | None = None
     eta: datetime | None = None
     stuck_since: datetime | None = None
+    held_up: HeldUp | None = None
     stages: list[JobStage] = field(default_factory=list)
     result: str = ""
 

@@ -117,6 +117,11 @@ def pace(condition: Condition, now: float) -> float:
     return condition.pace * math.exp(-max(0.0, now - condition.at) / _PACE_SECONDS)
 
 
+def slowed(condition: Condition, now: float) -> bool:
+    """Tell whether a source got fewer calls within the last minute because it refused some or became slow."""
+    return now - max(condition.cut_at, condition.eased_at) < _CALM_SECONDS
+
+
 def within(condition: Condition, bounds: Bounds) -> Condition:
     """Give the condition with nothing above what is registered."""
     rate = condition.rate

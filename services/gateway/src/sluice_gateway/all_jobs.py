@@ -16,6 +16,7 @@ from sluice_contracts.ids import is_job_id
 from sluice_contracts.progress import ItemRank
 from sluice_gateway.alerts import Alerts
 from sluice_gateway.etas import Etas
+from sluice_gateway.holding_up import HoldingUp
 from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.imports import JobRow, error_of
 from sluice_gateway.job_ids import JobIds
@@ -87,6 +88,9 @@ class AnyJobStore(Protocol):
     ) -> tuple[list[AnyJobRow], int]:
         """Give a page of jobs, newest first, and how many there are."""
 
+    async def sources(self, job: str) -> list[str]:
+        """Give the sources of a job's items that have not ended."""
+
     async def items(self, job: str, rank: int | None, window: Window) -> tuple[list[AnyItemRow], int]:
         """Give a page of a job's items, all or those of one rank, and how many there are."""
 
@@ -106,6 +110,8 @@ class AllJobs:
         Tells when running jobs will end.
     alerts
         Tells which of them are stuck.
+    holding_up
+        Tells what holds them up at their sources.
     now
         The wall clock, Unix seconds.
     """
@@ -118,6 +124,7 @@ class AllJobs:
         hrefs: Hrefs,
         etas: Etas,
         alerts: Alerts,
+        holding_up: HoldingUp,
         now: Callable[[], float],
     ) -> None:
         self._store = store
@@ -125,6 +132,7 @@ class AllJobs:
         self._hrefs = hrefs
         self._etas = etas
         self._alerts = alerts
+        self._holding_up = holding_up
         self._now = now
 
     def sees(self, who: Principal) -> Owner | None:
@@ -141,20 +149,19 @@ class AllJobs:
         return await self.shown(rows), total
 
     async def get(self, who: Principal, job: str) -> AnyJob:
-        """Give a job.
+        """Give a job, with what holds it up.
 
         Raises
         ------
         Problem
             404: the token sees no such job.
         """
-        if not is_job_id(job):
-            raise not_found("job")
-        if rows := await self._store.some(self.sees(who), [job]):
-            return (await self.shown(rows))[0]
-        if await self._store.withdrawn(job):
-            raise not_found("job")
-        return self._accepted(who, job)
+        row = await self._found(who, job)
+        (told,) = await self.shown([row])
+        if row.state != JobStateName.RUNNING:
+            return told
+        held_up = await self._holding_up.at(await self._store.sources(job))
+        return told.model_copy(update={"held_up": held_up})
 
     async def items(
         self, who: Principal, job: str, state: ItemStateName | None, window: Window
@@ -166,7 +173,7 @@ class AllJobs:
         Problem
             404: the token sees no such job.
         """
-        await self.get(who, job)
+        await self._found(who, job)
         if state is ItemStateName.PENDING:
             return [], 0  # of these nothing is known
         rank = None if state is None else int(ItemRank[state.name])
@@ -208,16 +215,25 @@ class AllJobs:
             finished_on=row.finished_at,
             eta=eta,
             stuck_since=stuck if row.state == JobStateName.RUNNING else None,
+            held_up=None,
             stages=_stages(kind, row),
             result=self._result(kind, row.job),
         )
 
-    def _accepted(self, who: Principal, job: str) -> AnyJob:
+    async def _found(self, who: Principal, job: str) -> AnyJobRow:
+        if not is_job_id(job):
+            raise not_found("job")
+        if rows := await self._store.some(self.sees(who), [job]):
+            return rows[0]
+        if await self._store.withdrawn(job):
+            raise not_found("job")
+        return self._accepted(who, job)
+
+    def _accepted(self, who: Principal, job: str) -> AnyJobRow:
         """Give a job of which nothing but its id is known yet."""
         for kind, ids in self._ids.items():
             if (submitted := ids.unseen(who, job)) is not None:
-                row = AnyJobRow.accepted(job, submitted, kind=kind, client=who.client, subject=who.subject)
-                return self._job(row, None, None)
+                return AnyJobRow.accepted(job, submitted, kind=kind, client=who.client, subject=who.subject)
         raise not_found("job")
 
     def _result(self, kind: JobKind, job: str) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Protocol
 
 from sluice_fhir.condition_store import Minute, Shown
 from sluice_fhir.conditions import Bounds, Condition, pace, within
@@ -12,6 +10,7 @@ from sluice_fhir.source_auth import BackendServicesAuth, public_jwk, shown
 from sluice_fhir.source_store import SourceExistsError, SourceStore
 from sluice_fhir.sources import InvalidSourceError, Source, SourceChange, SourceDraft
 from sluice_gateway.alerts import Alerts, Held
+from sluice_gateway.holding_up import Conditions, fails
 from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.models.base import Listed
 from sluice_gateway.models.sources import KeySet, SourceAlert, SourceHealth, SourceMinute, SourceShown
@@ -20,12 +19,6 @@ from sluice_gateway.problems import FieldProblem, Problem, invalid, not_found
 
 def _problems(error: InvalidSourceError) -> Problem:
     return invalid([FieldProblem(problem.field, problem.text) for problem in error.problems])
-
-
-class Conditions(Protocol):
-    """Where it is known how sources do; `sluice_fhir.condition_store.ConditionStore` is on Postgres."""
-
-    async def show(self, source: str) -> Shown | None: ...  # noqa: D102
 
 
 class Sources:
@@ -155,7 +148,7 @@ def health_of(source: Source, shown: Shown | None) -> SourceHealth:
     held = condition.held_until > now
     bounds = within(condition, Bounds(source.max_concurrency, source.max_requests_per_second))
     fields = {
-        "state": _state(bounds, source, shown.recent, held=held),
+        "state": _state(bounds, source, shown, held=held),
         "at_once": round(bounds.allowed, 1),
         "per_second": bounds.rate,
         "held_until": datetime.fromtimestamp(condition.held_until, UTC) if held else None,
@@ -167,10 +160,10 @@ def health_of(source: Source, shown: Shown | None) -> SourceHealth:
     return told.model_copy(update=fields)
 
 
-def _state(condition: Condition, source: Source, recent: Sequence[Minute], *, held: bool) -> str:
+def _state(condition: Condition, source: Source, shown: Shown, *, held: bool) -> str:
     if held:
         return "held"
-    if recent and not any(each.good for each in recent):
+    if fails(shown):
         return "failing"
     slower = condition.rate is not None and condition.rate != source.max_requests_per_second
     return "slowed" if slower or condition.allowed < source.max_concurrency else "ok"

@@ -40,6 +40,7 @@ from sluice_gateway.forecasts import Forecasts
 from sluice_gateway.grants import GrantsApi
 from sluice_gateway.groups import GroupsApi
 from sluice_gateway.health import Health
+from sluice_gateway.holding_up import Conditions, HoldingUp
 from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.idempotency import KeyStore
 from sluice_gateway.imports import Imports, ImportStore
@@ -51,7 +52,7 @@ from sluice_gateway.quotas import Policy, Quotas, QuotaStore
 from sluice_gateway.scrape_trials import ScrapeTrials
 from sluice_gateway.settings import Settings
 from sluice_gateway.source_matching import SourceMatcher
-from sluice_gateway.sources import Conditions, Sources
+from sluice_gateway.sources import Sources
 from sluice_gateway.stores.webhooks import PostgresWebhooks
 from sluice_gateway.submission import Submissions
 from sluice_gateway.watching import Watching
@@ -166,7 +167,13 @@ class _JobServices:
     def all_jobs(self) -> AllJobs:
         ports = self.ports
         return AllJobs(
-            ports.all_jobs, self.ids, hrefs=self.hrefs, etas=ports.etas, alerts=ports.alerts, now=self.now
+            ports.all_jobs,
+            self.ids,
+            hrefs=self.hrefs,
+            etas=ports.etas,
+            alerts=ports.alerts,
+            holding_up=HoldingUp(ports.conditions),
+            now=self.now,
         )
 
     def exports(self) -> Exports:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from sluice_client.any_jobs import AnyJob, JobCounts
+from sluice_client.any_jobs import AnyJob, HeldUp, JobCounts
 from sluice_client.cli.exporting import instant_of
 from sluice_client.cli.job_items import Item, failed_table, items_of, items_table, notes_of
 from sluice_client.cli.progress import showing
@@ -163,14 +164,27 @@ def _described(found: AnyJob) -> str:
     return ", ".join(f"{number} {word}" for number, word in numbers if number)
 
 
+def _slow(found: AnyJob) -> list[str]:
+    """Say what keeps a job from going on as it could."""
+    lines = []
+    if found.stuck_since is not None:
+        lines.append(f"stuck: nothing was heard of it since {found.stuck_since:%Y-%m-%d %H:%M:%S} UTC")
+    match found.held_up:
+        case HeldUp(reason="slowed"):
+            lines.append("slowed: its source refused calls, or became slow, and is asked less often for now")
+        case HeldUp(reason="held", until=datetime() as until):
+            lines.append(f"waits: its source asked to be left alone until {until:%Y-%m-%d %H:%M:%S} UTC")
+        case HeldUp(reason="failing"):
+            lines.append("waits: nothing that its source answers is of use; it is asked again by itself")
+    return lines
+
+
 def _shown(found: AnyJob, note: str = "") -> str:
     counts, thing = found.counts, _THINGS.get(found.kind, "item")
     things = counted(counts.items, thing)
     if not found.finished:
         line = f"{found.state}: {counts.done} of {things} ended {_described(found)}".rstrip()
-        if found.stuck_since is None:
-            return line
-        return f"{line}\n  stuck: nothing was heard of it since {found.stuck_since:%Y-%m-%d %H:%M:%S} UTC"
+        return "\n  ".join([line, *_slow(found)])
     lines = [f"{found.outcome}: {things}: {_described(found) or 'nothing to do'}"]
     if counts.failed:
         lines.append(f"  each by itself: sluice job {found.id} --failed")

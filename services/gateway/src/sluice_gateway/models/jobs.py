@@ -45,6 +45,24 @@ class JobStage(AnswerModel):
     last_on: Time = Field(description="When the last one so far had.")
 
 
+class HoldUp(StrEnum):
+    """What holds a job up at a source of its items, the least first."""
+
+    SLOWED = "slowed"
+    HELD = "held"
+    FAILING = "failing"
+
+
+class HeldUp(AnswerModel):
+    """What holds a job up at a source of its items."""
+
+    reason: HoldUp = Field(
+        description="`slowed`: the source refused calls within the last minute, or became slow to answer, so "
+        "it gets fewer; `held`: it asked to be left alone; `failing`: nothing of its last minutes was good."
+    )
+    until: Time | None = Field(description="It asked to be left alone until then.")
+
+
 class AnyJob(AnswerModel):
     """A job of any kind."""
 
@@ -62,6 +80,10 @@ class AnyJob(AnswerModel):
     eta: Time | None = Field(description="When it will have ended, while it runs and that can be told.")
     stuck_since: Time | None = Field(
         description="When it was last heard of, while it runs and nothing has been for long."
+    )
+    held_up: HeldUp | None = Field(
+        description="What holds it up where items that have not ended come from, while it runs and something "
+        "does. Only where one job is asked for; null in lists."
     )
     stages: list[JobStage] = Field(description="Those that items have passed, in their order.")
     result: str = Field(description="Where its kind's own API shows it, for its owner.")

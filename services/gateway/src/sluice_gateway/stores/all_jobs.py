@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import asyncpg
 
+from sluice_contracts.progress import ItemRank
 from sluice_gateway.all_jobs import AnyItemRow, AnyJobRow, Owner
 from sluice_gateway.models.jobs import AnyJobQuery
 from sluice_gateway.paging import Window
@@ -31,6 +32,13 @@ SELECT EXISTS (SELECT FROM exports.jobs e LEFT JOIN status.jobs s USING (job) WH
         AND (e.deleted_at IS NOT NULL OR s.finished_at + e.keep <= now()))
     OR EXISTS (SELECT FROM pulls.jobs p WHERE p.job = $1 AND p.deleted_at IS NOT NULL)
 """
+_SOURCES = f"""
+SELECT DISTINCT i.source FROM documents.items i
+WHERE i.job = $1 AND NOT EXISTS (SELECT FROM status.job_items s
+    WHERE s.job = i.job AND s.item = i.item AND s.rank >= {ItemRank.CANCELLED:d})
+UNION SELECT convert_from(p.request, 'UTF8')::json ->> 'source' FROM pulls.jobs p
+WHERE p.job = $1 AND p.request IS NOT NULL
+"""  # noqa: S608 - built of constants
 _WANTED = """
     AND ($3::text IS NULL OR s.kind = $3) AND ($4::text IS NULL OR s.state = $4)
     AND ($5::text IS NULL OR s.outcome = $5) AND ($6::timestamptz IS NULL OR s.submitted_at >= $6)
@@ -80,6 +88,10 @@ class PostgresAllJobs:
             *wanted,
         )
         return [_row(row) for row in rows], total
+
+    async def sources(self, job: str) -> list[str]:
+        """See `AnyJobStore.sources`."""
+        return [row["source"] for row in await self._pool.fetch(_SOURCES, job)]
 
     async def items(self, job: str, rank: int | None, window: Window) -> tuple[list[AnyItemRow], int]:
         """See `AnyJobStore.items`."""

@@ -49,7 +49,7 @@ export function jobView({ params: [id], go, signal, retitle }) {
     known = { ...before, ...job };
     fill(head,
       h("div", { class: "state" }, badge(known), expected(known)),
-      stuck(known),
+      stuck(known), heldUp(known),
       bar(known, { large: true }), legend(known));
     fill(line, timeline(known));
     if (!before || before.state !== known.state || before.counts.failed !== known.counts.failed) {
@@ -166,6 +166,20 @@ function stuck(job) {
   return job.stuck_since ? h("p", { class: "notice warn", role: "status" },
     `Stuck: nothing was heard of it since ${moment(job.stuck_since)}, although it has not ended. It goes on by itself `
     + "when what it waits for is back; if it does not, tell whoever runs this service.") : null;
+}
+
+// What the source does is not the job's fault, and nobody has to do anything about it.
+const HOLDING = {
+  slowed: () => "Its source refused calls, or became slow to answer, so it is asked less often for now. The job takes "
+    + "longer; nothing need be done.",
+  held: (until) => `Its source asked to be left alone until ${moment(until)}. The job goes on by itself then.`,
+  failing: () => "Nothing that its source answers is of use at the moment. It is asked again by itself; what gets no "
+    + "answer for too long fails, and can be run again.",
+};
+
+function heldUp({ held_up: why, state }) {
+  return why && state !== "FINISHED"
+    ? h("p", { class: "notice warn", role: "status" }, HOLDING[why.reason]?.(why.until)) : null;
 }
 
 function expected(job) {

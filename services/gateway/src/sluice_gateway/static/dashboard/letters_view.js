@@ -3,7 +3,7 @@
 import { call } from "./api.js";
 import { curl, say, sluice, terminal } from "./commands.js";
 import { empty, fill, h, problem, skeleton, tell } from "./dom.js";
-import { moment, number, since, things } from "./words.js";
+import { moment, since, things } from "./words.js";
 
 export function lettersView({ signal }) {
   const list = h("div", null, skeleton(3, "tall"));
@@ -48,11 +48,7 @@ export function lettersView({ signal }) {
         topic.redrivable && h("form", { class: "redrive", onsubmit: redrive }, limit, button)),
       h("p", { class: "soft" }, `${things(topic.waiting, "message")} could not be processed.`,
         topic.redrivable ? "" : " What they were for has ended as failed: start the job again."),
-      h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Letters of ${topic.topic}` },
-        h("table", null,
-          h("thead", null, h("tr", null, ["Why", "Where it was", "Attempts", "When", "SHA-256 of its value"]
-            .map((text) => h("th", { scope: "col" }, text)))),
-          h("tbody", null, topic.letters.map(row)))),
+      h("ul", { class: "letters", "aria-label": `Letters of ${topic.topic}` }, topic.letters.map(row)),
       lines);
   }
 
@@ -64,10 +60,10 @@ export function lettersView({ signal }) {
 }
 
 function row(letter) {
-  return h("tr", null,
-    h("td", null, letter.code ?? "unknown", letter.status ? ` (HTTP ${letter.status})` : ""),
-    h("td", null, `${letter.origin_topic} ${letter.origin_partition}/${letter.origin_offset}`),
-    h("td", null, number(letter.attempts)),
-    h("td", null, h("time", { datetime: letter.died_at, title: moment(letter.died_at) }, since(letter.died_at))),
-    h("td", { class: "id", title: letter.sha256 }, (letter.sha256 ?? "").slice(0, 12)));
+  return h("li", null,
+    h("strong", null, letter.code ?? "unknown", letter.status ? ` (HTTP ${letter.status})` : ""),
+    h("span", null, `at ${letter.origin_topic} ${letter.origin_partition}/${letter.origin_offset}`),
+    h("span", null, things(letter.attempts, "attempt")),
+    h("time", { datetime: letter.died_at, title: moment(letter.died_at) }, since(letter.died_at)),
+    h("span", { class: "soft id", title: letter.sha256 }, `SHA-256 ${(letter.sha256 ?? "").slice(0, 12)}`));
 }
