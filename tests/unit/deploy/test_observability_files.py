@@ -13,6 +13,7 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
+from sluice_contracts.errors import ItemError
 from sluice_insight.folding import Dimension
 from sluice_insight.metrics import Tables
 from sluice_insight.views import Views
@@ -131,6 +132,14 @@ def test_what_can_only_increase_is_alerted_on_from_its_first_time(known: dict[st
     # Steps begin theirs for each of their topics when they start.
     assert {*counters} - begun <= {"sluice_messages_handled_total"}
     assert known
+
+
+def test_a_source_that_has_not_what_it_is_asked_for_does_not_fail() -> None:
+    asked = re.search(r'outcome=~"([^"]+)"', alerts()["SourceFails"])
+    assert asked
+    counted = {code for code in ItemError if re.fullmatch(asked[1], code)}
+    assert {ItemError.SOURCE_UNAVAILABLE, ItemError.SOURCE_TIMEOUT, ItemError.SOURCE_THROTTLED} <= counted
+    assert {ItemError.DOCUMENT_NOT_FOUND, ItemError.ATTACHMENT_NOT_FOUND} & counted == set()
 
 
 SEEN = {
