@@ -138,13 +138,17 @@ async def test_what_is_loaded_is_exported_by_who_was_granted_it(stack: Stack, cl
 
 
 async def test_the_doctor_finds_the_whole_stack_sound(stack: Stack, cli: Cli) -> None:
-    looked = await cli("--profile", "operator", "doctor", "--json")
-    found = {each["name"]: each for each in looked.json}
     # Other tests register sources that are not there.
     services = {f"service {name}" for name in stack.layout.services if name not in HTTP_SERVICES}
     sound = {"gateway", "clock", "readiness", "authorization", "keys", "token", "postgres", "kafka"}
     sound |= {"objects", "migrations", "topics", "lag", *services}
-    assert {name: found[name]["text"] for name in sound if found[name]["state"] != "ok"} == {}
+    for _ in range(20):  # on a busy machine something may be late for a moment, which is told then
+        looked = await cli("--profile", "operator", "doctor", "--json")
+        found = {each["name"]: each for each in looked.json}
+        unsound = {name: found[name]["text"] for name in sound if found[name]["state"] != "ok"}
+        if not unsound:
+            break
+    assert unsound == {}
     assert "dead letters" in found
     told = (await cli("--profile", "operator", "doctor")).out
     assert "migrations: the database has the newest schema" in told

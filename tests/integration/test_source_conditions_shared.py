@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 from aiohttp import web
 
+from sluice_fhir import condition_store
 from sluice_fhir.client import FhirClient
 from sluice_fhir.condition_store import ConditionStore, Report, Shown
 from sluice_fhir.conditions import Bounds, Seen
@@ -111,19 +112,22 @@ async def test_all_is_read_within_what_is_registered_and_both_learn_what_the_sou
     assert shown.condition.rate is not None
 
 
-async def test_a_report_is_learned_once_by_all_and_only_members_may_report(database: Database) -> None:
+async def test_a_report_is_learned_once_by_all_and_only_members_may_report(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(condition_store, "_ALIVE_SECONDS", 600.0)
     async with AsyncExitStack() as stack:
         roles = ("scraper", "puller", "gateway")
         stores = [
             ConditionStore(await stack.enter_async_context(await open_pool(database.dsn_for(it), wait=10)))
             for it in roles
         ]
-        report = Report(Bounds(8, 10.0), Seen(refused=1, held_for=60.0), 4)
+        report = Report(Bounds(8, 10.0), Seen(refused=1, held_for=3600.0), 4)
         first = await stores[0].exchange("a", {"s1": report, "s2": Report(Bounds(2), Seen(), 1)})
         second = await stores[1].exchange("b", {"s1": Report(Bounds(8, 10.0), Seen(), 4)})
         assert (first["s1"].concurrency, second["s1"].concurrency) == (4, 0)
         assert first["s2"].concurrency == 2
-        assert min(first["s1"].held_for, second["s1"].held_for) > 50
+        assert min(first["s1"].held_for, second["s1"].held_for) > 3000
         shown = await stores[2].show("s1")
         assert shown is not None
         assert (shown.condition.allowed, shown.workers, shown.recent[-1].refused) == (4.0, 2, 1)

@@ -88,7 +88,7 @@ def up() -> Iterator[tuple[Path, subprocess.Popen[str]]]:
         home = folder / "home"
         process = _up(home)
         try:
-            _eventually(lambda: process.poll() is not None or Home(home).running() is not None, 120)
+            _eventually(lambda: process.poll() is not None or Home(home).running() is not None, 300)
             assert process.poll() is None, process.communicate()[0]
             yield home, process
         finally:
@@ -132,7 +132,7 @@ def test_ctrl_c_stops_everything_in_order(up: tuple[Path, subprocess.Popen[str]]
 def test_a_killed_supervisor_takes_everything_with_it(up: tuple[Path, subprocess.Popen[str]]) -> None:
     home, _ = up
     process = _up(home)
-    _eventually(lambda: process.poll() is not None or Home(home).running() is not None, 120)
+    _eventually(lambda: process.poll() is not None or Home(home).running() is not None, 300)
     assert process.poll() is None, process.communicate()[0]
     family = _family(process.pid)
 

@@ -32,7 +32,7 @@ from sluice_stack.up import HomeFolder, say, show, stop_on_terminate, watch
 T = TypeVar("T")
 console = Console(highlight=False)
 # Nothing here takes longer unless something is wrong: seconds in all, and for each document.
-_PATIENCE, _PATIENCE_EACH = 170.0, 0.1
+_PATIENCE, _PATIENCE_EACH = 600.0, 0.1
 _OPERATOR = "SLUICE_BOOTSTRAP_OPERATOR"
 
 

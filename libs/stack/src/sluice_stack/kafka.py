@@ -100,7 +100,7 @@ class Kafka:
             raise StackError("Kafka was never started")
         return self._process
 
-    def start(self, wait: float = 90.0) -> None:
+    def start(self, wait: float = 180.0) -> None:
         """Start the broker and wait until it answers.
 
         Raises
@@ -134,7 +134,7 @@ class Kafka:
         self._process = Process("Kafka", command, self._home / "kafka.log")
         self._process.start()
 
-    def wait(self, seconds: float = 90.0) -> None:
+    def wait(self, seconds: float = 180.0) -> None:
         """Wait until the broker answers.
 
         Raises

@@ -90,7 +90,7 @@ class Postgres:
         """Give the URL at which `role` reaches `database`."""
         return f"postgresql://{quote(role)}@/{quote(database)}?host={quote(str(self._socket), safe='/')}"
 
-    def start(self, wait: float = 60.0) -> None:
+    def start(self, wait: float = 120.0) -> None:
         """Start the server and wait until it answers.
 
         Raises
@@ -126,7 +126,7 @@ class Postgres:
         )
         self._process.start()
 
-    def wait(self, seconds: float = 60.0) -> None:
+    def wait(self, seconds: float = 120.0) -> None:
         """Wait until the server answers.
 
         Raises

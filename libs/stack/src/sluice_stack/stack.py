@@ -96,7 +96,7 @@ class Stack:
         """Give the URL at which a role reaches the stack's database."""
         return self.postgres.dsn(role, DATABASE)
 
-    def start(self, wait: float = 120.0) -> None:
+    def start(self, wait: float = 240.0) -> None:
         """Start everything and wait until all of it is ready.
 
         Raises
