@@ -1,47 +1,24 @@
-"""The table of jobs, from nothing but jobs.events: `python job_table.py HOST:PORT` (needs aiokafka)."""
+"""Keeps the table of jobs, from nothing but jobs.events: `job_table.py HOST:PORT` (needs kafka-python)."""
 
-import asyncio
 import json
 import sys
 from collections import Counter, defaultdict
 
-from aiokafka import AIOKafkaConsumer
+from kafka import KafkaConsumer
 
-TOOK_EFFECT = ("DocumentAttached", "DocumentsAttached", "PartSealed", "FileLoaded", "ImportSettled")
-RANKS = {"ItemCancelled": 1, "ItemFailed": 2, **dict.fromkeys(TOOK_EFFECT, 4)}  # "skipped" is 3
-COLUMNS = {"cancelled": 1, "failed": 2, "skipped": 3, "attached": 4}
+STATES = ("cancelled", "failed", "skipped", "attached")  # Of what is said of an item, the last stands.
+DONE = ("DocumentAttached", "DocumentsAttached", "PartSealed", "FileLoaded", "ImportSettled")
+RANKS = dict.fromkeys(DONE, 3) | {"ItemCancelled": 0, "ItemFailed": 1}  # All other events are left alone.
 
-
-def fold(job: dict, event: dict) -> None:
-    """Learn from an event; in any order, as often as you like. What it does not know it leaves alone."""
-    if event["type"] in RANKS:
-        for told in event.get("items", [event]):
-            rank = 3 if told.get("outcome") == "skipped" else RANKS[event["type"]]
-            job[told["item"]] = max(rank, job.get(told["item"], 0))
-    job.setdefault(event["type"], event)
-
-
-def row(job: dict) -> dict:
-    """Give a job's row; of a cancelled job the items that have not ended will not."""
-    plan, open_rank = job["JobPlanned"], 1 if "JobCancelled" in job else 0
-    counts = Counter(job.get(item, open_rank) for item in range(plan["items"]))
-    outcome = job.get("JobFinished", {}).get("outcome")
-    shown = {"kind": plan["kind"], "items": plan["items"], "outcome": outcome}
-    return {**shown, **{name: counts[rank] for name, rank in COLUMNS.items()}}
-
-
-async def main(bootstrap: str) -> None:
-    """Read the topic to its end and print the table."""
-    consumer = AIOKafkaConsumer("jobs.events", bootstrap_servers=bootstrap, auto_offset_reset="earliest")
-    await consumer.start()
-    jobs, ends = defaultdict(dict), await consumer.end_offsets(list(consumer.assignment()))
-    while any([await consumer.position(partition) < end for partition, end in ends.items()]):
-        for records in (await consumer.getmany(timeout_ms=500)).values():
-            for event in (json.loads(record.value) for record in records):
-                fold(jobs[event["job"]], event)
-    await consumer.stop()
-    print(json.dumps({name: row(job) for name, job in jobs.items() if "JobPlanned" in job}, indent=2))
-
-
-if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+jobs, items = defaultdict(dict), defaultdict(dict)
+for record in KafkaConsumer("jobs.events", bootstrap_servers=sys.argv[1], auto_offset_reset="earliest"):
+    event = json.loads(record.value)
+    job, ranks = jobs[event["job"]], items[event["job"]]
+    if event["type"] in ("JobPlanned", "JobFinished"):
+        job |= {key: event[key] for key in ("kind", "items", "outcome") if key in event}
+    for told in event.get("items", [event]) if event["type"] in RANKS else ():
+        rank = 2 if told.get("outcome") == "skipped" else RANKS[event["type"]]
+        ranks[told["item"]] = max(rank, ranks.get(told["item"], 0))
+    rest = 0 if "outcome" in job else None  # What has no end of its own once its job has ended was cancelled.
+    counts = Counter(ranks.get(item, rest) for item in range(job.get("items", 0)))
+    print(json.dumps({event["job"]: job | {STATES[rank]: counts[rank] for rank in range(4)}}), flush=True)
