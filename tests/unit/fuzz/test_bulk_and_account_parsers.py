@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
+import pytest
 from aiohttp import hdrs
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import example, given
@@ -51,6 +52,7 @@ SUBMITTED = parameters(
 )
 
 
+@pytest.mark.fuzz
 @given(bytes_near(SUBMITTED, parameters(SUBMITTER, SUBMISSION)))
 @example(b'{"resourceType":"Parameters","parameter":' + b"[" * 100_000)
 @example(parameters({"name": "submitter", "valueIdentifier": [1]}, {"name": 7}, {}))
@@ -74,6 +76,7 @@ DELETED = json.dumps(
 ).encode()
 
 
+@pytest.mark.fuzz
 @given(bytes_near(DELETED))
 @example(DELETED)
 @example(b'{"resourceType":"Bundle","entry":' + b"[" * 100_000)
@@ -91,6 +94,7 @@ def record(value: bytes | None) -> MemoryRecord:
     return MemoryRecord("jobs.events", 3, 17, b"j", value, (), 0)
 
 
+@pytest.mark.fuzz
 @given(bytes_near(EVENT, b'{"type":"JobFinished",\n"at":1}') | st.none())
 @example(EVENT)
 @example(b'{"type":"A\\nid: 9-9"}')
@@ -105,6 +109,7 @@ def test_no_record_is_more_than_one_event_to_those_who_watch(value: bytes | None
         assert not value or msgspec.json.decode(told.data) == msgspec.json.decode(value)
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=40) | st.from_regex(r"[0-9]{0,20}-[0-9]{0,30}", fullmatch=True))
 @example("9" * 5000 + "-1")
 @example("\u0663-\u0664")
@@ -116,6 +121,7 @@ def test_no_last_event_id_is_a_place_unless_it_is_written_as_one(text: str) -> N
 AUDIT = st.sampled_from(["date", "agent", "type", "subtype", "outcome", "entity", "patient", "_count", "x"])
 
 
+@pytest.mark.fuzz
 @given(st.lists(st.tuples(AUDIT, st.text(max_size=24)), max_size=4), st.booleans())
 def test_no_search_of_the_audit_trail_does_more_than_be_refused(
     pairs: list[tuple[str, str]], lenient: bool
@@ -126,6 +132,7 @@ def test_no_search_of_the_audit_trail_does_more_than_be_refused(
         assert refusal.status == 400  # noqa: PT017 - either is right
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=40) | st.from_regex(r"[0-9]{0,20}-[0-9]{0,20}", fullmatch=True))
 def test_no_text_is_an_audit_events_id_unless_it_was_made_as_one(text: str) -> None:
     place = place_of(text)
@@ -139,6 +146,7 @@ RESOURCES = (
 )
 
 
+@pytest.mark.fuzz
 @given(bytes_near(*RESOURCES))
 @example(b'{"resourceType":"Bundle","entry":' + b"[" * 100_000)
 @example(b'{"resourceType":"Bundle","entry":[{"resource":' + b"[" * 100_000)
@@ -155,6 +163,7 @@ JOB = (
 MANIFEST = b'{"transactionTime":"2026-01-31T12:00:00Z","output":[{"url":"u","count":3}],"error":[]}'
 
 
+@pytest.mark.fuzz
 @given(bytes_near(JOB, MANIFEST))
 @example(b'{"x":' + b"[" * 100_000)
 def test_no_answer_does_more_to_a_client_than_be_refused(body: bytes) -> None:
@@ -163,12 +172,14 @@ def test_no_answer_does_more_to_a_client_than_be_refused(body: bytes) -> None:
             decoded(body, kind)
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=40) | st.from_regex(r"bytes [0-9]{0,30}-[0-9]{0,30}/[0-9]{0,30}", fullmatch=True))
 @example("bytes " + "1" * 5000 + "-2/3")
 def test_no_content_range_breaks_a_download(text: str) -> None:
     assert begins_at(text, 7) in (True, False)
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=40))
 @example("../x")
 def test_no_name_leads_out_of_where_files_are_downloaded_to(name: str) -> None:
@@ -188,6 +199,7 @@ secret = st.binary(max_size=24).map(lambda raw: "Basic " + base64.b64encode(raw)
 spoken = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40)
 
 
+@pytest.mark.fuzz
 @given(pairs, st.lists(secret | spoken, max_size=2))
 def test_no_form_and_no_header_does_more_than_say_who_a_client_claims_to_be(
     form: list[tuple[str, str]], given_headers: list[str]
@@ -208,6 +220,7 @@ CLIENT = (
 )
 
 
+@pytest.mark.fuzz
 @given(bytes_near(CLIENT))
 @example(b'{"jwks":' + b"[" * 100_000)
 def test_no_registration_does_more_than_be_refused(body: bytes) -> None:
@@ -227,6 +240,7 @@ places = st.from_regex(
 KNOWN = ("https://h.test/back", "http://127.0.0.1/back", "http://[::1]:80/back")
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=60) | places)
 @example("http://[::1")
 @example("https://h.test/\r\nSet-Cookie: a=b")
@@ -244,6 +258,7 @@ def test_no_redirect_address_does_more_than_be_refused(uri: str) -> None:
     assert ";" not in policy_source(uri)
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=60) | st.from_regex(r"(no-store, )?max-age=[0-9]{0,400}", fullmatch=True))
 def test_no_cache_control_keeps_keys_for_ever(text: str) -> None:
     assert 0 <= lifetime(text) <= 86400 * 7

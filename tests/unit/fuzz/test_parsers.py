@@ -59,6 +59,7 @@ STATEMENT = (
 )
 
 
+@pytest.mark.fuzz
 @given(value=bytes_near(SEARCHSET, STATEMENT))
 @example(value=SEARCHSET)
 @example(value=STATEMENT)
@@ -69,6 +70,7 @@ def test_no_answer_to_a_search_does_more_than_hold_nothing(value: bytes) -> None
     assert finds_by_id(value, "DocumentReference") in (True, False)
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
 @given(value=bytes_near(EVENT, b'{"type":"FetchDocument","job":"j","item":0}'))
 @example(value=b"[" * 100_000)
@@ -83,7 +85,9 @@ def test_no_record_does_more_than_be_refused(topic: Any, value: bytes) -> None:
         assert decoder.decode(wire.encode(found)) == found
 
 
+@pytest.mark.fuzz
 @given(st.binary(max_size=80) | st.text(max_size=80).map(lambda text: text.encode(errors="replace")))
+@example("\u00b2".encode())
 def test_no_key_is_an_items_unless_it_was_made_so(key: bytes) -> None:
     for each in (key, JOB.encode() + b"/" + key):
         found = item_of_key(each)
@@ -95,6 +99,7 @@ OBSERVATION = b'{"resourceType":"Observation","id":"o","subject":{"reference":"P
 GROUP = b'{"resourceType":"Group","id":"g","type":"person","member":[{"entity":{"reference":"Patient/p"}}]}'
 
 
+@pytest.mark.fuzz
 @given(bytes_near(PATIENT, OBSERVATION, GROUP))
 @example(b'{"resourceType":"Patient","id":"p","meta":' + b"[" * 5000)
 def test_no_line_does_more_than_be_refused(line: bytes) -> None:
@@ -113,6 +118,7 @@ MANIFEST = (
 )
 
 
+@pytest.mark.fuzz
 @given(bytes_near(MANIFEST))
 def test_no_manifest_does_more_than_be_refused(body: bytes) -> None:
     try:
@@ -122,6 +128,7 @@ def test_no_manifest_does_more_than_be_refused(body: bytes) -> None:
     assert isinstance(found, Manifest)
 
 
+@pytest.mark.fuzz
 @given(bytes_near(MANIFEST))
 def test_no_manifest_does_more_to_a_client_than_be_refused(body: bytes) -> None:
     try:
@@ -138,8 +145,13 @@ IMPORT_FILES = (
 )
 
 
+@pytest.mark.fuzz
 @given(bytes_near(*IMPORT_FILES))
 @example(b'reference,"' + b"x" * 200_000)
+@example(b'{"items":' + b"[" * 100_000)
+@example(b'{"items":\n' + b"[" * 100_000)
+@example(b"[" * 100_000)
+@example(b'{"a":1}\n{"items":' + b"[" * 100_000)
 @example(b"reference\n\0")
 def test_no_list_of_what_to_import_does_more_than_be_refused(data: bytes) -> None:
     try:
@@ -155,6 +167,7 @@ names = st.sampled_from(
 values = st.text(max_size=24) | st.from_regex(r"(eq|ge|lt|ap)?[0-9]{1,4}(-[0-9]{2}){0,2}(T[0-9:]{2,8}Z)?")
 
 
+@pytest.mark.fuzz
 @given(st.sampled_from(["Patient", "Observation", "Nothing"]), st.lists(st.tuples(names, values), max_size=4))
 def test_no_search_does_more_than_be_refused(type_: str, pairs: list[tuple[str, str]]) -> None:
     try:
@@ -163,6 +176,7 @@ def test_no_search_does_more_than_be_refused(type_: str, pairs: list[tuple[str, 
         assert refusal.status == 400  # noqa: PT017 - either is right
 
 
+@pytest.mark.fuzz
 @given(
     st.text(max_size=40) | st.builds("{}?{}={}".format, st.sampled_from(["Patient", "List"]), names, values)
 )
@@ -181,6 +195,7 @@ PIECES = (
 pieces = st.sampled_from([*PIECES.split("|"), "|", " and ", "-", "1.5", "@2020", "{}", "iif(", ","])
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=30) | st.lists(pieces, max_size=10).map("".join))
 def test_no_path_does_more_than_be_refused(expression: str) -> None:
     try:
@@ -189,6 +204,7 @@ def test_no_path_does_more_than_be_refused(expression: str) -> None:
         return
 
 
+@pytest.mark.fuzz
 @given(bytes_near(*SHIPPED))
 def test_no_scrape_schema_does_more_than_be_refused(data: bytes) -> None:
     try:
@@ -219,6 +235,7 @@ tokens = st.text(max_size=60) | st.builds(
 )
 
 
+@pytest.mark.fuzz
 @given(tokens)
 @example("." * 8000)
 @example("a" * 9000)
@@ -231,6 +248,7 @@ def test_no_token_does_more_than_be_refused(token: str) -> None:
             assert len(token) < 8 or token not in error.text  # noqa: PT017 - either is right
 
 
+@pytest.mark.fuzz
 @given(
     st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=40)
     | st.from_regex(r"bytes=[0-9]{0,25}-[0-9]{0,25}(,[0-9]-)?", fullmatch=True),
@@ -247,6 +265,7 @@ def test_no_range_is_outside_of_what_there_is(text: str, size: int) -> None:
     assert part is None or 0 <= part[0] <= part[1] <= size
 
 
+@pytest.mark.fuzz
 @given(st.lists(st.text(st.characters(codec="latin-1"), max_size=40), max_size=3))
 def test_no_preference_does_more_than_be_refused(fields: list[str]) -> None:
     for _, parameters in listed(fields):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from joserfc import jwe
 from joserfc.jwk import ECKey, OctKey
 
 from sluice_security.content_keys import DeliveredKeys, NotDecryptedError, decrypt, is_encrypted
+from support.fuzzing import bytes_near
 
 OLD, NEW = b"o" * 32, b"n" * 32
 KEY = bytes(range(32))
@@ -117,6 +119,7 @@ HEADERS = st.dictionaries(
 )
 
 
+@pytest.mark.fuzz
 @given(st.one_of(HEADERS, st.integers(), st.text(max_size=9)), st.lists(st.binary(max_size=40), max_size=5))
 def test_no_text_does_more_than_hold_no_key_and_no_content(header: Any, parts: list[bytes]) -> None:
     texts = [base64.urlsafe_b64encode(each).rstrip(b"=") for each in (json.dumps(header).encode(), *parts)]
@@ -125,3 +128,21 @@ def test_no_text_does_more_than_hold_no_key_and_no_content(header: Any, parts: l
         OPENING.open(text.decode())
     with pytest.raises(NotDecryptedError):
         decrypt(text, KEY)
+
+
+@pytest.mark.parametrize("depth", [90, 5000, 90_000])
+def test_no_depth_of_a_header_does_more_than_hold_no_content(depth: int) -> None:
+    text = base64.urlsafe_b64encode(b'{"alg":"dir","x":' + b"[" * depth).rstrip(b"=") + b"...."
+    with pytest.raises(NotDecryptedError):
+        decrypt(text, KEY)
+    with pytest.raises(NotDecryptedError):
+        OPENING.open(text.decode())
+
+
+@pytest.mark.fuzz
+@given(bytes_near(json.dumps(JWK).encode(), KEY))
+@example(b'{"k":' + b"[" * 5000)
+@example(b'{"kty":[],"k":""}')
+def test_nothing_that_is_delivered_does_more_than_be_a_key_or_be_refused(payload: bytes) -> None:
+    with suppress(NotDecryptedError):
+        assert len(OPENING.open(delivered(OPENING, payload))) in (16, 32, 64)

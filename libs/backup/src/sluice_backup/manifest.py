@@ -166,7 +166,7 @@ def read(folder: Path) -> Manifest:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
     except FileNotFoundError:
         raise BackupError(f"{folder} has no {MANIFEST}: it is no backup, or one that broke off") from None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BackupError(f"{folder / MANIFEST} is not as it was written, or of a newer Sluice") from None
     if manifest.format != VERSION:
         raise BackupError(f"{folder} is a backup of format {manifest.format}, which is not known here")

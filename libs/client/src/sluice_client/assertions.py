@@ -45,7 +45,7 @@ class ClientKey:
         from joserfc.jwk import ECKey, RSAKey
 
         kind, kid = jwk.get("kty"), jwk.get("kid")
-        if kind not in _ALGORITHMS or not isinstance(kid, str) or "d" not in jwk:
+        if not isinstance(kind, str) or kind not in _ALGORITHMS or not isinstance(kid, str) or "d" not in jwk:
             raise KeyFileError("That is no private key with a kid for ES384 or RS384.", _HINT)
         try:
             self._key: ECKey | RSAKey = (ECKey if kind == "EC" else RSAKey).import_key(dict(jwk))
@@ -75,7 +75,7 @@ class ClientKey:
             found = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
         except OSError as error:
             raise KeyFileError(f"{path} cannot be read: {error.strerror}.", _HINT) from None
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise KeyFileError(f"{path} holds no JWK.", _HINT) from None
         several = found.get("keys")
         if isinstance(several, list):

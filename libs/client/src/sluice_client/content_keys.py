@@ -95,5 +95,5 @@ def _key_in(held: bytes) -> bytes | str:
         jwk = msgspec.json.decode(text, type=dict[str, Any])
         encoded = str(jwk["k"])
         return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, ValueError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, ValueError):
         return held

@@ -90,7 +90,7 @@ def read_state(folder: Path) -> ExportState | None:
         return msgspec.json.decode(path.read_bytes(), type=ExportState)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ExportFolderError(f"{path} cannot be read.", "Choose another folder, or begin anew.") from None
 
 

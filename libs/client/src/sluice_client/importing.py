@@ -69,7 +69,7 @@ def _request(text: str) -> ImportRequest:
     if text.startswith("["):
         try:
             values = msgspec.json.decode(text)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             raise ImportFileError("The file is not valid JSON.", _HINT) from None
         return ImportRequest(items=[_item(value, f"entry {n}") for n, value in enumerate(values, 1)])
     if text.startswith("{"):
@@ -82,7 +82,7 @@ def _request(text: str) -> ImportRequest:
 def _is_json(text: str) -> bool:
     try:
         msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return False
     return True
 
@@ -93,7 +93,7 @@ def _body(text: str) -> ImportRequest:
     except msgspec.ValidationError as error:
         where = str(error).partition(" - at `$.")[2].rstrip("`") or "its root"
         raise ImportFileError(f"The request in the file is wrong at {where}.", _HINT) from None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         raise ImportFileError("The file is not valid JSON.", _HINT) from None
 
 
@@ -102,7 +102,7 @@ def _ndjson(text: str) -> Iterable[ImportItem]:
         if line.strip():
             try:
                 yield _item(msgspec.json.decode(line), f"line {number}")
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, RecursionError):
                 raise ImportFileError(f"Line {number} is not valid JSON.", _HINT) from None
 
 

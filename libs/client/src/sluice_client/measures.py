@@ -218,7 +218,6 @@ def stored_of(answer: bytes) -> list[StoredArtifact]:
 
 
 def _stored(response: _Response) -> StoredArtifact:
-    type_, id_, _, version = response.location.rsplit("/", 3)[-4:] if response.location else ("", "", "", "")
-    return StoredArtifact(
-        type=type_.rpartition("/")[2], id=id_, version=version, created=response.status.startswith("201")
-    )
+    address, _, version = response.location.partition("/_history/")
+    *_, type_, id_ = ["", *address.split("/")]
+    return StoredArtifact(type=type_, id=id_, version=version, created=response.status.startswith("201"))

@@ -19,6 +19,7 @@ from sluice_client.errors import ApiError, UnreachableError, api_error
 _NOTHING_DONE = frozenset({429, 503})
 # After these the request may have been carried out.
 _UNCLEAR = frozenset({500, 502, 504})
+_LONGEST_NUMBER = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +152,11 @@ def unreachable(url: str, error: BaseException) -> UnreachableError:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Give the seconds that `Retry-After` asks for (RFC 9110 section 10.2.3), None without a sound one."""
     text = headers.get("Retry-After", "").strip()
-    if text.isdigit():
-        return float(text)
+    if text.isascii() and text.isdigit():
+        return float(text) if len(text) <= _LONGEST_NUMBER else None
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -121,7 +121,7 @@ def _jwk_key(held: bytes) -> bytes | None:
             return None
         text = str(jwk["k"])
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (DecodeError, KeyError, ValueError):
+    except (DecodeError, RecursionError, KeyError, ValueError):
         return None
 
 

@@ -6,6 +6,7 @@ name a patient, and is nobody's business here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,9 @@ from sluice_streaming.retries import CODE, STATUS, History
 from sluice_streaming.topics_admin import connected
 
 _ANSWER_MS = 5_000
+# As they are written here: headers may also be by hand.
+_STATUS = re.compile(r"[0-9]{3}")
+_SECONDS = re.compile(r"[0-9]{1,11}(\.[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +139,12 @@ def letter_of(record: Record) -> Letter:
     status, died = _text(record, STATUS), _text(record, DIED)
     return Letter(
         code=_text(record, CODE) or "unknown",
-        status=int(status) if status.isdigit() else None,
+        status=int(status) if _STATUS.fullmatch(status) else None,
         origin_topic=history.origin_topic,
         origin_partition=history.origin_partition,
         origin_offset=history.origin_offset,
         attempts=history.attempt,
-        died=float(died) if died.replace(".", "", 1).isdigit() else record.timestamp / 1000,
+        died=float(died) if _SECONDS.fullmatch(died) else record.timestamp / 1000,
         sha256=_text(record, DIGEST),
     )
 

@@ -26,5 +26,5 @@ def salvaged(record: Record, kind: type[Start]) -> Start | None:
     """Read a start that is no sound command; None if it is not even that."""
     try:
         return msgspec.json.decode(record.value or b"", type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

@@ -157,7 +157,7 @@ def _checked_keys(given: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]
         raise invalid_metadata(f"jwks must hold 1 to {MOST_KEYS} keys.")
     names = set()
     for data in given:
-        name = (data.get("kid"), data.get("kty"))
+        name = (data.get("kid"), str(data.get("kty")))
         if not isinstance(name[0], str) or not 0 < len(name[0]) <= _LONGEST_TEXT or name in names:
             raise invalid_metadata("Every key needs a kid of its own.")
         names.add(name)
@@ -172,7 +172,8 @@ def _checked_keys(given: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]
 
 def serves(data: dict[str, Any]) -> bool:
     """Tell whether a JWK can verify an assertion."""
-    if data.get("use", "sig") != "sig" or data.get("alg", "RS384") not in ALGORITHMS:
+    algorithm = data.get("alg", "RS384")
+    if data.get("use", "sig") != "sig" or not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         return False
     try:
         key = jose.import_public(data)

@@ -164,7 +164,7 @@ class Config:
             return msgspec.json.decode(self.path.read_bytes(), type=_File)
         except FileNotFoundError:
             return _File()
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise ConfigError(
                 f"{self.path} cannot be read.", "Mend it, or remove it and log in again."
             ) from None

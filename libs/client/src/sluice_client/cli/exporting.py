@@ -169,6 +169,6 @@ def errors_of(done: Exported) -> int:
 def _is_error(line: bytes) -> bool:
     try:
         outcome = msgspec.json.decode(line, type=_Outcome)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return any(issue.severity in ("error", "fatal") for issue in outcome.issue)

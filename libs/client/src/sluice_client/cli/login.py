@@ -227,7 +227,7 @@ def _public(path: Path) -> dict[str, Any]:
         found = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except OSError as error:
         raise KeyFileError(f"{path} cannot be read: {error.strerror}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise KeyFileError(f"{path} is no JWK Set.") from None
     keys = found.get("keys", [found])
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
