@@ -16,7 +16,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 # Whoever starts the tests in the background has Ctrl-C ignored, and with it whatever the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ["support.order", "support.scratch", "support.stack", "support.stack_whole", "support.tools"]
+pytest_plugins = [
+    "support.fuzz_time",
+    "support.order",
+    "support.scratch",
+    "support.stack",
+    "support.stack_whole",
+    "support.tools",
+]
 
 settings.register_profile(
     "sluice",
@@ -24,11 +31,4 @@ settings.register_profile(
     derandomize=bool(os.environ.get("CI")),
     suppress_health_check=[HealthCheck.too_slow],
 )
-# `make fuzz` looks at many more, and at others each time.
-settings.register_profile(
-    "fuzz",
-    deadline=None,
-    max_examples=int(os.environ.get("SLUICE_FUZZ_EXAMPLES", "100")),
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("fuzz" if "SLUICE_FUZZ_EXAMPLES" in os.environ else "sluice")
+settings.load_profile("sluice")

@@ -7,9 +7,8 @@ there, and so is whoever asks.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +29,6 @@ from support.documented import CHECKS, cases, kept, operations, served_apart
 from support.stack import Database
 
 DOCUMENT = kept("openapi-auth.json")
-EXAMPLES = int(os.environ.get("SLUICE_FUZZ_EXAMPLES", "10"))
 PLENTY = dict.fromkeys(("client_failures", "address_failures", "registrations"), 10**6)
 
 OPERATIONS = operations(DOCUMENT)
@@ -84,20 +82,17 @@ def served(module_database: Database) -> Iterator[Served]:
         yield Served(str(http.make_url("")).rstrip("/"), http, loop)
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_whatever_is_asked_is_answered_as_the_document_says(served: Served, name: str) -> None:
+def test_whatever_is_asked_is_answered_as_the_document_says(
+    served: Served, fuzzing: Callable[[Callable[[], None]], None], name: str
+) -> None:
     operation = OPERATIONS[name]
     proofs = {each for way in operation.definition.raw["security"] for each in way}
     client = served.client()
 
     @given(case=cases(operation), known=st.booleans())
-    @settings(
-        max_examples=EXAMPLES,
-        derandomize="SLUICE_FUZZ_EXAMPLES" not in os.environ,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
+    @settings(max_examples=10, database=None, suppress_health_check=list(HealthCheck))
     def ask(case: Any, known: bool) -> None:
         headers: dict[str, str] = {}
         if known and "client" in proofs:
@@ -108,7 +103,7 @@ def test_whatever_is_asked_is_answered_as_the_document_says(served: Served, name
         answer = case.call(base_url=served.url, headers=headers, allow_redirects=False)
         case.validate_response(answer, checks=CHECKS, headers=headers)
 
-    ask()
+    fuzzing(ask)
 
 
 def test_every_operation_is_asked() -> None:

@@ -1,14 +1,13 @@
 """The API against its own document: whatever is asked, no server error, and answers are as it says.
 
-Requests are made from the document by Schemathesis, sound and unsound, the same in every run; `make fuzz`
-makes many more, and others each time.
+Requests are made from the document by Schemathesis, sound and unsound, in as many rounds as there is time for
+(`support.fuzz_time`), one at least.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +24,6 @@ DOCUMENT = kept("openapi.json")
 
 OPERATIONS = operations(DOCUMENT)
 _LONGEST_LINE = 8000
-EXAMPLES = int(os.environ.get("SLUICE_FUZZ_EXAMPLES", "12"))
 SCOPES = "bulk/import files/read files/write system/*.cruds user/*.cruds"
 OPERATORS = (
     "ops/sources ops/access ops/groups ops/dead-letters ops/health ops/jobs ops/measures ops/resources"
@@ -79,8 +77,11 @@ def served(module_database: Database) -> Iterator[Served]:
         yield Served(str(site.client.make_url("")).rstrip("/"), site, loop)
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_whatever_is_asked_is_answered_as_the_document_says(served: Served, name: str) -> None:
+def test_whatever_is_asked_is_answered_as_the_document_says(
+    served: Served, fuzzing: Callable[[Callable[[], None]], None], name: str
+) -> None:
     operation = OPERATIONS[name]
     raw = operation.definition.raw
     tag, statuses = raw["tags"][0], set[int]()
@@ -90,13 +91,7 @@ def test_whatever_is_asked_is_answered_as_the_document_says(served: Served, name
     lifetime = 2 if "text/event-stream" in raw["responses"].get("200", {}).get("content", {}) else 3600
 
     @given(case=cases(operation), known=st.just(False) if there is None else st.booleans())
-    @settings(
-        max_examples=EXAMPLES,
-        derandomize="SLUICE_FUZZ_EXAMPLES" not in os.environ,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
+    @settings(max_examples=12, database=None, suppress_health_check=list(HealthCheck))
     def ask(case: Any, known: bool) -> None:
         headers = served.headers(tag, lifetime)
         if known and there is not None and "id" in (case.path_parameters or {}):
@@ -107,7 +102,7 @@ def test_whatever_is_asked_is_answered_as_the_document_says(served: Served, name
         statuses.add(answer.status_code)
         case.validate_response(answer, checks=CHECKS, headers=headers)
 
-    ask()
+    fuzzing(ask)
     # Nobody is asked in vain: the token is one that may.
     assert statuses - {401, 403} or not raw.get("security")
 

@@ -52,6 +52,7 @@ def decoded(pieces: Sequence[bytes]) -> bytes:
     return b"".join([decoder.feed(piece) for piece in pieces]) + decoder.finish()
 
 
+@pytest.mark.fuzz
 @given(st.binary(max_size=300), CUTS, st.integers(0, 7))
 def test_base64_decodes_the_same_however_it_is_cut_and_spelled(
     data: bytes, sizes: list[int], seed: int
@@ -79,6 +80,7 @@ async def unwrapped(
     return content, unwrapping.content_type
 
 
+@pytest.mark.fuzz
 @settings(max_examples=200)
 @given(st.binary(min_size=1, max_size=300), CUTS, st.integers(0, 7), st.integers(0, 3))
 async def test_a_binary_is_unwrapped_however_it_is_cut_and_ordered(
@@ -183,6 +185,7 @@ async def test_a_content_that_is_not_as_stated_fails(
     assert failed.value.code is code
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=80))
 def test_no_stated_hash_breaks_the_reader(stated: str) -> None:
     digest = digest_of(stated)

@@ -114,6 +114,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.fuzz
 @given(
     st.lists(
         st.dictionaries(

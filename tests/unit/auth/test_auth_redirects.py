@@ -86,6 +86,7 @@ def test_the_policy_names_the_origin_and_nothing_that_could_break_out() -> None:
     assert not is_loopback("https://portal.test/a")
 
 
+@pytest.mark.fuzz
 @given(st.text(st.characters(codec="utf-8"), max_size=40))
 def test_whatever_may_be_registered_is_safe_in_a_header_and_a_policy(text: str) -> None:
     for uri in (text, f"https://{text}", f"https://portal.test/{text}", f"http://127.0.0.1{text}"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +36,7 @@ async def test_a_stream_says_the_same_wherever_it_is_cut(cuts: list[int]) -> Non
     assert await read(pieces) == EVENTS
 
 
+@pytest.mark.fuzz
 @given(st.lists(st.binary(max_size=40), max_size=20))
 async def test_whatever_comes_is_read_or_left_out(pieces: list[bytes]) -> None:
     assert all(event.type for event in await read(pieces))

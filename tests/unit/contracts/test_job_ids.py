@@ -1,5 +1,6 @@
 """A job id proves to its owner, and to nobody else, that the job was accepted."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +30,7 @@ def test_nobody_else_can_tell_the_id_from_an_invented_one(
     assert accepted_at(b"another key" * 3, one, job) is None
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=60))
 def test_text_that_is_no_job_id_is_never_accepted(text: str) -> None:
     assert accepted_at(KEY, "owner", text) is None

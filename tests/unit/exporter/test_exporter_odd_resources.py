@@ -30,6 +30,7 @@ def stored(line: bytes) -> bytes | None:
         return None
 
 
+@pytest.mark.fuzz
 @given(
     st.sampled_from(sorted(MANDATORY)).flatmap(
         lambda type_: st.tuples(st.just(type_), odd(type_, *MANDATORY[type_], "subject"))
@@ -63,6 +64,7 @@ def test_tags_of_another_shape_are_passed_on(tag: bytes) -> None:
     assert "x" not in told
 
 
+@pytest.mark.fuzz
 @given(
     ODD,
     st.sampled_from(["status=x", "target=Observation/o", "recorded=ge2024", "agent:missing=true", "_id=x"]),
@@ -82,6 +84,7 @@ def test_what_cannot_be_looked_into_is_found_by_nothing() -> None:
         assert not matches(line)
 
 
+@pytest.mark.fuzz
 @given(st.lists(ODD, max_size=4), st.booleans())
 def test_provenance_of_odd_shapes_is_about_what_it_says_plainly_and_holds_up_no_other(
     lines: list[bytes], latest: bool
@@ -109,11 +112,13 @@ def test_targets_are_read_as_far_as_they_can_be(target: bytes, about: set[tuple[
     assert _targets(found) == ({("Observation", "o"), ("Observation", "p")} if about is None else about)
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=30) | st.sampled_from(["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]))
 def test_a_time_is_one_that_can_be_ranked(text: str) -> None:
     assert _instant(text).tzinfo is UTC
 
 
+@pytest.mark.fuzz
 @given(odd("DocumentReference", "content", "url"))
 def test_addresses_are_made_absolute_where_they_are_texts(line: bytes) -> None:
     kept = stored(line)

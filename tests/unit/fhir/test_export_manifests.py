@@ -123,6 +123,7 @@ _NAMES = st.sampled_from(
 )
 
 
+@pytest.mark.fuzz
 @given(st.dictionaries(_NAMES, json_values | st.lists(st.dictionaries(_NAMES, json_values), max_size=3)))
 def test_no_answer_does_anything_but_be_read_or_refused(fields: dict[str, Any]) -> None:
     try:

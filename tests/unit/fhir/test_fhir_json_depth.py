@@ -59,6 +59,7 @@ def test_width_is_not_depth() -> None:
     assert not is_deeper(b"[" + b"[{}]," * 100_000 + b"1]", 64)
 
 
+@pytest.mark.fuzz
 @given(st.binary(max_size=300))
 def test_no_bytes_break_it(body: bytes) -> None:
     assert is_deeper(body, 3) in (True, False)

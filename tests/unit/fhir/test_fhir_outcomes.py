@@ -80,6 +80,7 @@ def test_what_is_neither_is_nothing(text: str | None) -> None:
     assert retry_after(text, NOW) is None
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=60))
 def test_no_text_breaks_it(text: str) -> None:
     seconds = retry_after(text, NOW)

@@ -31,6 +31,7 @@ def test_what_is_written_is_read_back(base: str | None, kind: str, name: str, ve
     assert parse_reference(text, kind) == reference
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=100))
 def test_no_text_but_a_reference_is_one(text: str) -> None:
     try:

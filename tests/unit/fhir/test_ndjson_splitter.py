@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ def split(text: bytes, cuts: list[int], limit: int = 8) -> list[Line]:
     return [*lines, *splitter.end()]
 
 
+@pytest.mark.fuzz
 @given(TEXTS, st.lists(st.integers(0, 1000)))
 def test_how_a_file_is_cut_into_pieces_makes_no_difference(text: bytes, cuts: list[int]) -> None:
     expected = []

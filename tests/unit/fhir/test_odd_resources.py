@@ -21,6 +21,7 @@ SHAPED = {type_: tuple(path.split(".")[0] for path in paths) for type_, paths in
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+@pytest.mark.fuzz
 @given(st.sampled_from(sorted(SHAPED)).flatmap(lambda type_: odd(type_, *SHAPED[type_], "member", "name")))
 def test_an_odd_resource_is_kept_as_it_is_or_refused(line: bytes) -> None:
     try:
@@ -92,6 +93,7 @@ TEXT = {
 MODIFIERS = ("", ":missing", ":not", ":text", ":exact", ":contains", ":identifier", ":below", ":above")
 
 
+@pytest.mark.fuzz
 @given(st.data())
 def test_no_search_breaks_on_an_odd_resource(data: st.DataObject) -> None:
     type_ = data.draw(st.sampled_from(["Observation", "Patient", "DocumentReference", "Provenance", "Group"]))

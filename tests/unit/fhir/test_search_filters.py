@@ -304,6 +304,7 @@ def test_a_zone_is_understood_whether_its_plus_is_encoded_or_not(plus: str) -> N
     assert not compile_filter("Observation", f"date=gt2024-05-01T13:30:00{plus}02:00")(resource)
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=20), st.sampled_from(["probability", "date", "identifier", "subject"]))
 def test_whatever_a_value_is_it_is_understood_or_named(text: str, name: str) -> None:
     found = compile_filter("RiskAssessment", urlencode([(name, text)]), lenient=True)

@@ -126,6 +126,7 @@ def test_a_parameter_of_another_shape_is_refused(parameter: Any) -> None:
     assert set(refusal(raw)) <= {"structure", "required"}
 
 
+@pytest.mark.fuzz
 @given(
     st.binary(max_size=200)
     | st.recursive(

@@ -80,6 +80,7 @@ def test_a_name_stays_one_parameter_whatever_it_holds(name: str) -> None:
     assert unquote(field.rpartition("filename*=UTF-8''")[2]) == name
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=80))
 def test_no_name_adds_a_parameter_or_a_line(name: str) -> None:
     try:

@@ -275,6 +275,7 @@ async def test_another_name_is_no_file(site: Site, name: str) -> None:
     assert b"The queried request is not available." in body
 
 
+@pytest.mark.fuzz
 @given(st.text())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_whatever_a_name_is_it_gives_numbers_that_a_row_can_have(name: str) -> None:

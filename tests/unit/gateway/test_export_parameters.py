@@ -203,6 +203,7 @@ def test_a_written_instant_is_read_as_it_was(milliseconds: int) -> None:
     assert by_get(f"_since={instant(whole)}").since == whole
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=40))
 def test_whatever_a_value_is_it_is_read_or_refused(text: str) -> None:
     for name in FORMS:
@@ -212,6 +213,7 @@ def test_whatever_a_value_is_it_is_read_or_refused(text: str) -> None:
                 read(KickOff(ExportLevel.SYSTEM, None, ADDRESS, query, None, lenient))
 
 
+@pytest.mark.fuzz
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_whatever_a_body_is_it_is_read_or_refused(body: bytes) -> None:
     with perhaps_refused():

@@ -31,6 +31,7 @@ def stored(line: bytes) -> Stored:
     return Stored("X", "x", 1, AT, deleted=False, body=line, patients=frozenset())
 
 
+@pytest.mark.fuzz
 @given(odd("Observation", "subject", "code", "value", "effectiveDateTime"), st.booleans())
 def test_a_search_passes_over_what_it_cannot_look_into(line: bytes, limited: bool) -> None:
     limit = compile_filter("Observation", "category=laboratory")
@@ -57,6 +58,7 @@ def test_what_cannot_be_looked_into_is_within_no_limit_and_found_by_no_search() 
     assert _passes(stored(line), View(all_patients=True, groups=(), filters=()), everything)
 
 
+@pytest.mark.fuzz
 @given(odd("DocumentReference", "content", "attachment"))
 def test_an_odd_document_has_an_attachment_or_has_none(line: bytes) -> None:
     assert READING._has_attachment(line, "b") in (True, False)
@@ -77,6 +79,7 @@ def test_an_attachment_is_found_beside_odd_ones(content: bytes, there: bool) -> 
     assert READING._has_attachment(line, "b") is there
 
 
+@pytest.mark.fuzz
 @given(VALUES, VALUES)
 async def test_an_odd_binary_is_given_as_bytes_or_refused_plainly(data: Any, kind: Any) -> None:
     body = msgspec.json.encode({"resourceType": "Binary", "id": "b", "data": data, "contentType": kind})

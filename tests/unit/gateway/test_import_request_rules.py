@@ -143,6 +143,7 @@ def test_addresses_of_documents_and_their_versions_are_kept_as_they_are(uri: str
     assert checked_reference(uri) == uri
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=60))
 def test_what_passes_as_a_reference_ends_in_a_document_and_has_no_way_out(tail: str) -> None:
     uri = f"https://fhir.example.org/r4/{tail}"
@@ -383,12 +384,14 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.fuzz
 @given(JSON)
 def test_whatever_json_is_sent_is_accepted_or_refused_and_never_a_crash(body: Any) -> None:
     raw = json.dumps(body).encode()
     assert refusal(raw) in ("not_json", "fields", "")
 
 
+@pytest.mark.fuzz
 @given(st.binary(max_size=60))
 def test_whatever_bytes_are_sent_are_refused_and_never_a_crash(raw: bytes) -> None:
     assert refusal(raw) in ("not_json", "fields")

@@ -78,6 +78,7 @@ def test_what_is_not_below_a_registered_place_is_refused(url: str) -> None:
     assert not caught.value.retry
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=80))
 def test_no_text_leads_outside(text: str) -> None:
     for url in (text, BASE + text, f"{BASE}/{text}", f"https://fhir.example.org{text}"):

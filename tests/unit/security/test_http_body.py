@@ -92,6 +92,7 @@ def test_a_coding_that_was_not_asked_for_is_refused(coding: str) -> None:
     assert caught.value.code is ItemError.SOURCE_REJECTED
 
 
+@pytest.mark.fuzz
 @given(st.binary(min_size=10, max_size=200))
 def test_noise_is_a_failure_and_nothing_else(data: bytes) -> None:
     for coding in CODINGS:

@@ -16,6 +16,7 @@ _ANY = st.text(
 )
 
 
+@pytest.mark.fuzz
 @given(_ANY)
 def test_whatever_is_asked_for_a_name_is_safe_or_none(raw: str) -> None:
     name = safe_name(raw)

@@ -315,6 +315,7 @@ def test_items_are_written_so_that_they_are_read_as_they_were(items: set[int]) -
     assert items_of_text(items_text(items)) == tuple(sorted(items))
 
 
+@pytest.mark.fuzz
 @given(st.text(alphabet="0123456789-,", max_size=40))
 def test_no_text_names_more_items_than_a_lot_has(text: str) -> None:
     assert len(items_of_text(text)) <= MOST_IN_LOT

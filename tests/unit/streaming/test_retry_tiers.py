@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,6 +68,7 @@ def test_a_record_without_history_is_its_own_origin() -> None:
     assert History.of(record()) == History(1, "topic", 2, 7)
 
 
+@pytest.mark.fuzz
 @given(st.lists(st.tuples(st.sampled_from(["sluice-attempt", "sluice-due", "own"]), st.binary()), max_size=6))
 def test_headers_that_lie_never_break_a_delivery(headers: list[tuple[str, bytes]]) -> None:
     bad = record(tuple(headers))

@@ -27,6 +27,7 @@ def test_a_header_survives_parsing(trace_id: str, span_id: str, flags: int) -> N
         assert trace is None
 
 
+@pytest.mark.fuzz
 @given(st.text() | st.binary())
 def test_anything_else_is_no_trace_and_no_error(text: str | bytes) -> None:
     trace = parse(text)

@@ -277,6 +277,7 @@ def test_names_are_told_without_what_could_hold_more_than_a_name() -> None:
     assert len(shown("x" * 5000)) == 201
 
 
+@pytest.mark.fuzz
 @given(st.binary(max_size=200) | st.text(max_size=80).map(str.encode))
 def test_no_elm_does_more_than_be_refused(text: bytes) -> None:
     with pytest.raises(MeasureError) as caught:
@@ -284,6 +285,7 @@ def test_no_elm_does_more_than_be_refused(text: bytes) -> None:
     assert caught.value.findings[0].about == "L"
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=60))
 def test_no_base64_does_more_than_be_refused(data: str) -> None:
     resource = Library("Library", "L", content=(Attachment("application/elm+json", data),))

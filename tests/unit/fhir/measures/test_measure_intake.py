@@ -379,6 +379,7 @@ ENTRY = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.fuzz
 @given(st.lists(ENTRY, max_size=4), st.sampled_from(["transaction", "batch"]))
 def test_every_entry_is_done_or_refused(entries: list[dict[str, Any]], type_: str) -> None:
     try:

@@ -242,6 +242,7 @@ PARAMETER = st.dictionaries(
 )
 
 
+@pytest.mark.fuzz
 @given(st.lists(PARAMETER, max_size=4), st.booleans())
 def test_no_parameters_do_more_than_be_refused(parameters: list[dict[str, Any]], asynchronous: bool) -> None:
     try:
