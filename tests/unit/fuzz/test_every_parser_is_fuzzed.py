@@ -10,10 +10,11 @@ import pytest
 TESTS = Path(__file__).parents[2]
 _ANSWERS = "unit/fuzz/test_answer_parsers.py::"
 _CLI = "unit/fuzz/test_command_line_parsers.py::"
-_HEADERS = "unit/fuzz/test_header_and_setting_parsers.py::"
+_HEADERS = "unit/fuzz/test_header_parsers.py::"
 _HERE = "unit/fuzz/test_parsers.py::"
 _BULK = "unit/fuzz/test_bulk_and_account_parsers.py::"
 _KEYS = "unit/security/test_content_keys.py::"
+_TOKENS = "unit/fuzz/test_token_and_setting_parsers.py::"
 _ODD = "unit/exporter/test_exporter_odd_resources.py::"
 PARSERS = {
     # records
@@ -116,6 +117,7 @@ PARSERS = {
     "test_no_name_adds_a_parameter_or_a_line",
     "sluice_fhir.search:parse_type_filter": _HERE + "test_no_type_filter_does_more_than_be_refused",
     "sluice_security.jose:read": _HERE + "test_no_token_does_more_than_be_refused",
+    "sluice_auth.assertion:verify": _TOKENS + "test_no_claims_that_a_client_signs_do_more_than_be_refused",
     "sluice_auth.assertion:claimed": _HERE + "test_no_token_does_more_than_be_refused",
     "sluice_gateway.authentication:token_of": _HEADERS + "test_no_credentials_do_more_than_be_refused",
     "sluice_gateway.conditions:has_it": _HEADERS + "test_no_condition_does_more_than_hold_or_not",
@@ -135,10 +137,10 @@ PARSERS = {
     "sluice_gateway.downloads:Tickets": _HEADERS + "test_no_ticket_that_was_not_given_opens_a_file",
     "sluice_auth.handlers.authorize:_read": _HEADERS
     + "test_no_request_for_authorization_does_more_than_be_refused",
-    "sluice_auth.metadata:keys": _HEADERS + "test_no_key_of_a_registration_does_more_than_be_refused",
-    "sluice_auth.remote_keys:_usable": _HEADERS + "test_no_set_of_keys_does_more_than_be_left_out",
-    "sluice_security.jose:import_public": _HEADERS + "test_no_key_does_more_than_be_refused",
-    "sluice_security.scopes:Scopes": _HEADERS + "test_no_scope_does_more_than_be_refused",
+    "sluice_auth.metadata:keys": _TOKENS + "test_no_key_of_a_registration_does_more_than_be_refused",
+    "sluice_auth.remote_keys:_usable": _TOKENS + "test_no_set_of_keys_does_more_than_be_left_out",
+    "sluice_security.jose:import_public": _TOKENS + "test_no_key_does_more_than_be_refused",
+    "sluice_security.scopes:Scopes": _TOKENS + "test_no_scope_does_more_than_be_refused",
     "sluice_security.callers:Origins": _HEADERS + "test_no_forwarding_makes_an_address_longer_than_one",
     # measures
     "sluice_fhir.measures.datatypes:decode_artifact": _ANSWERS + "test_no_artifact_does_more_than_be_refused",
@@ -156,10 +158,11 @@ PARSERS = {
     "sluice_fhir.fhirpath:compile_path": _HERE + "test_no_path_does_more_than_be_refused",
     "sluice_fhir.scrape_schema:read_schema": _HERE + "test_no_scrape_schema_does_more_than_be_refused",
     "sluice_security.guard_urls:parse_url": "unit/security/test_guard_urls.py::test_no_text_leads_outside",
-    "sluice_security.guard:read_networks": _HEADERS + "test_no_network_does_more_than_be_refused",
-    "sluice_security.sealing:read_secrets": _HEADERS
+    "sluice_security.guard:read_networks": _TOKENS + "test_no_network_does_more_than_be_refused",
+    "sluice_security.sealing:read_secrets": _TOKENS
     + "test_no_secret_does_more_than_be_refused_and_is_not_told",
-    "sluice_settings:from_file": _HEADERS + "test_no_settings_file_does_more_than_be_refused_and_is_not_told",
+    "sluice_settings:Settings": _TOKENS + "test_no_settings_do_more_than_be_refused_and_are_not_told",
+    "sluice_settings:from_file": _TOKENS + "test_no_settings_file_does_more_than_be_refused_and_is_not_told",
     "sluice_backup.manifest:read": _CLI + "test_no_file_does_more_than_be_refused",
     "sluice_backup.manifest:path_of": _CLI + "test_no_objects_key_leads_out_of_a_backup",
     # what the command line reads

@@ -112,6 +112,12 @@ def read_networks(text: str) -> tuple[Network, ...]:
     Raises
     ------
     ValueError
-        One of them is none, or names a single address within it.
+        One of them is none, or names a single address within it. The text says which, not what.
     """
-    return tuple(ip_network(each) for each in text.split())
+    found = []
+    for number, each in enumerate(text.split(), 1):
+        try:
+            found.append(ip_network(each))
+        except ValueError:
+            raise ValueError(f"network {number} is not written as one, such as 10.0.0.0/8") from None
+    return tuple(found)

@@ -1,11 +1,10 @@
-"""Parsers of header fields, queries, tokens, keys, scopes and settings: read, or refused, and no more."""
+"""Parsers of header fields, queries and names: read, or refused, and no more."""
 
 from __future__ import annotations
 
 import json
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,8 +17,6 @@ from multidict import CIMultiDict
 
 from sluice_auth.errors import OAuthError
 from sluice_auth.handlers.authorize import _read as read_authorization
-from sluice_auth.metadata import _checked_keys as checked_keys
-from sluice_auth.remote_keys import _usable as usable_keys
 from sluice_gateway.authentication import token_of
 from sluice_gateway.conditions import asked_range, has_it
 from sluice_gateway.downloads import Tickets
@@ -37,12 +34,8 @@ from sluice_gateway.models.files import FilesQuery
 from sluice_gateway.models.jobs import AnyJobQuery, JobItemsQuery
 from sluice_gateway.names import clean_name
 from sluice_gateway.problems import Problem
-from sluice_security import jose
 from sluice_security.callers import Origins
-from sluice_security.guard import read_networks
-from sluice_security.scopes import InvalidScopeError, Scopes
-from sluice_security.sealing import Seal, read_secrets
-from sluice_settings import UnreadableSettingError, from_file
+from sluice_security.sealing import Seal
 from support.fuzzing import bytes_near, json_values
 
 # What a header field may hold: anything else ends with the connection, before it is a request.
@@ -194,102 +187,3 @@ def test_no_request_for_authorization_does_more_than_be_refused(query: str) -> N
         assert error.error == "invalid_request"  # noqa: PT017 - either is right
         return
     assert read_authorization(canonical) == (asked, canonical)
-
-
-numbers = st.text("AQab-_=", max_size=12)
-jwk = st.fixed_dictionaries(
-    {"kty": st.sampled_from(["EC", "RSA", "oct", "OKP"])},
-    optional={
-        "crv": st.sampled_from(["P-256", "P-384", "P-0"]) | json_values,
-        "x": numbers | json_values,
-        "y": numbers | json_values,
-        "n": numbers | json_values,
-        "e": st.just("AQAB") | json_values,
-        "d": numbers,
-        "kid": st.text(max_size=4) | json_values,
-        "use": json_values,
-        "key_ops": json_values,
-        "alg": json_values,
-    },
-)
-
-
-@pytest.mark.fuzz
-@given(jwk | st.dictionaries(st.text(max_size=3), json_values, max_size=3))
-def test_no_key_does_more_than_be_refused(data: dict[str, Any]) -> None:
-    with suppress(jose.RejectedError):
-        jose.import_public(data)
-
-
-@pytest.mark.fuzz
-@given(st.lists(jwk, max_size=3))
-@example([{"kid": "k", "kty": []}])
-@example([{"kid": "k", "kty": "EC", "alg": []}])
-def test_no_key_of_a_registration_does_more_than_be_refused(keys: list[dict[str, Any]]) -> None:
-    with pytest.raises(OAuthError):
-        checked_keys(keys)
-
-
-KEYS = b'{"keys":[{"kty":"EC","kid":"a","use":"sig","crv":"P-256","x":"AQ","y":"AQ","key_ops":["verify"]}]}'
-
-
-@pytest.mark.fuzz
-@given(bytes_near(KEYS) | st.lists(jwk).map(lambda keys: json.dumps({"keys": keys}).encode()))
-@example(b'{"keys":[{"kid":"k","kty":[],"alg":{}}]}')
-def test_no_set_of_keys_does_more_than_be_left_out(body: bytes) -> None:
-    # What its caller takes for "no keys there".
-    with suppress(ValueError, RecursionError):
-        assert all(isinstance(key["kid"], str) for key in usable_keys(body))
-
-
-scope = st.from_regex(
-    r"(system|patient|user|ops|files)/[A-Za-z*]{0,9}\.(read|[cruds*]{0,6})(\?[a-z=&|]{0,9})?"
-)
-
-
-@pytest.mark.fuzz
-@given(st.text(max_size=40) | st.lists(scope, max_size=3).map(" ".join))
-@example("a" * 100_000)
-@example("system/*.rs?" + "&" * 1000)
-def test_no_scope_does_more_than_be_refused(text: str) -> None:
-    try:
-        found = Scopes.parse(text)
-    except InvalidScopeError as error:
-        assert text not in str(error) or len(text) < 8  # noqa: PT017 - either is right
-        return
-    assert Scopes.parse(str(found)) == found
-
-
-@pytest.mark.fuzz
-@given(st.text(max_size=80) | st.binary(min_size=30, max_size=40).map(bytes.hex))
-def test_no_secret_does_more_than_be_refused_and_is_not_told(text: str) -> None:
-    try:
-        found = read_secrets(text)
-    except ValueError as error:
-        assert len(text) < 30 or text not in str(error)  # noqa: PT017 - either is right
-        return
-    assert all(len(secret) >= 32 for secret in found)
-
-
-@pytest.mark.fuzz
-@given(st.text(max_size=30) | st.from_regex(r"([0-9]{1,3}\.){3}[0-9]{1,3}/[0-9]{1,3}", fullmatch=True))
-def test_no_network_does_more_than_be_refused(text: str) -> None:
-    with suppress(ValueError):
-        read_networks(text)
-
-
-@pytest.mark.fuzz
-@given(st.binary(max_size=40))
-@example(b"a" * 70_000)
-@example(b" \n")
-def test_no_settings_file_does_more_than_be_refused_and_is_not_told(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes
-) -> None:
-    path = Path(tmp_path_factory.getbasetemp(), "setting")
-    path.write_bytes(content)
-    try:
-        found = from_file("SLUICE_IT", {"SLUICE_IT_FILE": str(path)})
-    except UnreadableSettingError as error:
-        assert len(content) < 20 or content.decode(errors="replace") not in str(error)  # noqa: PT017 - either
-        return
-    assert found
