@@ -24,7 +24,9 @@ from sluice_fhir.measures.canonicals import parse_canonical
 from sluice_fhir.measures.datatypes import Library, Measure, decode_artifact
 from sluice_fhir.measures.problems import MeasureError
 from sluice_fhir.references import local_mentions, mentioned
+from sluice_fhir.scrape_addresses import follow_address
 from sluice_fhir.scrape_match import Capability, read_capability
+from sluice_fhir.scrape_plan import Node
 from sluice_fhir.scrape_run import _entries as entries
 from sluice_fhir.search_values import span_of
 from sluice_fhir.source_tokens import _read_answer as read_token
@@ -115,6 +117,25 @@ def test_no_shape_of_a_resource_keeps_it_from_having_patients(more: dict[str, An
     for type_ in ("Patient", "Observation", "Coverage", "Group", "Nothing"):
         found = patients_of({**more, "resourceType": type_}, "https://h.test/fhir")
         assert all(isinstance(name, str) for name in found)
+
+
+NODE = Node(1, "it", frozenset({"Patient", "Group"}), 1)
+
+
+@pytest.mark.fuzz
+@given(
+    st.text(max_size=30)
+    | st.from_regex(r"(https://h\.test/fhir/)?(Patient|Group|List)[/?#][a-z/%=&.#]{0,12}")
+)
+@example("Patient?identifier=a b&x#y")
+@example("Patient/../../secrets")
+def test_no_reference_leads_out_of_its_server(text: str) -> None:
+    found = follow_address(NODE, text, "https://h.test/fhir")
+    if found is not None:
+        assert found.url.startswith(("https://h.test/fhir/Patient", "https://h.test/fhir/Group"))
+        assert "/.." not in found.url
+        assert found.url.isascii()
+        assert found.url.isprintable()
 
 
 moments = st.from_regex(

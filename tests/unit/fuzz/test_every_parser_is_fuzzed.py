@@ -46,6 +46,7 @@ PARSERS = {
     + "test_no_answer_to_what_a_schema_asks_does_more_than_hold_nothing",
     "sluice_fhir.scrape_run:_entries": _ANSWERS
     + "test_no_answer_to_what_a_schema_asks_does_more_than_hold_nothing",
+    "sluice_fhir.scrape_addresses:follow_address": _ANSWERS + "test_no_reference_leads_out_of_its_server",
     "sluice_fhir.references:local_mentions": _ANSWERS + "test_no_resource_mentions_what_could_not_be_one",
     "sluice_fhir.compartments:patients_of": _ANSWERS
     + "test_no_shape_of_a_resource_keeps_it_from_having_patients",
@@ -130,6 +131,8 @@ PARSERS = {
     + "test_no_preference_makes_a_measures_answer_more_than_refused",
     "sluice_gateway.fhir.routes_measures:_dates": _HEADERS
     + "test_no_parameters_of_requirements_do_more_than_be_refused",
+    "sluice_gateway.fhir.searching:_number": _HEADERS
+    + "test_no_place_in_a_search_is_a_number_unless_it_is_written_as_one",
     "sluice_gateway.idempotency:checked_key": _HEADERS + "test_no_idempotency_key_is_other_than_visible_text",
     "sluice_gateway.incoming:parsed_query": _HEADERS + "test_no_query_does_more_than_be_refused",
     "sluice_gateway.metadata:checked": _HEADERS + "test_no_metadata_does_more_than_be_refused",

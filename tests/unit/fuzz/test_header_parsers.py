@@ -24,6 +24,7 @@ from sluice_gateway.fhir.files import _takes_gzip as takes_gzip
 from sluice_gateway.fhir.outcomes import Refusal
 from sluice_gateway.fhir.routes_measures import _asynchronous as asynchronous
 from sluice_gateway.fhir.routes_measures import _dates as dates
+from sluice_gateway.fhir.searching import _number as place_in_search
 from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.idempotency import KEY_HEADER, checked_key
 from sluice_gateway.incoming import parsed_query
@@ -144,6 +145,18 @@ def test_no_metadata_does_more_than_be_refused(metadata: dict[str, Any]) -> None
 def test_no_name_that_is_asked_for_does_more_than_be_refused(name: str) -> None:
     with suppress(ValueError):
         assert "/" not in clean_name(name)
+
+
+@pytest.mark.fuzz
+@given(st.text(max_size=25) | st.from_regex(r"[0-9]{1,25}", fullmatch=True))
+@example("\u00b2")
+def test_no_place_in_a_search_is_a_number_unless_it_is_written_as_one(text: str) -> None:
+    try:
+        place = place_in_search(text)
+    except Refusal as refusal:
+        assert refusal.status == 400  # noqa: PT017 - either is right
+        return
+    assert 0 <= place < 2**63
 
 
 TICKETS = Tickets(Seal(b"s" * 32, "download"), Hrefs("https://h.test"), now=lambda: 1.0)
