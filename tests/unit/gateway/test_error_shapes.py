@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import structlog
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from structlog.testing import capture_logs
@@ -17,6 +18,7 @@ from sluice_gateway.idempotency import Kept
 from sluice_gateway.middleware import _answered
 from sluice_gateway.problems import FieldProblem, field_path, invalid, listed
 from sluice_gateway.routing import STREAMING
+from sluice_telemetry.subject import subject
 from support.gateway_memory import Site, error_shape, memory_gateway, one_item
 
 
@@ -164,6 +166,18 @@ async def test_log_lines_name_the_route_and_neither_path_nor_query(
     metrics = await (await site.get("/metrics")).text()
     assert marker not in metrics
     assert "sluice_gateway_requests_total" in metrics
+
+
+async def test_the_line_of_a_request_names_the_job_that_it_began(site: Site) -> None:
+    def complete(_logger: Any, _method: str, line: Any) -> Any:
+        return {**line, "job": subject()[0]}
+
+    with capture_logs() as lines:
+        structlog.get_config()["processors"].insert(0, complete)
+        begun = await site.post("/v2/bulk/fhir", json=one_item(), headers=site.bearer())
+        await site.get("/v2/user", headers=site.bearer())
+        answered = [line["job"] for line in lines if line["event"] == "answered"]
+    assert answered == [(await begun.json())["id"], None]
 
 
 async def test_a_request_with_a_body_null_on_get_is_served(site: Site) -> None:

@@ -16,6 +16,7 @@ from sluice_contracts.topics import DOCUMENT_FETCH, DOCUMENT_SCRAPE
 from sluice_streaming.lots import Lots, lot, weigh
 from sluice_streaming.messages import Delivery, Message
 from sluice_streaming.outcomes import Partly, Reject, Rest, Retry, Unavailable
+from sluice_telemetry.subject import subject
 from support.streams import until
 
 JOB = "01890a5d-ac96-8000-8000-000000000000"
@@ -82,6 +83,19 @@ class Pairs:
 
     async def work(self, _delivery: Delivery[FetchDocuments], found: Mapping[int, int]) -> Any:
         return await self.script(list(found))
+
+
+async def test_whatever_is_logged_of_an_item_names_it_and_its_job() -> None:
+    named = {}
+
+    async def note(item: int) -> int:
+        named[item] = subject()
+        await asyncio.sleep(0)
+        assert subject() == named[item], "others of the lot work meanwhile"
+        return item
+
+    await Bench(note).handle(1, 2, 3)
+    assert named == {item: (JOB, item) for item in (1, 2, 3)}
 
 
 async def test_what_is_ready_together_is_concluded_together_in_order() -> None:
