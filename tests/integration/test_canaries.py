@@ -1,9 +1,9 @@
 """Health information goes where it is asked for, and nowhere else: canaries through the whole stack.
 
 What a source holds (names, numbers, contents, also in what is broken or refused) must be in no record of any
-topic, in no log, metric or error, in no audit record, and in nothing that is said of progress or shown to
-operators. What a client
-asks for by name is in the one record that is the acceptance of its job, and in none after that.
+topic, in no log, metric, trace or error, in no audit record, and in nothing that is said of progress or shown
+to operators. What a client asks for by name is in the one record that is the acceptance of its job, and in
+none after that.
 """
 
 from __future__ import annotations
@@ -11,25 +11,30 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 import asyncpg
+import pytest
 
 from sluice_client import Credentials, SluiceClient
 from sluice_contracts.topics import JOBS_DOCUMENT_IMPORT
 from sluice_stack.stack import Stack
 from sluice_streaming.topics_admin import connected
 from support.canary_flows import bulk_submit, submit_data, watched
+from support.collector import CollectorStub, collecting
 from support.hostile import HttpSource, http_source
 from support.portal import new_portal
 from support.pulling import ExportSource
 from support.stack_export import grant, operator
+from support.stack_whole import IMPATIENT, running_stack
 from support.streams import KafkaLog
 
 JSON = {"Content-Type": "application/fhir+json", "Prefer": "respond-async"}
+TRACED = {"auth", "gateway", "fetcher", "scraper", "attacher", "status", "exporter", "expirer", "puller"}
 CHOSEN = {JOBS_DOCUMENT_IMPORT.name, *map(JOBS_DOCUMENT_IMPORT.retry, JOBS_DOCUMENT_IMPORT.retries)}
 
 
@@ -171,6 +176,9 @@ async def bulk(stack: Stack, source: ExportSource, told: Told, canaries: Canarie
                 await told.of(answer, body=False)
         assert canaries.data in exported
         assert canaries.number in exported
+        async with http.delete(place, headers=headers) as answer:
+            await told.of(answer)
+            assert answer.status == 202
         # What is asked for in vain is not repeated in a log.
         asked = canaries.asked
         for path in (f"/fhir/Patient/{asked}", f"/fhir/Patient?family={asked}", f"/fhir/Patient?{asked}=1"):
@@ -268,7 +276,25 @@ async def shown_to_operators(stack: Stack) -> dict[str, str]:
     return found
 
 
-async def test_what_sources_hold_is_in_no_record_log_metric_or_error(stack: Stack) -> None:
+async def all_told(collector: CollectorStub) -> None:
+    """Wait for the spans of what was done last, which are told a moment after."""
+    wanted = {f"sluice-{name}" for name in TRACED}
+    while not wanted <= {span.service for span in tuple(collector.spans)}:  # noqa: ASYNC110 - others tell
+        await asyncio.sleep(0.1)
+
+
+@pytest.fixture
+def traced() -> Iterator[tuple[Stack, CollectorStub]]:
+    with collecting() as collector:
+        told = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+        with running_stack(settings={**IMPATIENT, **told}) as stack:
+            yield stack, collector
+
+
+async def test_what_sources_hold_is_in_no_record_log_metric_trace_or_error(
+    traced: tuple[Stack, CollectorStub],
+) -> None:
+    stack, collector = traced
     canaries, told = Canaries(), Told()
     async with new_portal(stack) as portal, http_source() as http:
         source = ExportSource(http)
@@ -287,6 +313,7 @@ async def test_what_sources_hold_is_in_no_record_log_metric_or_error(stack: Stac
         _, shown = await portal.call("GET", f"/v2/files/{file['id']}")
         assert canaries.asked in json.dumps(shown)
         await bulk(stack, source, told, canaries)
+        await all_told(collector)
         kafka, measured = await records(stack), await metrics(stack)
         shown_there = await shown_to_operators(stack)
     logs = {path.name: path.read_bytes() for path in stack.layout.home.logs.glob("*")}
@@ -296,6 +323,7 @@ async def test_what_sources_hold_is_in_no_record_log_metric_or_error(stack: Stac
     places |= {f"metrics of {name}": text.encode() for name, text in measured.items()}
     places |= {f"what operators are shown, {what}": text.encode() for what, text in shown_there.items()}
     places["audit"] = await audited(stack)
+    places["traces"] = b"\n".join(collector.bodies)
     places |= {f"what is told, {n}": text.encode() for n, text in enumerate(told.texts)}
     found = {
         (where, canary)

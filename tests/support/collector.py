@@ -29,13 +29,15 @@ class Told:
 
 @dataclass(slots=True)
 class CollectorStub:
-    """Where to tell spans, and which were told so far."""
+    """Where to tell spans, and which were told so far; `bodies` are the requests as they came."""
 
     url: str = ""
     spans: list[Told] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
 
     def take(self, body: bytes) -> None:
         """Keep what a request tells."""
+        self.bodies.append(body)
         request = ExportTraceServiceRequest.FromString(body)
         for resource in request.resource_spans:
             about = {each.key: each.value.string_value for each in resource.resource.attributes}
