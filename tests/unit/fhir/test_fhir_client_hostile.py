@@ -6,12 +6,14 @@ import asyncio
 import gzip
 from collections.abc import AsyncIterator
 from email.utils import formatdate
+from uuid import uuid4
 
 import msgspec
 import pytest
 from aiohttp import web
 
 from sluice_contracts.errors import ItemError
+from sluice_fhir import metrics
 from sluice_fhir.client import FhirClient, FhirLimits
 from sluice_fhir.source_auth import BearerAuth
 from sluice_fhir.sources import Source
@@ -19,6 +21,14 @@ from sluice_security.http import GuardedClient, HttpLimits, SourceFailure
 from support.hostile import HttpSource, document, http_source, raw_source
 
 NOW = 1_700_000_000.0
+METRICS = (
+    metrics.ANSWERS,
+    metrics.SECONDS,
+    metrics.ALLOWED,
+    metrics.HELD,
+    metrics.ACTIVE,
+    metrics.WAITING,
+)
 PATH = "/fhir/DocumentReference/d1"
 
 
@@ -88,6 +98,41 @@ async def test_a_status_is_told_and_its_body_is_not(
     server.status(PATH, status)
     failed = await failure(client, source_at(server.base))
     assert (failed.code, failed.status, failed.retry) == (code, status, retry)
+
+
+def told_of(source: Source) -> dict[str, float]:
+    """Give what Prometheus is told of a source: answers by outcome, the rest by the metric's name."""
+    families = [family for metric in METRICS for family in metric.collect()]
+    return {
+        it.labels.get("outcome", it.name.removeprefix("sluice_source_")): it.value
+        for family in families
+        for it in family.samples
+        if it.labels.get("source") == source.id and not it.name.endswith(("_created", "_bucket", "_sum"))
+    }
+
+
+async def test_metrics_tell_how_calls_ended_and_what_the_source_bears(
+    server: HttpSource, client: FhirClient
+) -> None:
+    source = source_at(server.base, id=uuid4().hex, max_concurrency=8)
+    server.on(PATH, document("d1"))
+    await client.get_resource(source, "DocumentReference/d1", expected="DocumentReference")
+    before = told_of(source)
+    assert (before["ok"], before["seconds_count"], before["allowed"]) == (1, 1, 8)
+    server.status(PATH, 404)
+    await failure(client, source)
+    server.status(PATH, 503, Retry_After="120")
+    await failure(client, source)
+    await failure(client, source)
+    told = told_of(source)
+    # The last was not even asked, since it is to be left alone.
+    ends = {
+        name: told[name] for name in ("ok", "document_not_found", "source_unavailable", "source_throttled")
+    }
+    assert set(ends.values()) == {1}
+    assert told["allowed"] < before["allowed"]
+    assert told["held_seconds"] > 0
+    assert (told["calls_under_way"], told["calls_waiting"]) == (0, 0)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from sluice_contracts.events import JobKind
 from sluice_contracts.exports import ExportAccess, ExportLevel, ExportRequest, FileKind, TypeFilter
 from sluice_contracts.ids import job_id
 from sluice_contracts.topics import JOBS_BULK_EXPORT, JOBS_EXPIRE
+from sluice_gateway.fhir.pacing import EARLY
 from sluice_storage.access.model import GranteeKind
 from support.gateway_memory import Site, memory_gateway
 
@@ -341,12 +342,18 @@ async def test_the_dialect_of_milliseconds_changes_the_header_of_a_202_only(tmp_
         assert 0 < int(answer.headers["Retry-After"]) <= 60
 
 
+def early_polls() -> float:
+    return next(iter(EARLY.collect())).samples[0].value
+
+
 async def test_polling_too_fast_is_counted_and_then_refused_in_seconds(tmp_path: Path) -> None:
     async with granted(tmp_path, **UNHURRIED, export_early_polls=3) as site:
         job = await kick_off(site)
         site.now.at += OLD
+        early = early_polls()
         statuses = [(await site.get(f"/fhir/exports/{job}", headers=headers(site))).status for _ in range(5)]
         assert statuses == [202, 202, 202, 202, 429]
+        assert early_polls() == early + 4
         asked = site.bulk.exports.asked
         answer = await site.get(f"/fhir/exports/{job}", headers=headers(site))
         assert (await issue(answer))["code"] == "throttled"

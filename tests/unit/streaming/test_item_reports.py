@@ -11,6 +11,7 @@ from sluice_contracts.events import ItemCancelled, ItemEvent, ItemFailed, ItemRe
 from sluice_contracts.ids import item_key, item_of_key
 from sluice_contracts.topics import BULK_EXPORT_PARTS
 from sluice_contracts.wire import Decoder, encode
+from sluice_streaming import metrics
 from sluice_streaming.clock import ManualClock
 from sluice_streaming.handling import Handling
 from sluice_streaming.items import ItemReports, is_item
@@ -53,6 +54,13 @@ async def test_the_status_of_the_last_attempt_is_in_the_event_that_ends_the_item
     _, said = (await Handling(step, ManualClock(NOW)).handle(record)).records
     decoder: Decoder[ItemEvent] = Decoder(ItemFailed)
     assert decoder.decode(said.value or b"") == failed("source_unavailable", 503)
+
+
+def test_an_item_that_is_given_up_is_counted_with_its_step_and_the_code_that_its_owner_sees() -> None:
+    counted = metrics.ITEMS_FAILED.labels(Stage.FETCH, "internal")
+    before = next(iter(counted.collect())).samples[0].value
+    REPORTS.failed(COMMAND, "malformed")
+    assert next(iter(counted.collect())).samples[0].value == before + 1
 
 
 @pytest.mark.parametrize("code", ["malformed", "time_limit", "internal"])
