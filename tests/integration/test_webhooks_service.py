@@ -16,6 +16,7 @@ from sluice_streaming.outcomes import Fenced
 from sluice_streaming.service import Context
 from sluice_webhooks.__main__ import serve
 from sluice_webhooks.postgres import PostgresWebhooks
+from sluice_webhooks.sending import ATTEMPTS
 from sluice_webhooks.settings import Settings
 from sluice_webhooks.store import Attempt
 from support.gateway_memory import SECRET
@@ -31,12 +32,17 @@ async def bed(database: Database) -> AsyncIterator[Bed]:
         yield found
 
 
+def attempts(outcome: str) -> float:
+    return next(iter(ATTEMPTS.labels(outcome).collect())).samples[0].value
+
+
 def types(to: Receiver) -> list[str]:
     return [message["type"] for message in to.taken]
 
 
 async def test_a_client_is_told_of_its_jobs_and_of_what_it_asked_for(bed: Bed) -> None:
     mine, theirs = job_number(1), job_number(2)
+    before = attempts("delivered")
     async with receiver() as usual, receiver() as items:
         await bed.register(usual)
         await bed.register(items, types=["item.failed"])
@@ -48,6 +54,7 @@ async def test_a_client_is_told_of_its_jobs_and_of_what_it_asked_for(bed: Bed) -
     assert types(items) == ["item.failed"]
     assert {message["data"]["job"] for message in [*usual.taken, *items.taken]} == {mine}
     assert items.taken[0]["data"]["item"] == 1
+    assert attempts("delivered") == before + 3
 
 
 async def test_what_happened_before_a_webhook_was_registered_is_not_told(bed: Bed) -> None:
