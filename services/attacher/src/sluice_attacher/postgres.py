@@ -22,6 +22,7 @@ _Key = tuple[str, int]
 available = partial(unavailable, "postgres", TRANSIENT)
 """Within it, a database that is away is told as `Unavailable`."""
 
+# OFFSET 0: planned while the tables are small, the join would look up all items of a job for each.
 _FIND = """
     SELECT asked.place, i.source, i.folder, i.name, j.conflict_resolution, j.tags,
         j.cancelled_at IS NOT NULL AS cancelled, octet_length(f.body) AS size,
@@ -29,7 +30,10 @@ _FIND = """
         s.metadata,
         done.outcome, done.entry, done.size AS attached_size, done.others
     FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS asked (job, item, place)
-    JOIN documents.items i USING (job, item) JOIN documents.jobs j USING (job)
+    JOIN documents.items i USING (job, item)
+    CROSS JOIN LATERAL (
+        SELECT conflict_resolution, tags, cancelled_at FROM documents.jobs WHERE job = i.job OFFSET 0
+    ) j
     LEFT JOIN documents.fetched f USING (job, item) LEFT JOIN documents.scraped s USING (job, item)
     LEFT JOIN files.imports done USING (job, item)
 """

@@ -59,13 +59,15 @@ class PostgresItems:
             await self._keep.all([(job, item, made) for item, made in scraped])
 
     async def _find_all(self, keys: Sequence[_Key]) -> list[FetchedItem | None]:
+        # OFFSET 0: planned while the tables are small, the join would look up all items of a job for each.
         rows = await self._pool.fetch(
             "SELECT wanted.place, items.source, items.metadata, jobs.cancelled_at IS NOT NULL AS cancelled,"
             " octet_length(fetched.body) AS size,"
             " CASE WHEN octet_length(fetched.body) <= $3 THEN fetched.body END AS body,"
             " scraped.metadata AS made, cardinality(scraped.warnings) AS warnings"
             " FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS wanted (job, item, place)"
-            " JOIN documents.items USING (job, item) JOIN documents.jobs USING (job)"
+            " JOIN documents.items USING (job, item) CROSS JOIN LATERAL"
+            " (SELECT cancelled_at FROM documents.jobs WHERE job = items.job OFFSET 0) jobs"
             " LEFT JOIN documents.fetched USING (job, item) LEFT JOIN documents.scraped USING (job, item)",
             [job for job, _ in keys],
             [item for _, item in keys],
