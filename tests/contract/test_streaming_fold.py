@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection, Mapping, Sequence
 from uuid import uuid4
 
@@ -153,3 +154,47 @@ async def test_the_next_batch_is_fetched_while_one_is_applied(log: Log) -> None:
     assert store.complete(100)
     # The last portion that is read may go beyond the limit; a portion is no larger than that.
     assert max(sizes) < 2 * 20
+
+
+class Reading:
+    """Notes how many records were read, whether or not they were applied."""
+
+    def __init__(self) -> None:
+        self.records = 0
+
+    def __call__(self, prepared: list[Record] | None, records: Sequence[Record]) -> list[Record]:
+        self.records += len(records)
+        return [*(prepared or []), *records]
+
+
+async def test_a_paced_fold_that_keeps_up_leaves_what_is_new_with_the_broker(log: Log) -> None:
+    topic, store, reading = await log.topic(retries=()), Store(), Reading()
+    folding = Fold(
+        log.backend(), uuid4().hex, topic, store.positions, store.apply, prepare=reading, pace=3600.0
+    )
+    async with running(folding):
+        await fill(log, topic, 1)
+        await until(lambda: len(store.rows) == 1)
+        await fill(log, topic, 20)
+        await asyncio.sleep(0.5)
+        assert reading.records == 1
+
+
+async def test_a_paced_fold_that_is_behind_reads_on(log: Log) -> None:
+    topic, store, reading = await log.topic(retries=()), Store(), Reading()
+    folding = Fold(
+        log.backend(),
+        uuid4().hex,
+        topic,
+        store.positions,
+        store.apply,
+        prepare=reading,
+        pace=3600.0,
+        now=lambda: time.time() + 7200.0,
+    )
+    async with running(folding):
+        await fill(log, topic, 1)
+        await until(lambda: len(store.rows) == 1)
+        await fill(log, topic, 20)
+        await until(lambda: reading.records == 21)
+        assert len(store.rows) == 1

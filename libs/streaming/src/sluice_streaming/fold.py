@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,7 +19,7 @@ from sluice_contracts.topics import Topic
 from sluice_streaming import metrics
 from sluice_streaming.backend import Backend
 from sluice_streaming.gathering import Batch, Gathering, Prepare, plain
-from sluice_streaming.messages import Partition
+from sluice_streaming.messages import Partition, Record
 from sluice_streaming.outcomes import Fenced, Unavailable
 from sluice_streaming.starting import unless
 from sluice_streaming.watchdog import Watchdog
@@ -201,7 +201,15 @@ class Fold:
                 # Nothing was awaited since poll took the records, so they are of this epoch.
                 await self._gathering.add(self._epoch, batches)
                 # Nothing above need have waited for anything: let the store's answers be heard.
-                await asyncio.sleep(0)
+                await asyncio.sleep(self._rest(batches))
+
+    def _rest(self, batches: Mapping[Partition, Sequence[Record]]) -> float:
+        """Give how long what was written meanwhile may stay with the broker, which then is asked less often.
+
+        Whoever is behind, or is not paced, reads on at once.
+        """
+        newest = max(part[-1].timestamp for part in batches.values())
+        return self._pace / 2 if self._now() - newest / 1000 < self._pace else 0.0
 
     async def _fold(self) -> None:
         loop = asyncio.get_running_loop()
