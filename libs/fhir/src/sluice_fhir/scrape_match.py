@@ -107,6 +107,7 @@ class SchemaSet:
             self._current[plan.schema.name] = plan
         # Asked for every document of a source, of which there are few.
         self._best = lru_cache(maxsize=_REMEMBERED)(self._match)
+        self._open = lru_cache(maxsize=_REMEMBERED)(self._is_open)
 
     @classmethod
     def load(cls, folder: Path | None = None) -> SchemaSet:
@@ -171,9 +172,12 @@ class SchemaSet:
 
     def needs_capability(self, source: SchemaChoice) -> bool:
         """Tell whether the source's CapabilityStatement could change what `for_source` chooses."""
-        if source.scrape_schema:
-            return False
-        known = _score(self.for_source(source).schema, source.base_url, Capability())
+        return not source.scrape_schema and self._open(source.base_url)
+
+    def _is_open(self, base_url: str) -> bool:
+        """Tell whether more than the base URL decides which schema matches."""
+        nothing = Capability()
+        known = _score(self._best(base_url, nothing).schema, base_url, nothing)
         by_url = known is not None and known[0] > 0
         return not by_url and any(
             match.software or match.fhir_versions
