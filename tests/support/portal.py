@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+import msgspec
 
 from sluice_stack.stack import Stack
 
@@ -68,7 +69,8 @@ class Portal:
                 async with self.http.request(
                     method, self.gateway + path, headers=headers, **options
                 ) as answer:
-                    body = await answer.json() if answer.content_type.endswith("json") else None
+                    content = await answer.read()
+                    body = msgspec.json.decode(content) if answer.content_type.endswith("json") else None
                     if answer.status < 500:
                         return answer.status, body
             except (aiohttp.ClientError, TimeoutError):
