@@ -241,6 +241,13 @@ async def test_an_operator_sees_why_letters_are_dead_and_has_them_tried_again(
         await expect(card).to_contain_text("malformed")
         await expect(card).to_contain_text("document.scrape 4/17")
         assert "Jane" not in await page.content()
+        await page.set_viewport_size(PHONE)
+        for piece in await card.locator(".letters li:first-child > *").all():
+            rows = await piece.evaluate(
+                "(it) => { const all = document.createRange(); all.selectNodeContents(it);"
+                " return new Set([...all.getClientRects()].map((box) => box.top)).size; }"
+            )
+            assert rows == 1, await piece.text_content()
         await card.locator("form button").click()
         # It is malformed still: it comes back as a new one, and nothing else is lost or doubled.
         await expect(page.locator("#told")).to_contain_text("went back to document.scrape")
