@@ -47,7 +47,7 @@ async def test_someone_follows_a_job_to_its_end_and_runs_what_failed_again(
 
         await expect(page.locator(".progress .badge")).to_have_text("2 failed")
         await expect(page.locator(".progress [role=progressbar]")).to_have_attribute("aria-valuenow", "9")
-        assert "The job has ended" in (await page.text_content("#told") or "")
+        await expect(page.locator("#told")).to_contain_text("The job has ended")
         await page.click("button:has-text('Failed 2')")
         await expect(page.locator(".items li")).to_have_count(2)
         reasons = await page.locator(".items .why").all_text_contents()
@@ -258,6 +258,6 @@ async def test_who_is_no_operator_is_shown_nothing_of_operators(browser: Browser
     async with at_the_page(browser, stack) as person:
         page = person.page
         await person.sign_in("demo")
-        assert await page.locator("#nav a").all_text_contents() == ["Jobs", "Files"]
+        await expect(page.locator("#nav a")).to_have_text(["Jobs", "Files"])
         await person.open("/dead-letters")
         await expect(page.locator("[role=alert]")).to_be_visible()

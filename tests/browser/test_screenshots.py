@@ -54,7 +54,7 @@ async def test_the_pictures_are_taken(stack: Stack) -> None:
             await person.open("/jobs")
             await expect(page.locator(".badge.running")).to_have_count(1)
             some = re.compile("[1-9][0-9] of 64")
-            await expect(page.locator(".job .how").first).to_contain_text(some, timeout=120_000)
+            await expect(page.locator(".job .how").first).to_contain_text(some)
             await taken(person, "jobs")
         async with at_the_page(browser, stack, viewport=PHONE, color_scheme="dark") as person:
             await person.sign_in("operator")

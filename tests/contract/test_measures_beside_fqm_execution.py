@@ -31,10 +31,9 @@ Calculator.calculateDataRequirements(JSON.parse(require("fs").readFileSync(0, "u
   .catch(() => process.stdout.write("\\nnull"));
 """
 
-pytestmark = [
-    pytest.mark.skipif(not (FQM and MEASURES and NODE), reason="needs node, SLUICE_FQM and SLUICE_MEASURES"),
-    pytest.mark.timeout(120),
-]
+pytestmark = pytest.mark.skipif(
+    not (FQM and MEASURES and NODE), reason="needs node, SLUICE_FQM and SLUICE_MEASURES"
+)
 
 
 def published() -> list[Path]:

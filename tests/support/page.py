@@ -30,7 +30,7 @@ FLAGS = [
     "--disable-sync",
 ]
 # Machines are shared: what comes at all may take its time.
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=120_000)
 PHONE = ViewportSize(width=360, height=740)
 DESK = ViewportSize(width=1200, height=800)
 # What the page's policy stopped, and what went wrong in its scripts, is kept where a test finds it.
@@ -140,7 +140,7 @@ async def at_the_page(browser: Browser, stack: Stack, **context: Any) -> AsyncIt
     page.on("pageerror", lambda error: person.complaints.append(str(error)))
     page.on("console", lambda line: person.complaints.append(line.text) if line.type == "error" else None)
     page.on("request", lambda request: person.asked.add(request.url))
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(120_000)
     try:
         await page.goto(person.url)
         await page.wait_for_selector("h1")
