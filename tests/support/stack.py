@@ -76,10 +76,10 @@ def _execute(server: Postgres, statement: str, *names: str) -> None:
 
 
 @contextmanager
-def running_kafka() -> Iterator[Kafka]:
-    """Run a broker on a free port with its data in a temporary folder."""
+def running_kafka(session: float = 5.0) -> Iterator[Kafka]:
+    """Run a broker on a free port with its data in a temporary folder; `session` is for `Kafka`."""
     with scratch_folder() as folder:
-        server = Kafka(folder)
+        server = Kafka(folder, session=session)
         try:
             server.start()
             yield server
@@ -104,7 +104,8 @@ def running_postgres() -> Iterator[Postgres]:
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[str]:
     """Give the bootstrap address of the broker that all tests share."""
-    with running_kafka() as server:
+    # Nobody kills it, and a machine that is busy for seconds must not make it let go of its topics.
+    with running_kafka(session=3600.0) as server:
         yield server.bootstrap
 
 

@@ -47,8 +47,9 @@ share.coordinator.state.topic.num.partitions=1
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
-# A broker that crashed is let in again only when its old session is over.
-broker.session.timeout.ms=5000
+# A broker that crashed is let in again only when its old session is over; one that a busy machine kept from
+# saying that it is there for as long is as if it were away.
+broker.session.timeout.ms={session}
 broker.heartbeat.interval.ms=1000
 num.network.threads=2
 num.io.threads=4
@@ -80,11 +81,14 @@ class Kafka:
         The folder that holds its data, configuration and log; made if it is not there.
     port
         The loopback port for clients; 0 picks a free one, which then stays the same over restarts.
+    session
+        Seconds for which it may be silent to its own controller.
     """
 
-    def __init__(self, home: Path, port: int = 0) -> None:
+    def __init__(self, home: Path, port: int = 0, *, session: float = 5.0) -> None:
         self._home = home.resolve()
         self.port = port or free_port()
+        self._session = session
         self._config = self._home / "server.properties"
         self._process: Process | None = None
 
@@ -172,7 +176,12 @@ class Kafka:
 
     def _configure(self) -> None:
         self._home.mkdir(parents=True, exist_ok=True)
-        text = _PROPERTIES.format(client=self.port, controller=free_port(), data=self._home / "data")
+        text = _PROPERTIES.format(
+            client=self.port,
+            controller=free_port(),
+            data=self._home / "data",
+            session=round(self._session * 1000),
+        )
         self._config.write_text(text)
         (self._home / "log4j2.properties").write_text(_LOGGING)
 
