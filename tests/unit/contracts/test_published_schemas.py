@@ -68,13 +68,21 @@ def test_schema_and_type_agree_on_what_may_not_be_missing_or_of_another_type(nam
                 assert by_type, f"the schema takes what the type does not: {field}"
 
 
-def test_a_schema_that_would_break_somebody_is_not_written_over_the_published_one(tmp_path: Path) -> None:
+def publish(folder: Path, *names: str) -> dict[str, Any]:
+    """Publish one schema under these names, as it was before a change; gives the schema."""
     schema = schema_of(published()["JobFinished"])
-    folder = tmp_path / "messages"
-    folder.mkdir()
-    (folder / "JobFinished.json").write_text(json.dumps(schema))
-    (folder / "JobForgotten.json").write_text(json.dumps(schema))
-    (tmp_path / "asyncapi.yaml").write_text(written())
+    (folder / "messages").mkdir()
+    for name in names:
+        (folder / "messages" / f"{name}.json").write_text(
+            json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+        )
+    (folder / "published.txt").write_text("".join(f"{name}.json\n" for name in names))
+    (folder / "asyncapi.yaml").write_text(written())
+    return schema
+
+
+def test_a_schema_that_would_break_somebody_is_not_written_over_the_published_one(tmp_path: Path) -> None:
+    schema = publish(tmp_path, "JobFinished", "JobForgotten")
     changed = json.loads(json.dumps(schema))
     del changed["properties"]["failed"]
     found = drift(tmp_path, {"JobFinished": changed})
@@ -82,3 +90,21 @@ def test_a_schema_that_would_break_somebody_is_not_written_over_the_published_on
         "JobFinished: $.failed: is removed",
         "JobForgotten: is no message any more; records of it may still be read",
     ]
+
+
+@pytest.mark.parametrize(
+    "kept", [["JobFinished", "JobForgotten"], ["JobFinished"]], ids=["it", "its type too"]
+)
+def test_a_published_schema_is_missed_when_it_is_gone(tmp_path: Path, kept: list[str]) -> None:
+    schema = publish(tmp_path, "JobFinished", "JobForgotten")
+    (tmp_path / "messages" / "JobForgotten.json").unlink()
+    found = drift(tmp_path, dict.fromkeys(kept, schema))
+    assert found.broken == ["JobForgotten.json: was published and is gone; records of it may still be read"]
+    assert tmp_path / "published.txt" not in found.files
+
+
+def test_what_is_published_newly_is_listed(tmp_path: Path) -> None:
+    schema = publish(tmp_path, "JobFinished")
+    found = drift(tmp_path, {"JobFinished": schema, "JobBegun": schema})
+    assert found.broken == []
+    assert found.files[tmp_path / "published.txt"] == "JobBegun.json\nJobFinished.json\n"

@@ -2,7 +2,8 @@
 
 `python -m sluice_stack.schemas check` is part of `make lint`; `make schemas` writes what has changed. A
 change that breaks a published schema is refused by both. If it has to be, the message is given its next
-version in `sluice_contracts.cloudevents.VERSIONS`: the schema of that version is a new one.
+version in `sluice_contracts.cloudevents.VERSIONS`: the schema of that version is a new one. Which schemas
+were ever published is in `published.txt`, so that none can be gone unnoticed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sluice_contracts.compatibility import breaks
 from sluice_contracts.schemas import schemas
 
 FOLDER = Path("schemas")
+PUBLISHED = "published.txt"
 Json = dict[str, Any]
 
 
@@ -52,8 +54,20 @@ def drift(folder: Path, current: dict[str, Json]) -> Drift:
         name = path.name.partition(".")[0]
         if name not in current:
             found.broken.append(f"{name}: is no message any more; records of it may still be read")
+    _keep_listed(found, folder, {file_of(folder, name).name for name in current})
     _compare(found, folder / "asyncapi.yaml", written())
     return found
+
+
+def _keep_listed(found: Drift, folder: Path, current: set[str]) -> None:
+    """Find what was published and is gone; what is new is to be listed, nothing is taken from the list."""
+    listed = set((folder / PUBLISHED).read_text("utf-8").split())
+    there = current | {path.name for path in (folder / "messages").glob("*.json")}
+    gone = {name for name in listed if not (folder / "messages" / name).exists()}
+    found.broken += [
+        f"{name}: was published and is gone; records of it may still be read" for name in sorted(gone)
+    ]
+    _compare(found, folder / PUBLISHED, "".join(f"{name}\n" for name in sorted(listed | there)))
 
 
 def written() -> str:
