@@ -79,7 +79,14 @@ async def test_another_secret_than_credentials_are_sealed_under_is_told(
         await SourceStore(pool, b"another secret, of 32 bytes or so").create(draft)
     async with gateway_process(database, kafka, scratch) as running:
         told = (await findings(running))["secret"]
+        headers = running.authority.bearer(scopes="ops/sources")
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{running.url}/v2/fhir/sources", headers=headers) as answer,
+        ):
+            listed = (await answer.json())["items"]
     assert (told["state"], "SLUICE_SECRET" in told["text"]) == ("failing", True)
+    assert [(source["name"], source["auth"]) for source in listed] == [("Ward", {"type": "unreadable"})]
 
 
 async def test_a_disk_that_is_nearly_full_is_told_to_operators(

@@ -8,7 +8,14 @@ import asyncpg
 import pytest
 from msgspec import UNSET
 
-from sluice_fhir.source_auth import BackendServicesAuth, BearerAuth, ClientCredentialsAuth, NoAuth, SourceAuth
+from sluice_fhir.source_auth import (
+    BackendServicesAuth,
+    BearerAuth,
+    ClientCredentialsAuth,
+    NoAuth,
+    SourceAuth,
+    shown,
+)
 from sluice_fhir.source_store import SourceExistsError, SourceRegistry, SourceStore
 from sluice_fhir.sources import InvalidSourceError, SourceChange, SourceDraft
 from sluice_storage.pool import open_pool
@@ -143,6 +150,30 @@ async def test_a_source_sealed_under_another_secret_is_left_out(
     registry = SourceRegistry(fetcher, SECRET)
     assert await registry.get(bad.id) is None
     assert await registry.get(good.id) == good
+
+
+async def test_a_source_whose_credentials_cannot_be_read_is_shown_and_is_given_others(
+    store: SourceStore, gateway: asyncpg.Pool
+) -> None:
+    elsewhere = SourceStore(gateway, b"x" * 32)
+    good = await store.create(SourceDraft(name="one", base_url="https://h.example/r4"))
+    bad = await elsewhere.create(
+        SourceDraft(name="two", base_url="https://i.example/r4", auth=BearerAuth(token="canary"))
+    )
+    listed = await store.list()
+    assert [source.id for source in listed] == [good.id, bad.id]
+    assert shown(listed[1].auth) == {"type": "unreadable"}
+    # What is not changed stays as it is, for whoever has the secret.
+    renamed = await store.update(bad.id, SourceChange(name="three", enabled=False))
+    assert renamed is not None
+    assert (renamed.name, shown(renamed.auth)) == ("three", {"type": "unreadable"})
+    kept = await elsewhere.get(bad.id)
+    assert kept is not None
+    assert kept.auth == BearerAuth(token="canary")
+    changed = await store.update(bad.id, SourceChange(auth=BearerAuth(token="new")))
+    assert changed is not None
+    assert await store.get(bad.id) == changed
+    assert (changed.auth, changed.revision) == (BearerAuth(token="new"), 3)
 
 
 async def test_a_loopback_source_is_found_only_where_the_setting_allows_it(

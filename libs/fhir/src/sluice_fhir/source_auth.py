@@ -73,6 +73,15 @@ class BackendServicesAuth(_Auth, frozen=True, kw_only=True, tag="backend_service
 SourceAuth = NoAuth | BearerAuth | ClientCredentialsAuth | BackendServicesAuth
 
 
+class UnreadableAuth(_Auth, frozen=True, kw_only=True, tag="unreadable"):
+    """What is stored, and does not open under the secrets that are known here: nobody can register this.
+
+    It is kept as it is until other credentials are given, or the secret of before is.
+    """
+
+    sealed: bytes
+
+
 class InvalidKeyError(ValueError):
     """The key cannot sign assertions with this algorithm."""
 
@@ -124,11 +133,13 @@ def public_jwk(auth: BackendServicesAuth) -> dict[str, Any] | None:
     return {**key.as_dict(private=False), "kid": auth.key["kid"], "alg": auth.algorithm.value, "use": "sig"}
 
 
-def shown(auth: SourceAuth) -> dict[str, Any]:
+def shown(auth: SourceAuth | UnreadableAuth) -> dict[str, Any]:
     """Give what may be shown of it: the kind, names and addresses, never a secret."""
     match auth:
         case NoAuth():
             return {"type": "none"}
+        case UnreadableAuth():
+            return {"type": "unreadable"}
         case BearerAuth():
             return {"type": "bearer"}
         case ClientCredentialsAuth():

@@ -15,14 +15,8 @@ import structlog
 from msgspec import UNSET
 
 from sluice_contracts.ids import Keys
-from sluice_fhir.source_auth import SourceAuth
-from sluice_fhir.sources import (
-    Source,
-    SourceChange,
-    SourceDraft,
-    best_match,
-    checked_source,
-)
+from sluice_fhir.source_auth import SourceAuth, UnreadableAuth
+from sluice_fhir.sources import Source, SourceChange, SourceDraft, best_match, checked_source
 from sluice_security.guard_urls import Prefix, UrlRefusedError
 from sluice_security.sealing import Seal, SealBrokenError
 
@@ -35,7 +29,7 @@ _COLUMNS = (
     " clients, type_filters, request_headers"
 )
 _SELECT = f"SELECT {_COLUMNS} FROM sources.sources"  # noqa: S608 - built of constants
-_decode_auth = msgspec.json.Decoder(SourceAuth).decode
+_decode_auth: Callable[[bytes], SourceAuth] = msgspec.json.Decoder(SourceAuth).decode
 
 
 Connection = asyncpg.pool.PoolConnectionProxy
@@ -105,14 +99,14 @@ class SourceStore:
         return source
 
     async def list(self) -> list[Source]:
-        """Give all sources, by name."""
+        """Give all sources, by name, also those whose credentials cannot be read."""
         rows = await self._pool.fetch(f"{_SELECT} ORDER BY name, id")
-        return [_source(row, self._seal) for row in rows]
+        return [self._read(row) for row in rows]
 
     async def get(self, source_id: str) -> Source | None:
-        """Give one source, enabled or not."""
+        """Give one source, enabled or not, and whether or not its credentials can be read."""
         row = await self._pool.fetchrow(f"{_SELECT} WHERE id = $1", source_id)
-        return _source(row, self._seal) if row is not None else None
+        return self._read(row) if row is not None else None
 
     async def update(self, source_id: str, change: SourceChange) -> Source | None:
         """Change a source and give it as it is now, None if there is none.
@@ -126,7 +120,7 @@ class SourceStore:
             row = await connection.fetchrow(f"{_SELECT} WHERE id = $1 FOR UPDATE", source_id)
             if row is None:
                 return None
-            before = _source(row, self._seal)
+            before = self._read(row)
             fields = {name: getattr(before, name) for name in SourceDraft.__struct_fields__}
             given = {name: getattr(change, name) for name in change.__struct_fields__}
             fields.update({name: value for name, value in given.items() if value is not UNSET})
@@ -154,12 +148,23 @@ class SourceStore:
             done: str = await connection.execute("DELETE FROM sources.sources WHERE id = $1", source_id)
         return done != "DELETE 0"
 
+    def _read(self, row: asyncpg.Record) -> Source:
+        try:
+            return _source(row, _opened(row, self._seal))
+        except (SealBrokenError, msgspec.DecodeError):
+            return _source(row, UnreadableAuth(sealed=row["auth_sealed"]))
+
     def _row(self, source: Source) -> tuple[Any, ...]:
+        auth = source.auth
+        if isinstance(auth, UnreadableAuth):
+            sealed = auth.sealed
+        else:
+            sealed = self._seal.close(msgspec.json.encode(auth), source.id)
         return (
             source.id,
             source.name,
             source.base_url,
-            self._seal.close(msgspec.json.encode(source.auth), source.id),
+            sealed,
             source.max_requests_per_second,
             source.max_concurrency,
             source.scrape_schema,
@@ -175,9 +180,13 @@ class SourceStore:
         )
 
 
-def _source(row: asyncpg.Record, seal: Seal) -> Source:
-    values = dict(row)
-    values["auth"] = _decode_auth(seal.open(values.pop("auth_sealed"), row["id"]))
+def _opened(row: asyncpg.Record, seal: Seal) -> SourceAuth:
+    return _decode_auth(seal.open(row["auth_sealed"], row["id"]))
+
+
+def _source(row: asyncpg.Record, auth: SourceAuth | UnreadableAuth) -> Source:
+    values = dict(row, auth=auth)
+    del values["auth_sealed"]
     for name in ("attachment_prefixes", "content_types", "clients", "request_headers"):
         values[name] = tuple(values[name])
     return Source(**values)
@@ -280,7 +289,8 @@ class SourceRegistry:
             known = self._sources.get(row["id"])
             try:
                 # The same object as long as nothing changed spares unsealing and comparing.
-                source = known if known and known.revision == row["revision"] else _source(row, self._seal)
+                unchanged = known is not None and known.revision == row["revision"]
+                source = known if known and unchanged else _source(row, _opened(row, self._seal))
                 places.append((Prefix.parse(source.base_url, loopback=self._loopback), source))
             except (SealBrokenError, UrlRefusedError, msgspec.DecodeError) as error:
                 log.warning("a source cannot be used", source=row["id"], error=type(error).__name__)

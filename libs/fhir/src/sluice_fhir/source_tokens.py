@@ -22,6 +22,7 @@ from sluice_fhir.source_auth import (
     ClientCredentialsAuth,
     NoAuth,
     SecretStyle,
+    UnreadableAuth,
 )
 from sluice_fhir.sources import Source
 from sluice_security.failure import SourceFailure
@@ -87,6 +88,8 @@ class SourceTokens:
             return {}
         if isinstance(auth, BearerAuth):
             return {"Authorization": f"Bearer {auth.token}"}
+        if isinstance(auth, UnreadableAuth):
+            raise SourceFailure(ItemError.SOURCE_AUTHORIZATION)
         key = _key(source)
         token = self._tokens.get(key)
         if token is not None and self._clock() < token.good_until:

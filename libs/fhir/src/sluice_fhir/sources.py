@@ -17,6 +17,7 @@ from sluice_fhir.source_auth import (
     InvalidKeyError,
     NoAuth,
     SourceAuth,
+    UnreadableAuth,
     with_key,
 )
 from sluice_security.guard_urls import Prefix, UrlRefusedError, parse_url
@@ -111,6 +112,8 @@ class Source(SourceDraft, frozen=True, kw_only=True, forbid_unknown_fields=False
     """
 
     id: str
+    # Wider than what may be drafted; what can be called is never unreadable.
+    auth: SourceAuth | UnreadableAuth = msgspec.field(default_factory=NoAuth)  # type: ignore[assignment]
     revision: int = 1
 
     def serves(self, client: str) -> bool:

@@ -15,6 +15,7 @@ import asyncpg
 from sluice_contracts.topics import TOPICS
 from sluice_fhir.client import FhirClient
 from sluice_fhir.condition_store import ConditionStore
+from sluice_fhir.source_auth import UnreadableAuth
 from sluice_fhir.source_store import SourceStore
 from sluice_fhir.sources import Source
 from sluice_gateway import checkup
@@ -22,7 +23,6 @@ from sluice_gateway.checkup import Finding, Probe, State
 from sluice_gateway.dead_letters import Look
 from sluice_gateway.health import Health
 from sluice_security.failure import SourceFailure
-from sluice_security.sealing import SealBrokenError
 from sluice_storage.encryption.keys import MasterKeys
 from sluice_storage.encryption.rewrap import TABLES, counted
 from sluice_storage.migrate import packaged
@@ -142,10 +142,8 @@ class Probes:
             return "does not answer"
 
     async def _sources(self) -> Sequence[Finding]:
-        try:
-            enabled = [source for source in await self.sources.list() if source.enabled]
-        except SealBrokenError:
-            return [checkup.OTHER_SECRET]
+        registered = await self.sources.list()
+        enabled = [source for source in registered if source.enabled]
         gate = asyncio.Semaphore(_AT_ONCE)
         asked = [self._source(source, gate) for source in enabled[:_MOST_SOURCES]]
         found = list(await asyncio.gather(*asked))
@@ -153,6 +151,8 @@ class Probes:
             text = f"only the first {_MOST_SOURCES} of {len(enabled)} were asked"
             advice = "See the others with sluice sources health."
             found.append(Finding("sources", State.WARNING, text, advice))
+        if any(isinstance(source.auth, UnreadableAuth) for source in registered):
+            found.append(checkup.OTHER_SECRET)
         return found or [Finding("sources", State.OK, "none is registered")]
 
     async def _source(self, source: Source, gate: asyncio.Semaphore) -> Finding:

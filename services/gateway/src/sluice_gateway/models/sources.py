@@ -16,7 +16,10 @@ class SourceShown(AnswerModel):
     id: str
     name: str
     base_url: str
-    auth: dict[str, Any] = Field(description="The kind of authorization and its names; never a secret.")
+    auth: dict[str, Any] = Field(
+        description="The kind of authorization and its names; never a secret. `unreadable`: what is stored "
+        "was sealed under a secret that is not known here, and nothing is read there until it is given anew."
+    )
     max_requests_per_second: float | None
     max_concurrency: int
     scrape_schema: str | None
