@@ -103,10 +103,13 @@ async def test_a_job_waits_for_the_sources_of_what_has_not_ended(
     await admin.execute(
         "INSERT INTO pulls.jobs (job, request) VALUES ($1, $2)", pull, b'{"source":"d","url":"u"}'
     )
-    assert sorted(await store.sources(job)) == ["a", "c"]
-    assert await store.sources(pull) == ["d"]
+    assert sorted(await store.waiting([job])) == [(job, "a"), (job, "c")]
+    assert await store.waiting([pull]) == [(pull, "d")]
+    assert sorted(await store.waiting([job, pull, export], ["b", "c", "d"])) == sorted(
+        [(job, "c"), (pull, "d")]
+    )
     await admin.execute("UPDATE pulls.jobs SET request = NULL WHERE job = $1", pull)
-    assert (await store.sources(pull), await store.sources(export)) == ([], [])
+    assert await store.waiting([pull, export]) == []
 
 
 async def test_what_is_wanted_is_given_and_nothing_else(pools: tuple[PostgresAllJobs, asyncpg.Pool]) -> None:

@@ -134,3 +134,24 @@ async def test_a_report_is_learned_once_by_all_and_only_members_may_report(
         assert await stores[2].show("s3") is None
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await stores[2].exchange("c", {"s1": report})
+
+
+async def test_sources_that_are_left_alone_or_give_nothing_good_are_known_together(
+    database: Database,
+) -> None:
+    async with (
+        await open_pool(database.dsn_for("puller"), wait=10) as writing,
+        await open_pool(database.dsn_for("gateway"), wait=10) as reading,
+    ):
+        reports = {
+            "alone": Seen(good=9, held_for=3600.0),
+            "failing": Seen(failed=2),
+            "refusing": Seen(good=1, refused=8),
+            "well": Seen(good=1),
+            "unused": Seen(),
+        }
+        store, seen = ConditionStore(writing), ConditionStore(reading)
+        await store.exchange("a", {name: Report(Bounds(8), each, 1) for name, each in reports.items()})
+        assert sorted(await seen.troubled()) == ["alone", "failing"]
+        await store.exchange("a", {"failing": Report(Bounds(8), Seen(good=1), 1)})
+        assert await seen.troubled() == ["alone"]

@@ -31,9 +31,10 @@ from sluice_gateway.all_jobs import AnyItemRow, AnyJobRow, Owner
 from sluice_gateway.app import make_app
 from sluice_gateway.checkup import Checkup
 from sluice_gateway.dead_letters import DeadLetters, Look, Redrive
-from sluice_gateway.etas import Etas
+from sluice_gateway.etas import Etas, unblocked
 from sluice_gateway.fhir.measures import MeasurePorts
 from sluice_gateway.health import Health
+from sluice_gateway.holding_up import HoldingUp, blocks, held_up
 from sluice_gateway.idempotency import Kept
 from sluice_gateway.imports import ItemRow, JobRow, Rerun
 from sluice_gateway.job_ids import id_keys
@@ -169,8 +170,11 @@ class MemoryAllJobs:
         found.sort(key=lambda row: row.submitted_at, reverse=True)
         return found[window.offset : window.offset + window.limit], len(found)
 
-    async def sources(self, job: str) -> list[str]:
-        return self.sources_of.get(job, [])
+    async def waiting(
+        self, jobs: Collection[str], sources: Collection[str] | None = None
+    ) -> list[tuple[str, str]]:
+        found = [(job, source) for job in jobs for source in self.sources_of.get(job, [])]
+        return [each for each in found if sources is None or each[1] in sources]
 
     async def items(self, job: str, rank: int | None, window: Window) -> tuple[list[AnyItemRow], int]:
         found = [row for row in self.items_of.get(job, []) if rank in (None, row.rank)]
@@ -183,6 +187,9 @@ class MemoryConditions:
 
     async def show(self, source: str) -> Shown | None:
         return self.sources.get(source)
+
+    async def troubled(self) -> list[str]:
+        return [source for source, shown in self.sources.items() if blocks(held_up(shown))]
 
 
 class MemoryRegistry:
@@ -365,7 +372,7 @@ async def memory_gateway(
         audit=audit,
         audit_reader=cast("Any", None),
         measures=MeasurePorts(cast("Any", None), cast("Any", None)),
-        etas=Etas(known_ends, patience=60.0),
+        etas=Etas(unblocked(known_ends, HoldingUp(conditions, all_jobs).blocked), patience=60.0),
         alerts=Alerts(known_alerts, patience=60.0, fresh=0.0),
     )
     chosen = Settings(

@@ -90,3 +90,24 @@ async def test_a_job_that_has_ended_is_held_up_by_nothing(site: Site) -> None:
     job = running(site, one=DOWN)
     site.all_jobs.rows[job] = replace(site.all_jobs.rows[job], state="FINISHED", outcome="completed")
     assert await told(site, job) is None
+
+
+@pytest.mark.parametrize(("shown", "known"), [(WELL, True), (REFUSING, True), (ALONE, False), (DOWN, False)])
+async def test_nobody_says_when_a_job_ends_that_waits_for_a_source_which_takes_no_calls(
+    site: Site, shown: Shown, known: bool
+) -> None:
+    job, other = running(site, one=shown), running(site, two=WELL)
+    site.ends.update({job: NOW + 60, other: NOW + 60})
+    listed = await (await site.get("/v2/jobs", headers=site.bearer())).json()
+    assert {it["id"]: it["eta"] is not None for it in listed["items"]} == {job: known, other: True}
+    one = await (await site.get(f"/v2/jobs/{job}", headers=site.bearer())).json()
+    assert (one["eta"] is not None) == known
+
+
+async def test_that_is_not_said_either_where_it_was_known_a_moment_before(site: Site) -> None:
+    job = running(site, one=WELL)
+    site.ends[job] = NOW + 60
+    asked = [(await site.get(f"/v2/jobs/{job}", headers=site.bearer()))]
+    site.conditions["one"] = DOWN
+    asked.append(await site.get(f"/v2/jobs/{job}", headers=site.bearer()))
+    assert [(await answer.json())["eta"] is not None for answer in asked] == [True, False]

@@ -13,6 +13,7 @@ _ALIVE_SECONDS = 5.0
 _KEEP_MINUTES = 60
 _TIDY_EVERY = 60.0
 _MINUTE = 60
+_RECENT_MINUTES = 15
 _COLUMNS = tuple(field.name for field in fields(Condition))
 
 _ADD = """
@@ -63,6 +64,12 @@ FROM conditions.sources AS held WHERE source = $1
 _MINUTES = """
 SELECT minute, good, refused, failed, answered, seconds FROM conditions.minutes
 WHERE source = $1 AND minute > $2 ORDER BY minute
+"""
+_TROUBLED = """
+SELECT source FROM conditions.sources WHERE held_until > extract(epoch FROM clock_timestamp())
+UNION SELECT source FROM conditions.minutes
+WHERE minute > floor(extract(epoch FROM clock_timestamp()))::bigint / $1::int - $2::int
+GROUP BY source HAVING sum(good) = 0
 """
 
 
@@ -166,7 +173,11 @@ class ConditionStore:
                 "DELETE FROM conditions.workers WHERE seen_at < $1", now - _KEEP_MINUTES * _MINUTE
             )
 
-    async def show(self, source: str, minutes: int = 15) -> Shown | None:
+    async def troubled(self) -> list[str]:
+        """Give the sources that are left alone now, or of whose answers of the last minutes none was good."""
+        return [row["source"] for row in await self._pool.fetch(_TROUBLED, _MINUTE, _RECENT_MINUTES)]
+
+    async def show(self, source: str, minutes: int = _RECENT_MINUTES) -> Shown | None:
         """Give a source's condition and its answers of the last minutes; None: nobody has called it yet."""
         row = await self._pool.fetchrow(_SHOW, source, _ALIVE_SECONDS)
         if row is None:

@@ -26,10 +26,11 @@ from sluice_gateway.alerts import Alerts, asking_for_alerts
 from sluice_gateway.app import make_runner
 from sluice_gateway.checkup import Checkup
 from sluice_gateway.dead_letters import DeadLetters
-from sluice_gateway.etas import Etas, asking
+from sluice_gateway.etas import Etas, asking, unblocked
 from sluice_gateway.fhir.exports import ExportPorts
 from sluice_gateway.fhir.measures import MeasurePorts
 from sluice_gateway.health import Health
+from sluice_gateway.holding_up import HoldingUp
 from sluice_gateway.idempotency import LIFETIME
 from sluice_gateway.openapi import api
 from sluice_gateway.probes import Probes
@@ -123,7 +124,8 @@ def _ports(settings: Settings, connected: _Connected) -> Ports:
     health = _health(settings, pool, authority, commands)
     objects = ObjectStore.from_url(settings.objects, settings.keys)
     sources = SourceStore(pool, secret, loopback=loopback, asked=asked)
-    fhir, conditions = FhirClient(connected.http), ConditionStore(pool)
+    fhir, conditions, all_jobs = FhirClient(connected.http), ConditionStore(pool), PostgresAllJobs(pool)
+    blocked = HoldingUp(conditions, all_jobs).blocked
     look = partial(dead_topics, settings.kafka)
     probes = Probes(
         health=health,
@@ -143,7 +145,7 @@ def _ports(settings: Settings, connected: _Connected) -> Ports:
         quotas=PostgresQuotas(pool),
         keys=connected.upkeep.keys,
         imports=PostgresImports(pool),
-        all_jobs=PostgresAllJobs(pool),
+        all_jobs=all_jobs,
         tail=KafkaTail(settings.kafka, JOBS_EVENTS.name),
         pulls=PostgresPulls(pool),
         webhooks=PostgresWebhooks(pool),
@@ -172,7 +174,9 @@ def _ports(settings: Settings, connected: _Connected) -> Ports:
         audit=PostgresAudit(pool),
         audit_reader=Reader(pool),
         measures=MeasurePorts(Artifacts(pool, version_order), Applier(pool)),
-        etas=Etas(asking(connected.session, settings.insight) if settings.insight else None),
+        etas=Etas(
+            unblocked(asking(connected.session, settings.insight), blocked) if settings.insight else None
+        ),
         alerts=Alerts(asking_for_alerts(connected.session, settings.insight) if settings.insight else None),
     )
 

@@ -16,7 +16,7 @@ from sluice_contracts.ids import is_job_id
 from sluice_contracts.progress import ItemRank
 from sluice_gateway.alerts import Alerts
 from sluice_gateway.etas import Etas
-from sluice_gateway.holding_up import HoldingUp
+from sluice_gateway.holding_up import HoldingUp, Waiting, blocks
 from sluice_gateway.hrefs import Hrefs
 from sluice_gateway.imports import JobRow, error_of
 from sluice_gateway.job_ids import JobIds
@@ -71,7 +71,7 @@ class AnyItemRow:
     updated_at: datetime
 
 
-class AnyJobStore(Protocol):
+class AnyJobStore(Waiting, Protocol):
     """Where jobs of every kind are read. An owner of None stands for everyone.
 
     A job that its owner deleted, or that has expired, is not there.
@@ -87,9 +87,6 @@ class AnyJobStore(Protocol):
         self, owner: Owner | None, query: AnyJobQuery, window: Window
     ) -> tuple[list[AnyJobRow], int]:
         """Give a page of jobs, newest first, and how many there are."""
-
-    async def sources(self, job: str) -> list[str]:
-        """Give the sources of a job's items that have not ended."""
 
     async def items(self, job: str, rank: int | None, window: Window) -> tuple[list[AnyItemRow], int]:
         """Give a page of a job's items, all or those of one rank, and how many there are."""
@@ -149,7 +146,7 @@ class AllJobs:
         return await self.shown(rows), total
 
     async def get(self, who: Principal, job: str) -> AnyJob:
-        """Give a job, with what holds it up.
+        """Give a job, with what holds it up; while nobody can tell for how long, nor when it will end.
 
         Raises
         ------
@@ -160,8 +157,9 @@ class AllJobs:
         (told,) = await self.shown([row])
         if row.state != JobStateName.RUNNING:
             return told
-        held_up = await self._holding_up.at(await self._store.sources(job))
-        return told.model_copy(update={"held_up": held_up})
+        held_up = await self._holding_up.of(job)
+        eta = None if blocks(held_up) else told.eta
+        return told.model_copy(update={"held_up": held_up, "eta": eta})
 
     async def items(
         self, who: Principal, job: str, state: ItemStateName | None, window: Window

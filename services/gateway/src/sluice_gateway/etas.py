@@ -19,6 +19,8 @@ from sluice_telemetry.trace import bind
 
 Ask = Callable[[Collection[str]], Awaitable[Mapping[str, float]]]
 """Gives when jobs will end (Unix seconds), of those that it knows; may raise anything."""
+Blocked = Callable[[Collection[str]], Awaitable[Collection[str]]]
+"""Gives those of the jobs of which nobody can tell when they end; may raise anything."""
 
 _MOST_KEPT = 10_000
 _MOST_ASKED = 100  # insight answers about no more at once
@@ -36,6 +38,17 @@ def asking(session: aiohttp.ClientSession, base: str) -> Ask:
         return _answer.decode(await answer_of(session, f"{base}/etas", _MOST_BYTES, asked))
 
     return ask
+
+
+def unblocked(ask: Ask, blocked: Blocked) -> Ask:
+    """Leave out jobs that their sources hold up: insight, which sees what ends, takes the pace of before."""
+
+    async def asked(jobs: Collection[str]) -> Mapping[str, float]:
+        found = await ask(jobs)
+        without = await blocked(list(found)) if found else ()
+        return {job: at for job, at in found.items() if job not in without}
+
+    return asked
 
 
 class Etas:

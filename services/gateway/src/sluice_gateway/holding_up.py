@@ -20,6 +20,16 @@ class Conditions(Protocol):
     """Where it is known how sources do; `sluice_fhir.condition_store.ConditionStore` is on Postgres."""
 
     async def show(self, source: str) -> Shown | None: ...  # noqa: D102
+    async def troubled(self) -> list[str]: ...  # noqa: D102
+
+
+class Waiting(Protocol):
+    """Where it is known which jobs wait for which sources."""
+
+    async def waiting(
+        self, jobs: Collection[str], sources: Collection[str] | None = None
+    ) -> list[tuple[str, str]]:
+        """Give each of the jobs with each source of its items that have not ended, all or one of these."""
 
 
 class HoldingUp:
@@ -29,16 +39,30 @@ class HoldingUp:
     ----------
     conditions
         Where it is known how sources do.
+    jobs
+        Where it is known what jobs wait for.
     """
 
-    def __init__(self, conditions: Conditions) -> None:
+    def __init__(self, conditions: Conditions, jobs: Waiting) -> None:
         self._conditions = conditions
+        self._jobs = jobs
 
-    async def at(self, sources: Collection[str]) -> HeldUp | None:
-        """Say what holds up a job that waits for these sources: of several things the worst, if anything."""
-        shown = [await self._conditions.show(source) for source in sources]
+    async def of(self, job: str) -> HeldUp | None:
+        """Say what holds up a job: of several things the worst, if anything."""
+        shown = [await self._conditions.show(source) for _, source in await self._jobs.waiting([job])]
         found = [each for one in shown if one is not None and (each := held_up(one)) is not None]
         return max(found, key=_weight, default=None)
+
+    async def blocked(self, jobs: Collection[str]) -> set[str]:
+        """Give those of many jobs of which nobody can tell when they end (see `blocks`)."""
+        # Most often there is no such source, and what jobs wait for need not be looked up.
+        troubled = await self._conditions.troubled()
+        return {job for job, _ in await self._jobs.waiting(jobs, troubled)} if troubled else set()
+
+
+def blocks(found: HeldUp | None) -> bool:
+    """Tell whether a job's pace of before says nothing about when it will end."""
+    return found is not None and found.reason in (HoldUp.HELD, HoldUp.FAILING)
 
 
 def held_up(shown: Shown) -> HeldUp | None:

@@ -172,7 +172,7 @@ class _JobServices:
             hrefs=self.hrefs,
             etas=ports.etas,
             alerts=ports.alerts,
-            holding_up=HoldingUp(ports.conditions),
+            holding_up=HoldingUp(ports.conditions, ports.all_jobs),
             now=self.now,
         )
 

@@ -32,12 +32,14 @@ SELECT EXISTS (SELECT FROM exports.jobs e LEFT JOIN status.jobs s USING (job) WH
         AND (e.deleted_at IS NOT NULL OR s.finished_at + e.keep <= now()))
     OR EXISTS (SELECT FROM pulls.jobs p WHERE p.job = $1 AND p.deleted_at IS NOT NULL)
 """
-_SOURCES = f"""
-SELECT DISTINCT i.source FROM documents.items i
-WHERE i.job = $1 AND NOT EXISTS (SELECT FROM status.job_items s
-    WHERE s.job = i.job AND s.item = i.item AND s.rank >= {ItemRank.CANCELLED:d})
-UNION SELECT convert_from(p.request, 'UTF8')::json ->> 'source' FROM pulls.jobs p
-WHERE p.job = $1 AND p.request IS NOT NULL
+_WAITING = f"""
+SELECT job::text, source FROM (
+    SELECT i.job, i.source FROM documents.items i
+    WHERE NOT EXISTS (SELECT FROM status.job_items s
+        WHERE s.job = i.job AND s.item = i.item AND s.rank >= {ItemRank.CANCELLED:d})
+    UNION SELECT p.job, convert_from(p.request, 'UTF8')::json ->> 'source' FROM pulls.jobs p
+    WHERE p.request IS NOT NULL
+) it WHERE job = ANY($1::uuid[]) AND ($2::text[] IS NULL OR source = ANY($2))
 """  # noqa: S608 - built of constants
 _WANTED = """
     AND ($3::text IS NULL OR s.kind = $3) AND ($4::text IS NULL OR s.state = $4)
@@ -89,9 +91,13 @@ class PostgresAllJobs:
         )
         return [_row(row) for row in rows], total
 
-    async def sources(self, job: str) -> list[str]:
-        """See `AnyJobStore.sources`."""
-        return [row["source"] for row in await self._pool.fetch(_SOURCES, job)]
+    async def waiting(
+        self, jobs: Collection[str], sources: Collection[str] | None = None
+    ) -> list[tuple[str, str]]:
+        """See `sluice_gateway.holding_up.Waiting`."""
+        among = None if sources is None else list(sources)
+        rows = await self._pool.fetch(_WAITING, list(jobs), among)
+        return [(row["job"], row["source"]) for row in rows]
 
     async def items(self, job: str, rank: int | None, window: Window) -> tuple[list[AnyItemRow], int]:
         """See `AnyJobStore.items`."""
