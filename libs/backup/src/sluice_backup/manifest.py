@@ -21,6 +21,8 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
+from sluice_contracts.wire import UNREADABLE
+
 T = TypeVar("T")
 
 VERSION = 1
@@ -166,7 +168,7 @@ def read(folder: Path) -> Manifest:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
     except FileNotFoundError:
         raise BackupError(f"{folder} has no {MANIFEST}: it is no backup, or one that broke off") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise BackupError(f"{folder / MANIFEST} is not as it was written, or of a newer Sluice") from None
     if manifest.format != VERSION:
         raise BackupError(f"{folder} is a backup of format {manifest.format}, which is not known here")

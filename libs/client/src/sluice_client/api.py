@@ -17,6 +17,7 @@ from sluice_client.errors import AuthenticationError, SluiceError
 from sluice_client.models import Page
 from sluice_client.oauth import AnyCredentials, Authority, TokenKeeper
 from sluice_client.transport import Answer, Patience, Transport, refusal
+from sluice_contracts.wire import UNREADABLE
 
 T = TypeVar("T")
 
@@ -204,7 +205,7 @@ def decoded(body: bytes, kind: type[T]) -> T:
     """
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise SluiceError(
             "The service's answer is not as expected.", "Check the address, or update this client."
         ) from None

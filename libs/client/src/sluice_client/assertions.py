@@ -11,6 +11,7 @@ from uuid import uuid4
 import msgspec
 
 from sluice_client.errors import KeyFileError
+from sluice_contracts.wire import UNREADABLE
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _ALGORITHMS = {"EC": "ES384", "RSA": "RS384"}
@@ -75,7 +76,7 @@ class ClientKey:
             found = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
         except OSError as error:
             raise KeyFileError(f"{path} cannot be read: {error.strerror}.", _HINT) from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             raise KeyFileError(f"{path} holds no JWK.", _HINT) from None
         several = found.get("keys")
         if isinstance(several, list):

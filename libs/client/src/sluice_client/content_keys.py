@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from sluice_client.errors import KeyFileError, SluiceError
+from sluice_contracts.wire import UNREADABLE
 
 _KEY_BYTES = frozenset({16, 32, 64})
 _DOTS = 4
@@ -95,5 +96,5 @@ def _key_in(held: bytes) -> bytes | str:
         jwk = msgspec.json.decode(text, type=dict[str, Any])
         encoded = str(jwk["k"])
         return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, ValueError):
+    except (*UNREADABLE, KeyError, ValueError):
         return held

@@ -16,6 +16,7 @@ from sluice_client.exports import FHIR
 from sluice_client.measures import MeasureFileError, StoredArtifact, content_of, stored_of
 from sluice_client.pull_requests import PullRequest
 from sluice_client.pulls import PullCalls, job_of
+from sluice_contracts.wire import UNREADABLE
 
 _JSON = "application/fhir+json"
 
@@ -177,7 +178,7 @@ def _type(text: bytes, source: Path | bytes) -> str:
     try:
         named: Any = msgspec.json.decode(text, type=_Named)
         text.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise DataFileError(
             f"{_name(source)} is not FHIR JSON.", "Give resources in JSON or NDJSON."
         ) from None

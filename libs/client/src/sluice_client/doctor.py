@@ -23,6 +23,7 @@ from sluice_client.api import trusting
 from sluice_client.client import SluiceClient
 from sluice_client.errors import AuthenticationError, SluiceError, sentences
 from sluice_client.models import Finding
+from sluice_contracts.wire import UNREADABLE
 from sluice_contracts.words import counted
 
 _SECONDS = 10.0
@@ -262,7 +263,7 @@ def _is_sluice(statement: dict[str, Any]) -> bool:
 def _json(body: bytes) -> dict[str, Any]:
     try:
         found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return {}
     return found if isinstance(found, dict) else {}
 

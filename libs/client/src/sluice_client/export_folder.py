@@ -18,6 +18,7 @@ from msgspec import Struct, field
 from sluice_client.errors import ExportFolderError
 from sluice_client.export_requests import ExportRequest
 from sluice_client.manifests import ExportFile, ExportFileKind
+from sluice_contracts.wire import UNREADABLE
 
 STATE = ".sluice-export.json"
 """The name of the file in which a folder remembers its export."""
@@ -90,7 +91,7 @@ def read_state(folder: Path) -> ExportState | None:
         return msgspec.json.decode(path.read_bytes(), type=ExportState)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (OSError, *UNREADABLE):
         raise ExportFolderError(f"{path} cannot be read.", "Choose another folder, or begin anew.") from None
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from sluice_client.errors import SluiceError
 from sluice_client.models import ImportItem, ImportRequest
+from sluice_contracts.wire import UNREADABLE
 
 T = TypeVar("T")
 
@@ -69,7 +70,7 @@ def _request(text: str) -> ImportRequest:
     if text.startswith("["):
         try:
             values = msgspec.json.decode(text)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             raise ImportFileError("The file is not valid JSON.", _HINT) from None
         return ImportRequest(items=[_item(value, f"entry {n}") for n, value in enumerate(values, 1)])
     if text.startswith("{"):
@@ -82,7 +83,7 @@ def _request(text: str) -> ImportRequest:
 def _is_json(text: str) -> bool:
     try:
         msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return False
     return True
 
@@ -93,7 +94,7 @@ def _body(text: str) -> ImportRequest:
     except msgspec.ValidationError as error:
         where = str(error).partition(" - at `$.")[2].rstrip("`") or "its root"
         raise ImportFileError(f"The request in the file is wrong at {where}.", _HINT) from None
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         raise ImportFileError("The file is not valid JSON.", _HINT) from None
 
 
@@ -102,7 +103,7 @@ def _ndjson(text: str) -> Iterable[ImportItem]:
         if line.strip():
             try:
                 yield _item(msgspec.json.decode(line), f"line {number}")
-            except (msgspec.DecodeError, RecursionError):
+            except UNREADABLE:
                 raise ImportFileError(f"Line {number} is not valid JSON.", _HINT) from None
 
 

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct, field
 
 from sluice_client.errors import SluiceError
+from sluice_contracts.wire import UNREADABLE
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*%")
@@ -134,7 +135,7 @@ def read_manifest(body: bytes) -> Manifest:
     """
     try:
         said = msgspec.json.decode(body, type=_Body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise SluiceError("The service's manifest is none.", "Tell the operators.") from None
     lists = (
         (ExportFileKind.OUTPUT, said.output),

@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 from sluice_client.api import Api, decoded, step
 from sluice_client.errors import SluiceError
 from sluice_client.searchsets import PER_PAGE, found
+from sluice_contracts.wire import UNREADABLE
 
 ARTIFACTS = frozenset({"Measure", "Library", "ValueSet", "CodeSystem"})
 """What a measure consists of, of all that published files hold."""
@@ -178,7 +179,7 @@ def _resources(content: bytes) -> list[Raw]:
     try:
         file = msgspec.json.decode(content, type=_File)
         content.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise MeasureFileError("It is not FHIR JSON.", "Give a FHIR Bundle in JSON.") from None
     if file.resource_type != "Bundle":
         return [Raw(content)]

@@ -20,6 +20,7 @@ from sluice_client.assertions import ASSERTION_TYPE, ClientKey
 from sluice_client.errors import AuthenticationError, NotFoundError, SluiceError
 from sluice_client.models import Credentials, Registration
 from sluice_client.transport import Transport
+from sluice_contracts.wire import UNREADABLE
 
 T = TypeVar("T")
 
@@ -214,7 +215,7 @@ class Authority:
 def _read(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise SluiceError("The authorization server's answer is none.", "Check its address.") from None
 
 

@@ -14,6 +14,7 @@ import aiohttp
 import msgspec
 
 from sluice_client.errors import ApiError, UnreachableError, api_error
+from sluice_contracts.wire import UNREADABLE
 
 # The service answers these before it does anything; so does a proxy in front of it.
 _NOTHING_DONE = frozenset({429, 503})
@@ -191,7 +192,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
     """Make an error of an answer that is none of success."""
     try:
         said = msgspec.json.decode(body, type=_Problem)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         said = _Problem()
     issued = said.issue[0].code if said.issue else ""
     code = str(said.code) or said.error or issued or f"http_{status}"

@@ -11,8 +11,8 @@ from msgspec import Struct
 T = TypeVar("T")
 
 _encoder = msgspec.json.Encoder()
-# A hostile value may also be nested deeper than the decoder goes.
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises of bytes that are not the JSON they should be; that may also be nested too deeply."""
 
 
 class MalformedMessageError(ValueError):
@@ -58,7 +58,7 @@ class Decoder(Generic[T]):
         """
         try:
             return self._decoder.decode(data)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise self._explain(data, error) from None
 
     def decode_each(self, values: Sequence[bytes]) -> list[T | MalformedMessageError]:
@@ -66,7 +66,7 @@ class Decoder(Generic[T]):
         decode = self._decoder.decode
         try:
             return [decode(value) for value in values]
-        except _UNREADABLE:
+        except UNREADABLE:
             return [self._outcome(value) for value in values]
 
     def _outcome(self, data: bytes) -> T | MalformedMessageError:
@@ -78,7 +78,7 @@ class Decoder(Generic[T]):
     def _explain(self, data: bytes, error: Exception) -> MalformedMessageError:
         try:
             kind = msgspec.json.decode(data, type=_Envelope).type
-        except _UNREADABLE:
+        except UNREADABLE:
             return MalformedMessageError("not a JSON object with a type")
         if kind and kind not in self._known:
             return UnknownTypeError("a type this version does not know")

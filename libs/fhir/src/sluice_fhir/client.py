@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from sluice_contracts.errors import ItemError
+from sluice_contracts.wire import UNREADABLE
 from sluice_fhir import searchset
 from sluice_fhir.attachment import Attachment
 from sluice_fhir.json_depth import is_deeper
@@ -243,7 +244,7 @@ class FhirClient:
                 # The decoder does not look into what it skips; whoever reads on must find text there.
                 body.decode()
             envelope = self._decoder.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             raise SourceFailure(ItemError.NOT_JSON, response.status) from None
         if envelope.resourceType == "OperationOutcome" != expected:
             raise issue_failure(_issue_codes(envelope.issue), response.status, Asked.DOCUMENT)

@@ -14,6 +14,7 @@ import msgspec
 from yarl import URL
 
 from sluice_contracts.errors import ItemError
+from sluice_contracts.wire import UNREADABLE
 from sluice_fhir.outcomes import ISSUES, Asked, retry_after, status_failure
 from sluice_fhir.source_calls import Channel, SourceCalls
 from sluice_fhir.source_tokens import SourceTokens
@@ -259,7 +260,7 @@ def _codes(body: bytes) -> list[str] | None:
     """Give the issue types of an OperationOutcome; None if it is none."""
     try:
         outcome = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
     if not isinstance(outcome, dict) or outcome.get("resourceType") != "OperationOutcome":
         return None

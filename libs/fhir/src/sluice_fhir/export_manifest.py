@@ -16,6 +16,7 @@ from yarl import URL
 
 from sluice_contracts.errors import ItemError
 from sluice_contracts.imports import PulledKind
+from sluice_contracts.wire import UNREADABLE
 from sluice_fhir.json_depth import is_deeper
 from sluice_security.failure import SourceFailure
 from sluice_security.guard_urls import UrlRefusedError, parse_url
@@ -90,7 +91,7 @@ def read_manifest(body: bytes, url: str, depth: int = 64) -> Manifest:
         raise _bad()
     try:
         fields: Any = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise _bad() from None
     if not isinstance(fields, dict) or not isinstance(fields.get("output"), list):
         raise _bad()

@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 from msgspec import Struct
 
+from sluice_contracts.wire import UNREADABLE
 from sluice_fhir.scrape_compile import compile_schema
 from sluice_fhir.scrape_plan import Plan
 from sluice_fhir.scrape_schema import (
@@ -52,7 +53,7 @@ def read_capability(body: bytes) -> Capability:
     """Read a CapabilityStatement; what it does not say, or says in a wrong form, is None."""
     try:
         statement = msgspec.json.decode(body, type=_Statement)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return Capability()
     name = statement.software.name if statement.software else None
     return Capability(name, statement.fhirVersion)

@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 
 import msgspec
 
+from sluice_contracts.wire import UNREADABLE
 from sluice_fhir.fhirpath import CompiledPath, Resource
 from sluice_fhir.scrape_schema import Scalar, ScrapeSchema
 from sluice_fhir.scrape_values import Coerce
@@ -135,7 +136,7 @@ class TypeReader:
             resource: Any = self._decoder.decode(body)
         except msgspec.ValidationError:
             resource = _decode_anything(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return None
         return resource if type(resource) is dict and resource.get("resourceType") == self.type else None
 
@@ -165,7 +166,7 @@ def _reads_data(path: CompiledPath) -> bool:
 def _decode_anything(body: bytes | msgspec.Raw) -> Any:
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 

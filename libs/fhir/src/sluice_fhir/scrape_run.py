@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from sluice_contracts.wire import UNREADABLE
 from sluice_fhir.scrape_addresses import Address, follow_address, search_address
 from sluice_fhir.scrape_cache import SharedReads
 from sluice_fhir.scrape_plan import Extract, Node, Plan, Recipe
@@ -203,7 +204,7 @@ class Run:
     def _extract(self, body: bytes | msgspec.Raw) -> Extract | None:
         try:
             kind = msgspec.json.decode(body, type=_Typed).resourceType
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return None
         reader = self.plan.readers.get(kind)
         resource = reader.decode(body) if reader is not None else None
@@ -254,6 +255,6 @@ class Run:
 def _entries(body: bytes) -> list[msgspec.Raw]:
     try:
         bundle = msgspec.json.decode(body, type=_Bundle)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return []
     return [entry.resource for entry in bundle.entry[:MAX_ENTRIES]]

@@ -16,6 +16,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from msgspec import Struct
 
+from sluice_contracts.wire import UNREADABLE
+
 Scalar = str | int | float | bool
 DOCUMENT = "document"
 META_SCHEMA = "scrape-schema.json"
@@ -156,7 +158,7 @@ def read_schema(data: bytes, file: str, validator: Draft202012Validator) -> Scra
     """
     try:
         document = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise SchemaError(file, [Problem("", f"it is not JSON: {error}")]) from None
     problems = [_explain(error) for error in validator.iter_errors(document)]
     if problems:

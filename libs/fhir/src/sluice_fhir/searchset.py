@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterator
 import msgspec
 from msgspec import Raw, Struct
 
+from sluice_contracts.wire import UNREADABLE
+
 _NOTHING = Raw(b"null")
 # The code of the tag of a resource that is given in part (R4 section 3.1.1.5.9).
 _SUBSETTED = b"SUBSETTED"
@@ -86,7 +88,7 @@ def matches(body: bytes, kind: str, ids: Collection[str]) -> dict[str, tuple[byt
     """
     try:
         bundle = _bundle.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return {}
     found: dict[str, tuple[bytes, str]] = {}
     twice = set()
@@ -95,7 +97,7 @@ def matches(body: bytes, kind: str, ids: Collection[str]) -> dict[str, tuple[byt
             continue
         try:
             resource = _resource.decode(entry.resource)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             continue
         if resource.resourceType != kind or resource.id not in ids:
             continue
@@ -113,7 +115,7 @@ def finds_by_id(statement: bytes, kind: str) -> bool:
     """Tell whether a CapabilityStatement says that resources of a type are found by `_id`."""
     try:
         known = _statement.decode(statement)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return False
     return any(
         any(parameter.name == "_id" for parameter in (*each.searchParam, *rest.searchParam))

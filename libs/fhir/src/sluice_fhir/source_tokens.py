@@ -16,6 +16,7 @@ from joserfc.errors import JoseError
 from msgspec import Struct
 
 from sluice_contracts.errors import ItemError
+from sluice_contracts.wire import UNREADABLE
 from sluice_fhir.source_auth import (
     BackendServicesAuth,
     BearerAuth,
@@ -203,7 +204,7 @@ def _refused(status: int) -> SourceFailure:
 def _read_answer(body: bytes, status: int, began: float) -> _Token:
     try:
         answer = msgspec.json.decode(body, type=_TokenAnswer)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise SourceFailure(ItemError.SOURCE_AUTHORIZATION, status) from None
     token = answer.access_token
     if answer.token_type.lower() != "bearer" or not token.isascii() or not token.isprintable() or not token:

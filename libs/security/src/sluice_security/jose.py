@@ -16,6 +16,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OctKey, RSAKey
 from joserfc.jws import JWSRegistry
 
+from sluice_contracts.wire import UNREADABLE
+
 Key = ECKey | RSAKey
 Claims = TypeVar("Claims")
 
@@ -89,7 +91,7 @@ class Unverified:
             raise RejectedError("bad_signature", "the signature does not verify")
         try:
             return msgspec.json.decode(self.signature.payload, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             raise RejectedError("bad_claims", "a claim is missing or of another type") from None
 
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
+from sluice_contracts.wire import UNREADABLE
 from sluice_streaming.messages import Record
 
 
@@ -26,5 +27,5 @@ def salvaged(record: Record, kind: type[Start]) -> Start | None:
     """Read a start that is no sound command; None if it is not even that."""
     try:
         return msgspec.json.decode(record.value or b"", type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None

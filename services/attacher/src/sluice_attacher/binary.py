@@ -16,6 +16,7 @@ from msgspec import Raw, Struct
 
 from sluice_attacher.inline import Base64Decoder, inline_pieces
 from sluice_contracts.errors import ItemError
+from sluice_contracts.wire import UNREADABLE
 from sluice_security.failure import SourceFailure
 
 JSON_TYPES = frozenset({"application/fhir+json", "application/json+fhir", "application/json", "text/json"})
@@ -92,7 +93,7 @@ class Unwrapping:
     def _small(self, body: bytes) -> Iterator[bytes]:
         try:
             resource = msgspec.json.decode(body, type=_Resource)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             # Whatever it is, it is no resource.
             resource = _Resource()
         if resource.resourceType == "OperationOutcome" and not self._fhir_wanted:

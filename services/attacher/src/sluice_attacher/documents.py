@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from sluice_contracts.errors import ItemError
+from sluice_contracts.wire import UNREADABLE
 from sluice_security.failure import SourceFailure
 
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
@@ -97,7 +98,7 @@ def choose(body: bytes, permits: Callable[[str], bool]) -> Chosen:
     """
     try:
         document = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise SourceFailure(ItemError.NOT_JSON) from None
     contents = [found for each in document.content if (found := _content(each.attachment)) is not None]
     if not contents:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from sluice_contracts.wire import UNREADABLE
 from sluice_security import jose
 
 AssertionType = Literal["urn:ietf:params:oauth:client-assertion-type:jwt-bearer"]
@@ -68,7 +69,7 @@ def claimed(assertion: str) -> tuple[str, str]:
     unverified = jose.read(assertion, RULES)
     try:
         claims = msgspec.json.decode(unverified.signature.payload, type=_Issuer)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise jose.RejectedError("bad_claims", "a claim is missing or of another type") from None
     if not claims.iss or claims.iss != claims.sub:
         raise jose.RejectedError("wrong_issuer", "iss and sub must both be the client id")

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from sluice_auth.assertion import ALGORITHMS
 from sluice_auth.errors import TOO_MANY_LIMITS, OAuthError, invalid_metadata
 from sluice_auth.model import AuthMethod
+from sluice_contracts.wire import UNREADABLE
 from sluice_security import jose
 from sluice_security.scopes import InvalidScopeError, Scopes, TooManyLimitsError
 
@@ -86,7 +87,7 @@ def parse(body: bytes) -> Metadata:
         # The path holds names of members known above, never what was sent.
         path = str(error).partition(" - at `$.")[2].rstrip("`").partition("[")[0]
         raise invalid_metadata(f"{path or 'The body'} is not of the expected type.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise invalid_metadata("The body is not a JSON object.") from None
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from sluice_auth.metadata import MOST_KEYS, KeySet, serves
+from sluice_contracts.wire import UNREADABLE
 from sluice_security.jose import RejectedError
 
 # Without a word of the server's: long enough to spare it, short enough to follow a rotation.
@@ -103,7 +104,7 @@ class RemoteKeys:
             body, cache_control = await self._fetch(url)
             kept.keys = _usable(body)
             kept.until = kept.at + lifetime(cache_control)
-        except (KeysUnreachableError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (KeysUnreachableError, *UNREADABLE):
             # Whoever names a key that is not there has the set read again. What its server allowed to keep is
             # not given up for that, or a stranger could lock a client out while its server is away.
             if kept.at >= kept.until:

@@ -125,7 +125,6 @@ def _ports(settings: Settings, connected: _Connected) -> Ports:
     objects = ObjectStore.from_url(settings.objects, settings.keys)
     sources = SourceStore(pool, secret, loopback=loopback, asked=asked)
     fhir, conditions, all_jobs = FhirClient(connected.http), ConditionStore(pool), PostgresAllJobs(pool)
-    blocked = HoldingUp(conditions, all_jobs).blocked
     look = partial(dead_topics, settings.kafka)
     probes = Probes(
         health=health,
@@ -174,11 +173,15 @@ def _ports(settings: Settings, connected: _Connected) -> Ports:
         audit=PostgresAudit(pool),
         audit_reader=Reader(pool),
         measures=MeasurePorts(Artifacts(pool, version_order), Applier(pool)),
-        etas=Etas(
-            unblocked(asking(connected.session, settings.insight), blocked) if settings.insight else None
-        ),
+        etas=_etas(settings, connected.session, HoldingUp(conditions, all_jobs)),
         alerts=Alerts(asking_for_alerts(connected.session, settings.insight) if settings.insight else None),
     )
+
+
+def _etas(settings: Settings, session: aiohttp.ClientSession, holding_up: HoldingUp) -> Etas:
+    if not settings.insight:
+        return Etas()
+    return Etas(unblocked(asking(session, settings.insight), holding_up.blocked))
 
 
 @asynccontextmanager

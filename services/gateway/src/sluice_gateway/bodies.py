@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from pydantic import TypeAdapter, ValidationError
 
+from sluice_contracts.wire import UNREADABLE
 from sluice_gateway.problems import FieldProblem, field_problems, invalid, not_json
 from sluice_openapi.schemas import is_struct
 
@@ -61,7 +62,7 @@ def _struct_parser(kind: Any) -> Parser:
             return decoder.decode(raw)
         except msgspec.ValidationError as error:
             raise invalid([_struct_problem(str(error))]) from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             raise not_json() from None
 
     return parse

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from pydantic import TypeAdapter, ValidationError
 
+from sluice_contracts.wire import UNREADABLE
 from sluice_fhir.sources import Source
 from sluice_gateway.models.imports import ImportRequest
 from sluice_gateway.problems import FieldProblem, field_problems, not_json
@@ -46,7 +47,7 @@ def parse_import(raw: bytes) -> tuple[ImportRequest | None, list[Candidate], lis
 def _sound_references(raw: bytes) -> list[Candidate]:
     try:
         body: Any = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return []
     items = body.get("items") if isinstance(body, dict) else None
     found: list[Candidate] = []

@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from msgspec import DecodeError, Struct
+from msgspec import Struct
 from msgspec.json import Decoder
 from prometheus_client import Counter
 
+from sluice_contracts import wire
 from sluice_gateway.all_jobs import AnyJobRow
 from sluice_streaming.messages import Record
 
@@ -43,7 +44,7 @@ def told_of(record: Record) -> Told | None:
     try:
         data.decode()
         kind = _type_of.decode(data).type
-    except (DecodeError, UnicodeDecodeError, RecursionError):
+    except wire.UNREADABLE:
         UNREADABLE.inc()
         return None
     if _WORD.fullmatch(kind) is None:

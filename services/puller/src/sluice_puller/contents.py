@@ -15,6 +15,7 @@ import msgspec
 
 from sluice_contracts.errors import ItemError
 from sluice_contracts.imports import PulledKind
+from sluice_contracts.wire import UNREADABLE
 from sluice_fhir.attachment import Attachment
 from sluice_fhir.ndjson import Splitter
 from sluice_fhir.ndjson_resource import LineProblem
@@ -301,5 +302,5 @@ def _is_outcome(text: bytes) -> bool:
 def _decoded(text: bytes) -> Any:
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None

@@ -22,6 +22,7 @@ from sluice_client.client import SluiceClient
 from sluice_client.errors import SluiceError
 from sluice_client.models import Credentials
 from sluice_client.oauth import AccessToken, AnyCredentials, KeyCredentials
+from sluice_contracts.wire import UNREADABLE
 
 DEFAULT = "default"
 
@@ -164,7 +165,7 @@ class Config:
             return msgspec.json.decode(self.path.read_bytes(), type=_File)
         except FileNotFoundError:
             return _File()
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (OSError, *UNREADABLE):
             raise ConfigError(
                 f"{self.path} cannot be read.", "Mend it, or remove it and log in again."
             ) from None

@@ -20,6 +20,7 @@ from sluice_client.client import SluiceClient
 from sluice_client.export_requests import ExportLevel, ExportRequest
 from sluice_client.export_run import Exported
 from sluice_client.manifests import ExportFileKind
+from sluice_contracts.wire import UNREADABLE
 from sluice_contracts.words import counted
 
 _MANY = "may be repeated, or a list with commas"
@@ -169,6 +170,6 @@ def errors_of(done: Exported) -> int:
 def _is_error(line: bytes) -> bool:
     try:
         outcome = msgspec.json.decode(line, type=_Outcome)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return False
     return any(issue.severity in ("error", "fatal") for issue in outcome.issue)

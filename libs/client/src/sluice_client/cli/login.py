@@ -15,6 +15,7 @@ from sluice_client.client import SluiceClient
 from sluice_client.errors import AuthenticationError, KeyFileError
 from sluice_client.models import Credentials, RateLimit, Registration, User
 from sluice_client.oauth import EXPORT_SCOPES, IMPORT_SCOPES
+from sluice_contracts.wire import UNREADABLE
 from sluice_contracts.words import counted
 
 Url = Annotated[str, typer.Argument(help="the service's address", envvar="SLUICE_URL")]
@@ -227,7 +228,7 @@ def _public(path: Path) -> dict[str, Any]:
         found = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except OSError as error:
         raise KeyFileError(f"{path} cannot be read: {error.strerror}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise KeyFileError(f"{path} is no JWK Set.") from None
     keys = found.get("keys", [found])
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):

@@ -14,6 +14,7 @@ from sluice_client.cli.session import session_of, table
 from sluice_client.client import SluiceClient
 from sluice_client.errors import SluiceError
 from sluice_client.operating import Source, SourceHealth
+from sluice_contracts.wire import UNREADABLE
 from sluice_contracts.words import counted
 
 sources = typer.Typer(help="FHIR servers to import from (operators).", no_args_is_help=True)
@@ -133,7 +134,7 @@ def _settings(path: Path | None) -> dict[str, Any]:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except OSError as error:
         raise SluiceError(f"{path} cannot be read: {error.strerror}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise SluiceError(f"{path} is no JSON object.") from None
 
 

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 import msgspec
 from msgspec import Raw
 
+from sluice_contracts.wire import UNREADABLE
 from sluice_fhir.measures.datatypes import Fhir, Named
 from sluice_fhir.measures.problems import MeasureError, MeasureProblem
 
@@ -149,7 +150,7 @@ class BundledArtifacts:
             read = msgspec.json.decode(bundle, type=_Bundle)
         except msgspec.ValidationError as error:
             raise MeasureError(MeasureProblem.NOT_A_BUNDLE) from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise MeasureError(MeasureProblem.NOT_JSON) from error
         if read.resource_type != "Bundle":
             raise MeasureError(MeasureProblem.NOT_A_BUNDLE)
@@ -163,7 +164,7 @@ class BundledArtifacts:
 def _identified(body: bytes | Raw) -> _Identified | None:
     try:
         return msgspec.json.decode(body, type=_Identified)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         # Another resource may have a `url` of another shape; what cannot be named cannot be asked for.
         return None
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
+from sluice_contracts.wire import UNREADABLE
 from sluice_fhir.json_depth import is_deeper
 from sluice_fhir.measures.problems import MeasureError, MeasureProblem
 
@@ -167,5 +168,5 @@ def decode_artifact(kind: type[Artifact], body: bytes | Raw, about: str) -> Arti
         if msgspec.json.decode(body, type=Named).resource_type != kind.__name__:
             raise MeasureError(MeasureProblem.WRONG_ARTIFACT, about)
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise MeasureError(MeasureProblem.BAD_ARTIFACT, about) from error

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from sluice_contracts.wire import UNREADABLE
 from sluice_fhir.json_depth import is_deeper
 from sluice_fhir.measures.datatypes import DEEPEST_ELM, Library, name_of
 from sluice_fhir.measures.problems import MeasureError, MeasureProblem
@@ -174,7 +175,7 @@ def parse_elm(text: bytes, about: str = "") -> Elm:
         return Elm(msgspec.json.decode(text.removeprefix(b"\xef\xbb\xbf"), type=_File).library)
     except msgspec.ValidationError as error:
         raise MeasureError(MeasureProblem.BAD_ELM, about) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise MeasureError(MeasureProblem.BAD_ELM_JSON, about) from error
 
 

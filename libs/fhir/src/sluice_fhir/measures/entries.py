@@ -10,6 +10,7 @@ from uuid import uuid4
 import msgspec
 from msgspec import Raw, Struct
 
+from sluice_contracts.wire import UNREADABLE
 from sluice_fhir.fhirpath_model import RESOURCE_TYPES
 from sluice_fhir.measures.datatypes import Named
 from sluice_fhir.measures.problems import Finding, MeasureError, MeasureProblem
@@ -112,7 +113,7 @@ def named_resource(resource: bytes | Raw, place: int, where: str = "resource") -
     """
     try:
         named = msgspec.json.decode(resource, type=Named)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise _bad(place, where) from error
     if named.resource_type not in RESOURCE_TYPES or (named.id is not None and not is_id(named.id)):
         raise _bad(place, where)
@@ -135,7 +136,7 @@ def stored(place: int, action: Action, type_: str, id_: str, resource: bytes | R
         # One line, with every number as it was written.
         body = with_id(msgspec.json.format(bytes(resource), indent=-1), type_, id_)
         parse(body, expect=type_)
-    except (LineError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (LineError, *UNREADABLE) as error:
         raise _bad(place, "resource") from error
     return Entry(place, action, type_, id_, body)
 

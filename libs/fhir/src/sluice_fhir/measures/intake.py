@@ -12,6 +12,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from sluice_contracts.wire import UNREADABLE
 from sluice_fhir.json_depth import is_deeper
 from sluice_fhir.measures.datatypes import DEEPEST, Fhir, Named
 from sluice_fhir.measures.entries import (
@@ -124,7 +125,7 @@ def _decoded(body: bytes) -> _Bundle:
             return msgspec.json.decode(body, type=_Bundle)
     except msgspec.ValidationError as error:
         raise MeasureError(MeasureProblem.NOT_A_BUNDLE) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise MeasureError(MeasureProblem.NOT_JSON) from error
     raise MeasureError(MeasureProblem.NOT_A_BUNDLE)
 

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from sluice_contracts.wire import UNREADABLE
 from sluice_fhir.json_depth import is_deeper
 from sluice_fhir.measures.canonicals import parse_canonical
 from sluice_fhir.measures.datatypes import DEEPEST, Fhir, Measure, Named, name_of
@@ -130,7 +131,7 @@ def _parameters(body: bytes) -> tuple[_Parameter, ...]:
         body.decode()
     except msgspec.ValidationError as error:
         raise MeasureError(MeasureProblem.NOT_PARAMETERS) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise MeasureError(MeasureProblem.NOT_JSON) from error
     return found
 

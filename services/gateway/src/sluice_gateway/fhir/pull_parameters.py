@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from sluice_contracts.imports import ExportType
+from sluice_contracts.wire import UNREADABLE
 from sluice_fhir.fhirpath_model import RESOURCE_TYPES
 from sluice_fhir.operations import INSTANTS, TEXTS, URLS, Parameter, Taken
 from sluice_gateway.fhir.outcomes import Issue, Refusal
@@ -167,7 +168,7 @@ def parameters_of(body: bytes) -> list[Any]:
         found = msgspec.json.decode(body, type=_Body)
     except msgspec.ValidationError:
         found = _Body()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise Refusal(400, [Issue(code="structure", text="The body is not valid JSON in UTF-8.")]) from None
     if found.resource_type != "Parameters":
         raise Refusal(400, [Issue(code="structure", text="The body must be a Parameters resource.")])

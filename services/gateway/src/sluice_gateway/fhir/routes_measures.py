@@ -10,6 +10,7 @@ from aiohttp import hdrs
 from msgspec import Struct
 from pydantic import Field
 
+from sluice_contracts.wire import UNREADABLE
 from sluice_fhir.measures.submission_declared import PULLED, SENT
 from sluice_fhir.operations import Parameter, Taken
 from sluice_fhir.references import is_id
@@ -158,7 +159,7 @@ async def _data_requirements(call: Call, start: str | None, end: str | None) -> 
 def _dates(body: bytes) -> dict[str, str]:
     try:
         parameters = msgspec.json.decode(body, type=_Parameters)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         parameters = _Parameters()
     if parameters.resourceType != "Parameters":
         raise refused(400, "structure", "The request's body is no Parameters resource.")

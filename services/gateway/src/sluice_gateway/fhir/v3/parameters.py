@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from sluice_contracts.exports import IgnoredParameter
+from sluice_contracts.wire import UNREADABLE
 from sluice_gateway.fhir.kickoff import KickOff
 from sluice_gateway.fhir.outcomes import Issue, Refusal
 from sluice_gateway.fhir.v3.declared import FORMS
@@ -139,7 +140,7 @@ def _parameters(body: bytes) -> list[dict[str, Any]]:
         found = _decode(body)
     except msgspec.ValidationError:
         found = _Parameters()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise Refusal(400, [Issue(code="structure", text="The body is not valid JSON in UTF-8.")]) from None
     if found.resource_type != "Parameters":
         raise Refusal(400, [Issue(code="structure", text="The body must be a Parameters resource.")])
