@@ -96,6 +96,25 @@ def test_a_division_gives_away_all_of_it_and_no_more_to_those_who_want(
         assert all(parts[name] >= each for name, each in wanted.items())
 
 
+@given(st.integers(0, 64), wants, st.integers(0, 100), st.integers(1, 3))
+def test_of_what_nobody_wants_parts_are_kept_and_of_what_is_wanted_none(
+    total: int, wanted: dict[str, int], turn: int, kept: int
+) -> None:
+    parts = split(total, wanted, turn, kept=kept)
+    asked, count = sum(wanted.values()), sum(1 for each in wanted.values() if each)
+    assert all(parts[name] >= each for name, each in wanted.items() if asked <= total)
+    if count:
+        assert total - sum(parts.values()) == kept * (max(0, total - asked) // (count + kept))
+
+
+def test_who_comes_next_finds_something_but_where_calls_a_second_are_limited() -> None:
+    assert grant(NEW, "a", 2, {}, NOW).concurrency == 17
+    assert grant(NEW, "b", 5, {"a": Share(2, 17)}, NOW).concurrency == 13
+    assert grant(NEW, "c", 9, {"a": Share(2, 17), "b": Share(5, 13)}, NOW).concurrency == 2
+    paced = replace(NEW, rate=10.0)
+    assert grant(paced, "a", 2, {}, NOW) == Grant(32, 10.0, 0.0)
+
+
 def test_where_there_is_not_one_for_each_they_take_turns() -> None:
     had = {
         name for turn in range(3) for name, part in split(1, {"a": 5, "b": 5, "c": 5}, turn).items() if part

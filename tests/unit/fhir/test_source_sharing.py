@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 
+from sluice_fhir import sharing
+from sluice_fhir.condition_store import Report
+from sluice_fhir.conditions import Grant
 from sluice_fhir.sharing import NOTHING, Sharing
 from sluice_fhir.sources import Source
 from sluice_fhir.throttle import Throttle
 from sluice_security.failure import SourceFailure
 from support.conditions_memory import MemoryConditions
+from support.streams import until
 
 
 class Time:
@@ -96,6 +101,55 @@ async def test_processes_divide_a_source_by_what_they_want_and_never_exceed_it()
         assert some.conditions.granted("s") <= 6
     assert some.active == [2, 2, 2]
     await some.end()
+
+
+async def test_a_process_that_begins_need_not_wait_until_others_tell_again() -> None:
+    some = Processes(2, source(8))
+    await some.ask(0, 2)
+    await some.shared[0].turn()
+    await some.ask(1, 2)
+    await some.shared[1].turn()
+    await asyncio.sleep(0)
+    assert some.active == [2, 2]
+    await some.end()
+
+
+class Told(MemoryConditions):
+    """Counts how often processes told, and grants nothing at first."""
+
+    def __init__(self, now: Time, nothing: int) -> None:
+        super().__init__(now)
+        self.nothing = nothing
+        self.times = 0
+
+    async def exchange(self, worker: str, reports: Mapping[str, Report]) -> dict[str, Grant]:
+        self.times += 1
+        given = await super().exchange(worker, reports)
+        return given if self.times > self.nothing else dict.fromkeys(given, NOTHING)
+
+
+async def test_what_a_process_wants_is_told_again_soon_after_its_first_grant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sharing, "_EVERY", 3600.0)
+    time = Time()
+    conditions = Told(time, nothing=0)
+    shared = Sharing(conditions, "p", monotonic=time)
+    running = asyncio.create_task(shared.run())
+    await shared.throttle(source()).enter()
+    await until(lambda: conditions.times == 2)
+    running.cancel()
+
+
+async def test_a_process_that_was_granted_nothing_asks_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "_EVERY", 3600.0)
+    time = Time()
+    conditions = Told(time, nothing=6)
+    shared = Sharing(conditions, "p", monotonic=time)
+    running = asyncio.create_task(shared.run())
+    async with asyncio.timeout(120):
+        await shared.throttle(source()).enter()
+    running.cancel()
 
 
 async def test_what_a_process_does_not_want_any_more_goes_to_others() -> None:

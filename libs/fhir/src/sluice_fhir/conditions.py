@@ -175,31 +175,40 @@ def grant(condition: Condition, me: str, wanted: int, others: Mapping[str, Share
     """Give a process its part: by what each wants, and never more than the others left.
 
     What a process loses by this it finds out when it tells next; until then nobody else gets it. So all
-    together never have more than is allowed.
+    together never have more than is allowed. Of what nobody wants a part is kept for who comes next, who so
+    need not wait; but not where calls a second are limited, of which it would keep a part too.
     """
     total = int(condition.allowed)
     wants = {name: share.wanted for name, share in others.items()}
     wants[me] = wanted
     left = total - sum(share.granted for share in others.values())
-    mine = max(0, min(split(total, wants, int(now))[me], left))
+    kept = 1 if condition.rate is None else 0
+    mine = max(0, min(split(total, wants, int(now), kept=kept)[me], left))
     rate = None if condition.rate is None or not mine else condition.rate * mine / total
     return Grant(mine, rate, max(0.0, condition.held_until - now))
 
 
-def split(total: int, wants: Mapping[str, int], turn: int) -> dict[str, int]:
+def split(total: int, wants: Mapping[str, int], turn: int, *, kept: int = 0) -> dict[str, int]:
     """Divide `total`: what each wants and even parts of what is over, or parts by what each wants.
 
-    Where there is not one for each, `turn` decides who has one now.
+    Of what is over so many further parts are `kept`. Where there is not one for each, `turn` decides who has
+    one now.
     """
     names = sorted(name for name, wanted in wants.items() if wanted > 0)
     parts = dict.fromkeys(wants, 0)
     if not names:
         return parts
     asked = sum(wants[name] for name in names)
-    for name in names:
-        over = (total - asked) // len(names) if asked <= total else 0
-        parts[name] = wants[name] + over if asked <= total else total * wants[name] // asked
+    if asked <= total:
+        shared = total - asked - kept * ((total - asked) // (len(names) + kept))
+        for name in names:
+            parts[name] = wants[name] + shared // len(names)
+        rest = shared % len(names)
+    else:
+        for name in names:
+            parts[name] = total * wants[name] // asked
+        rest = total - sum(parts.values())
     start = turn % len(names)
-    for name in (names[start:] + names[:start])[: total - sum(parts.values())]:
+    for name in (names[start:] + names[:start])[:rest]:
         parts[name] += 1
     return parts

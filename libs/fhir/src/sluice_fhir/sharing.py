@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 _EVERY = 1.0
 _SOON = 0.05
+_AGAIN = 0.2
 NOTHING = Grant(0, None, 0.0)
 
 
@@ -74,14 +75,21 @@ class Sharing:
         return made
 
     async def run(self) -> None:
-        """Exchange again and again: each second, and soon when a call has to wait for a first grant."""
+        """Exchange again and again: each second, and soon when a call has to wait for a first grant.
+
+        After that first one it exchanges again before long: what it really wants shows only now, and what it
+        got too much of, others may be waiting for.
+        """
+        pause = _EVERY
         while True:
+            starved = any(throttle.starved for throttle in self._throttles.values())
             try:
-                async with asyncio.timeout(_EVERY):
+                async with asyncio.timeout(_AGAIN if starved else pause):
                     await self._hungry.wait()
                 await asyncio.sleep(_SOON)
-            except TimeoutError:
-                pass  # nobody is in a hurry
+                pause = _AGAIN
+            except TimeoutError:  # nobody is in a hurry
+                pause = min(2 * pause, _EVERY)
             self._hungry.clear()
             try:
                 await self.turn()

@@ -106,6 +106,11 @@ class Throttle:
         return int(self._allowed)
 
     @property
+    def starved(self) -> bool:
+        """Whether calls wait that were granted nothing."""
+        return bool(self._waiting) and not self._allowed
+
+    @property
     def rate(self) -> float:
         """How many may begin in a second just now."""
         return 1 / self._gap if self._gap else math.inf
