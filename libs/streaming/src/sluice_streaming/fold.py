@@ -209,7 +209,9 @@ class Fold:
         Whoever is behind, or is not paced, reads on at once.
         """
         newest = max(part[-1].timestamp for part in batches.values())
-        return self._pace / 2 if self._now() - newest / 1000 < self._pace else 0.0
+        behind = self._now() - newest / 1000 >= self._pace
+        more = sum(map(len, batches.values())) >= self._portion
+        return 0.0 if behind or more else self._pace / 2
 
     async def _fold(self) -> None:
         loop = asyncio.get_running_loop()
