@@ -185,9 +185,12 @@ def _shown(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _shown(each) for key, each in value.items()}
     if isinstance(value, list):
-        shown = [_shown(each) for each in value]
-        return [each for each in shown if not (isinstance(each, dict) and list(each) == ["extension"])]
+        return [each for each in map(_shown, value) if not _is_bare_extension(each)]
     return value
+
+
+def _is_bare_extension(value: Any) -> bool:
+    return isinstance(value, dict) and list(value) == ["extension"]
 
 
 def _shipped_expressions() -> list[tuple[str, str]]:
@@ -230,7 +233,9 @@ def test_every_shipped_expression_gives_what_fhirpathpy_gives(
         full = evaluate_fully(parse(expression), resource)
     except Exception:
         return
-    found = _shown(fast(resource))
+    # A list within a list, which FHIR has not, it shows as it is.
+    found = [each if isinstance(each, list) else _shown(each) for each in fast(resource)]
+    found = [each for each in found if not _is_bare_extension(each)]
     assert [(type(one), one) for one in found] == [(type(one), one) for one in full]
 
 
