@@ -32,14 +32,15 @@ SELECT EXISTS (SELECT FROM exports.jobs e LEFT JOIN status.jobs s USING (job) WH
         AND (e.deleted_at IS NOT NULL OR s.finished_at + e.keep <= now()))
     OR EXISTS (SELECT FROM pulls.jobs p WHERE p.job = $1 AND p.deleted_at IS NOT NULL)
 """
+# Each job by itself: whether its items have ended is looked up among its own then.
 _WAITING = f"""
-SELECT job::text, source FROM (
-    SELECT i.job, i.source FROM documents.items i
-    WHERE NOT EXISTS (SELECT FROM status.job_items s
+SELECT asked.job::text, it.source FROM unnest($1::uuid[]) AS asked (job) CROSS JOIN LATERAL (
+    SELECT i.source FROM documents.items i
+    WHERE i.job = asked.job AND NOT EXISTS (SELECT FROM status.job_items s
         WHERE s.job = i.job AND s.item = i.item AND s.rank >= {ItemRank.CANCELLED:d})
-    UNION SELECT p.job, convert_from(p.request, 'UTF8')::json ->> 'source' FROM pulls.jobs p
-    WHERE p.request IS NOT NULL
-) it WHERE job = ANY($1::uuid[]) AND ($2::text[] IS NULL OR source = ANY($2))
+    UNION SELECT convert_from(p.request, 'UTF8')::json ->> 'source' FROM pulls.jobs p
+    WHERE p.job = asked.job AND p.request IS NOT NULL
+) it WHERE $2::text[] IS NULL OR it.source = ANY($2)
 """  # noqa: S608 - built of constants
 _WANTED = """
     AND ($3::text IS NULL OR s.kind = $3) AND ($4::text IS NULL OR s.state = $4)
