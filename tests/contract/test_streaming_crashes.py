@@ -27,8 +27,8 @@ ITEMS = 3000
 
 
 @pytest.fixture
-def log(module_kafka: Kafka) -> KafkaLog:
-    return KafkaLog(module_kafka.bootstrap)
+def log(mortal_kafka: Kafka) -> KafkaLog:
+    return KafkaLog(mortal_kafka.bootstrap)
 
 
 class Fleet:
@@ -129,7 +129,7 @@ async def test_killed_workers_lose_nothing(log: KafkaLog, tmp_path: Path, static
         await _stop(workers)
 
 
-async def test_a_killed_broker_loses_nothing(module_kafka: Kafka, log: KafkaLog, tmp_path: Path) -> None:
+async def test_a_killed_broker_loses_nothing(mortal_kafka: Kafka, log: KafkaLog, tmp_path: Path) -> None:
     inbox, outbox, group = await log.topic(), await log.topic(retries=()), uuid4().hex
     await fill(log, inbox, ITEMS)
     dice = random.Random(21)
@@ -139,8 +139,8 @@ async def test_a_killed_broker_loses_nothing(module_kafka: Kafka, log: KafkaLog,
         async with reading(log, outbox) as found:
             for _ in range(2):
                 await settle(found, min(ITEMS, len(found) + dice.randrange(50, 600)))
-                module_kafka.kill()
-                module_kafka.start()  # here, not in a thread: the broker ends with the thread that started it
+                mortal_kafka.kill()
+                mortal_kafka.start()  # here, not in a thread: the broker ends with the thread that started it
             await settle(found, ITEMS)
         assert workers.effects() == set(range(ITEMS))
         await _all_committed(log, group, inbox)
@@ -148,11 +148,11 @@ async def test_a_killed_broker_loses_nothing(module_kafka: Kafka, log: KafkaLog,
 
 
 async def test_workers_that_start_before_the_broker_wait_for_it(
-    module_kafka: Kafka, log: KafkaLog, tmp_path: Path
+    mortal_kafka: Kafka, log: KafkaLog, tmp_path: Path
 ) -> None:
     inbox, outbox, group = await log.topic(), await log.topic(retries=()), uuid4().hex
     await fill(log, inbox, 50)
-    module_kafka.stop()
+    mortal_kafka.stop()
     with fleet(tmp_path, [log.bootstrap, group, inbox.name, outbox.name]) as workers:
         workers.start("a")
         workers.start("b")
@@ -161,7 +161,7 @@ async def test_workers_that_start_before_the_broker_wait_for_it(
                 await asyncio.sleep(0.1)
         workers.members["b"].send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(workers.members["b"].wait, 120) == 0, "waiting must not make it deaf"
-        module_kafka.start()
+        mortal_kafka.start()
         async with reading(log, outbox) as found:
             await settle(found, 50)
         del workers.members["b"]

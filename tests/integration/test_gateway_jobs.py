@@ -256,28 +256,28 @@ async def records(bootstrap: str) -> list[tuple[str, Any]]:
 
 
 async def test_with_kafka_gone_jobs_are_refused_and_afterwards_accepted_again(
-    database: Database, module_kafka: Kafka
+    database: Database, mortal_kafka: Kafka
 ) -> None:
-    await create(module_kafka.bootstrap)
-    producer = KafkaBackend(module_kafka.bootstrap).producer()
+    await create(mortal_kafka.bootstrap)
+    producer = KafkaBackend(mortal_kafka.bootstrap).producer()
     async with real_gateway(database, producer=producer) as site:
         await site.sources.create(SourceDraft(name="One", base_url=BASE))
         project = await site.bench.project("ann")
         body = items(project.id, 100)
         first = await site.post(URL, json=body, headers=site.bearer())
         assert first.status == 202
-        on_log = await records(module_kafka.bootstrap)
+        on_log = await records(mortal_kafka.bootstrap)
         job = (await first.json())["id"]
         assert [(key, command.job, len(command.items)) for key, command in on_log] == [(job, job, 100)]
 
-        module_kafka.kill()
+        mortal_kafka.kill()
         headers = {**site.bearer(), "Idempotency-Key": "k-1"}
         refused = await site.post(URL, json=body, headers=headers)
         assert (refused.status, (await refused.json())["code"]) == (503, "unavailable")
         assert int(refused.headers["Retry-After"]) > 0
         assert (await site.get(f"/v2/projects/{project.id}", headers=site.bearer())).status == 200
 
-        module_kafka.start()
+        mortal_kafka.start()
         for _ in range(180):
             answer = await site.post(URL, json=body, headers=headers)
             if answer.status != 503:
@@ -285,7 +285,7 @@ async def test_with_kafka_gone_jobs_are_refused_and_afterwards_accepted_again(
             await asyncio.sleep(0.5)
         assert answer.status == 202
         healed = (await answer.json())["id"]
-        again = {command.job for _, command in await records(module_kafka.bootstrap)}
+        again = {command.job for _, command in await records(mortal_kafka.bootstrap)}
         assert again == {job, healed}
         kept = PostgresKeys(site.admin)
         row = await kept.find("portal", "ann", "k-1")

@@ -58,16 +58,16 @@ async def _first(bootstrap: str, topic: str) -> bytes:
 
 
 async def test_an_acknowledged_record_survives_the_brokers_crash(
-    module_kafka: Kafka, unique: Callable[[str], str]
+    mortal_kafka: Kafka, unique: Callable[[str], str]
 ) -> None:
     topic = unique("crash")
-    await _create(module_kafka.bootstrap, topic)
-    await _produce(module_kafka.bootstrap, topic, b"kept")
+    await _create(mortal_kafka.bootstrap, topic)
+    await _produce(mortal_kafka.bootstrap, topic, b"kept")
 
-    module_kafka.kill()
-    module_kafka.start()
+    mortal_kafka.kill()
+    mortal_kafka.start()
 
-    assert await _first(module_kafka.bootstrap, topic) == b"kept"
+    assert await _first(mortal_kafka.bootstrap, topic) == b"kept"
 
 
 def test_a_committed_row_survives_the_servers_crash(module_postgres: Postgres) -> None:

@@ -3,7 +3,8 @@
 | fixture | scope | gives |
 |---|---|---|
 | `kafka` | session | bootstrap address; shared, so use topic and group names of your own (`unique`) |
-| `module_kafka` | module | a `Kafka` of its own: to kill and restart, or for the real topic names |
+| `module_kafka` | module | a `Kafka` of its own, for the real topic names |
+| `mortal_kafka` | module | the same, to kill and restart |
 | `postgres` | session | URL of the administrator, in a migrated database shared by the session |
 | `database` | test | a fresh migrated `Database`; `database.dsn_for("fetcher")` is a service's URL |
 | `module_database` | module | the same, for all tests of a module |
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -33,6 +35,8 @@ from sluice_storage.migrate import migrate
 from support.scratch import scratch_folder
 
 TEMPLATE = "sluice_template"
+# A machine that is busy for seconds must not make a broker that nobody kills let go of its topics.
+STEADY = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +80,10 @@ def _execute(server: Postgres, statement: str, *names: str) -> None:
 
 
 @contextmanager
-def running_kafka(session: float = 5.0) -> Iterator[Kafka]:
-    """Run a broker on a free port with its data in a temporary folder; `session` is for `Kafka`."""
+def running_kafka(**options: Any) -> Iterator[Kafka]:
+    """Run a broker on a free port with its data in a temporary folder; `options` are for `Kafka`."""
     with scratch_folder() as folder:
-        server = Kafka(folder, session=session)
+        server = Kafka(folder, **options)
         try:
             server.start()
             yield server
@@ -104,14 +108,20 @@ def running_postgres() -> Iterator[Postgres]:
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[str]:
     """Give the bootstrap address of the broker that all tests share."""
-    # Nobody kills it, and a machine that is busy for seconds must not make it let go of its topics.
-    with running_kafka(session=3600.0) as server:
+    with running_kafka(session=STEADY) as server:
         yield server.bootstrap
 
 
 @pytest.fixture(scope="module")
 def module_kafka() -> Iterator[Kafka]:
     """Give a broker of the module's own."""
+    with running_kafka(session=STEADY) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def mortal_kafka() -> Iterator[Kafka]:
+    """Give a broker of the module's own that is soon let in again after it was killed."""
     with running_kafka() as server:
         yield server
 
