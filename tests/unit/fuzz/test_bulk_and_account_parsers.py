@@ -84,7 +84,11 @@ def test_no_line_of_deletions_does_more_than_name_resources_of_its_server(line: 
     for type_, id_ in deletions(line, BASE) or ():
         assert type_.isalpha()
         assert id_.encode() in line
-    assert deletions(line.replace(b"h.test", b"o.test"), BASE) is None or BASE.encode() not in line
+
+
+def test_deletions_at_another_server_are_none() -> None:
+    assert deletions(DELETED, BASE) == [("Patient", "1"), ("Observation", "2")]
+    assert deletions(DELETED.replace(b"h.test", b"o.test"), BASE) is None
 
 
 EVENT = b'{"type":"ItemFailed","job":"j","at":1.5,"item":3,"stage":"fetch","code":"x"}'
