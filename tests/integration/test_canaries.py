@@ -286,7 +286,11 @@ async def all_told(collector: CollectorStub) -> None:
 @pytest.fixture
 def traced() -> Iterator[tuple[Stack, CollectorStub]]:
     with collecting() as collector:
-        told = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+        told = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "OTEL_BSP_SCHEDULE_DELAY": "200",
+            "SLUICE_TRACE_SLOW": "0",
+        }
         with running_stack(settings={**IMPATIENT, **told}) as stack:
             yield stack, collector
 

@@ -58,7 +58,11 @@ def collector() -> Iterator[CollectorStub]:
 
 @pytest.fixture(scope="module")
 def traced(collector: CollectorStub) -> Iterator[Stack]:
-    settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    settings = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_BSP_SCHEDULE_DELAY": "200",
+        "SLUICE_TRACE_SLOW": "0",
+    }
     services = ("fetcher", "scraper", "attacher", "puller", "exporter", "status", "gateway", "auth")
     with running_stack(services=services, settings=settings) as stack:
         yield stack

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -68,6 +69,21 @@ def test_what_goes_wrong_inside_is_told_by_its_type_alone(collector: CollectorSt
     (found,) = collector.spans
     assert "ValueError" in found.attributes["error.type"]
     assert "Jane" not in str(found)
+
+
+def test_of_calls_are_told_those_that_fail_or_are_slow(collector: CollectorStub) -> None:
+    with exporting("tested", 1.0, slow=3600.0), hop("one", Kind.CONSUMER, None):
+        span("quick").end()
+        span("failed").end("source_timeout")
+    with exporting("tested", 1.0, slow=0.01), hop("two", Kind.CONSUMER, None) as two:
+        slow = span("slow", Kind.CLIENT)
+        slow.set("http.response.status_code", 200)
+        time.sleep(0.02)
+        slow.end()
+    told = {each.name: each for each in collector.spans}
+    assert set(told) == {"one", "failed", "two", "slow"}
+    assert told["slow"].parent == two.trace.span_id
+    assert "200" in told["slow"].attributes["http.response.status_code"]
 
 
 def test_health_checks_are_told_to_nobody(collector: CollectorStub) -> None:

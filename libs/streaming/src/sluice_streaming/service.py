@@ -96,7 +96,7 @@ def run(service: str, main: Main) -> None:
     configure_logging(service, logging.getLevelNamesMapping()[settings.log_level])
     _spare_collecting()
     with (
-        exporting(service, settings.trace_ratio),
+        exporting(service, settings.trace_ratio, slow=settings.trace_slow),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         code = runner.run(_supervise(Context(service), main, settings))

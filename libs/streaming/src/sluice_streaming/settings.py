@@ -72,8 +72,11 @@ class ProcessSettings(Settings):
     trace_ratio
         Which share of the traces that begin here is exported, where `OTEL_EXPORTER_OTLP_ENDPOINT` says where
         to.
+    trace_slow
+        Seconds from which on a call to a source is told that went well; one that did not always is. 0: all.
     """
 
     health: str = Field(default="", pattern=r"^$|^.*:\d{1,5}$")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     trace_ratio: float = Field(default=1.0, ge=0, le=1)
+    trace_slow: float = Field(default=0.1, ge=0)

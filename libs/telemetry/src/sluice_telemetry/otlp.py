@@ -69,7 +69,9 @@ class Collector:
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("sluice")
 
-    def begin(self, name: str, kind: Kind, parent: Trace | None) -> tuple[Span, Trace]:
+    def begin(
+        self, name: str, kind: Kind, parent: Trace | None, since: int | None = None
+    ) -> tuple[Span, Trace]:
         """Begin a span; see `Recorder`."""
         context = Context()
         if parent is not None:
@@ -77,7 +79,7 @@ class Collector:
                 int(parent.trace_id, 16), int(parent.span_id, 16), True, TraceFlags(parent.flags)
             )
             context = set_span_in_context(NonRecordingSpan(place), context)
-        span = self._tracer.start_span(name, context, _KINDS[kind])
+        span = self._tracer.start_span(name, context, _KINDS[kind], start_time=since)
         made = span.get_span_context()
         return _Told(span), Trace(f"{made.trace_id:032x}", f"{made.span_id:016x}", int(made.trace_flags))
 

@@ -9,6 +9,7 @@ Attributes hold ids, names of topics and routes, codes and numbers, as logs do, 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
@@ -51,8 +52,13 @@ class Span:
 class Recorder(Protocol):
     """Makes spans that are told to a collector."""
 
-    def begin(self, name: str, kind: Kind, parent: Trace | None) -> tuple[Span, Trace]:
-        """Begin a span, of a new trace if there is no parent; give it and its place."""
+    def begin(
+        self, name: str, kind: Kind, parent: Trace | None, since: int | None = None
+    ) -> tuple[Span, Trace]:
+        """Begin a span, of a new trace if there is no parent, now or `since` (Unix nanoseconds).
+
+        Gives it and its place.
+        """
 
     def close(self) -> None:
         """Send what is waiting, within a few seconds."""
@@ -60,16 +66,44 @@ class Recorder(Protocol):
 
 _UNTOLD = Span()
 _recorder: Recorder | None = None
+_slow = 0
 
 
-def record_with(recorder: Recorder | None) -> None:
-    """Tell spans that begin from now on to `recorder`; None: to nobody."""
-    global _recorder
-    _recorder = recorder
+class _Call(Span):
+    """A span that is made when it ends, if it is worth telling then: most calls are quick, and many."""
+
+    __slots__ = ("_kind", "_name", "_parent", "_recorder", "_since", "_values")
+
+    def __init__(self, recorder: Recorder, name: str, kind: Kind, parent: Trace) -> None:
+        self._recorder = recorder
+        self._name = name
+        self._kind = kind
+        self._parent = parent
+        self._since = time.time_ns()
+        self._values: list[tuple[str, Value | None]] = []
+
+    def set(self, name: str, value: Value | None) -> None:
+        self._values.append((name, value))
+
+    def end(self, error: str | None = None) -> None:
+        if error is None and time.time_ns() - self._since < _slow:
+            return
+        made, _ = self._recorder.begin(self._name, self._kind, self._parent, self._since)
+        for name, value in self._values:
+            made.set(name, value)
+        made.end(error)
+
+
+def record_with(recorder: Recorder | None, slow: float = 0.0) -> None:
+    """Tell spans that begin from now on to `recorder`; None: to nobody. For `slow` see `exporting`."""
+    global _recorder, _slow
+    _recorder, _slow = recorder, round(slow * 1e9)
 
 
 @contextmanager
-def exporting(service: str, ratio: float, environment: Mapping[str, str] = os.environ) -> Iterator[None]:
+def exporting(
+    service: str, ratio: float, environment: Mapping[str, str] = os.environ, *, slow: float = 0.0
+) -> Iterator[None]:
     """Tell spans to the collector that the environment names, if it names one, until the end of the block.
 
     Parameters
@@ -78,6 +112,8 @@ def exporting(service: str, ratio: float, environment: Mapping[str, str] = os.en
         Whose spans they are.
     ratio
         Which share of traces that begin here is told, 0 to 1; one that began elsewhere goes on as it began.
+    slow
+        Seconds from which on calls (see `span`) are told that went well; others always are.
     """
     if not any(environment.get(name) for name in _ENDPOINTS):
         yield
@@ -90,7 +126,7 @@ def exporting(service: str, ratio: float, environment: Mapping[str, str] = os.en
         yield
         return
     collector = Collector(service, ratio)
-    record_with(collector)
+    record_with(collector, slow)
     try:
         yield
     finally:
@@ -155,10 +191,11 @@ def _hop(name: str, kind: Kind, parent: Trace | None, *, told: bool) -> Hop:
 
 
 def span(name: str, kind: Kind = Kind.INTERNAL) -> Span:
-    """Give the span of something that the running task does now; it must be ended.
+    """Give the span of a call that the running task makes now, one of many; it must be ended.
 
-    Where the task belongs to no trace it is told to nobody: nothing would lead to it.
+    Where the task belongs to no trace it is told to nobody: nothing would lead to it. Nor is one told that
+    went well and was quick: see `exporting`.
     """
     if _recorder is None or (parent := current()) is None or not parent.sampled:
         return _UNTOLD
-    return _recorder.begin(name, kind, parent)[0]
+    return _Call(_recorder, name, kind, parent)
