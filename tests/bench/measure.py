@@ -15,6 +15,9 @@ from rich.table import Table
 
 console = Console(width=100)
 
+Thing = tuple[str, Callable[[], Awaitable[float]]]
+"""What is measured: its name, and what takes one reading."""
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -46,19 +49,19 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-async def side_by_side(
-    repeats: int,
-    limit: tuple[str, Callable[[], Awaitable[float]]],
-    subject: tuple[str, Callable[[], Awaitable[float]]],
-    unit: str,
-) -> tuple[Figure, Figure]:
-    """Run limit and subject in turn, `repeats` times each; each call gives one reading in `unit`."""
-    limits: list[float] = []
-    subjects: list[float] = []
+async def in_turn(repeats: int, unit: str, *things: Thing) -> list[Figure]:
+    """Run some things in turn, `repeats` times each; each call gives one reading in `unit`."""
+    readings: list[list[float]] = [[] for _ in things]
     for _ in range(repeats):
-        limits.append(await limit[1]())
-        subjects.append(await subject[1]())
-    return Figure(limit[0], unit, tuple(limits)), Figure(subject[0], unit, tuple(subjects))
+        for (_, read), so_far in zip(things, readings, strict=True):
+            so_far.append(await read())
+    return [Figure(name, unit, tuple(read)) for (name, _), read in zip(things, readings, strict=True)]
+
+
+async def side_by_side(repeats: int, limit: Thing, subject: Thing, unit: str) -> tuple[Figure, Figure]:
+    """Run limit and subject in turn; see `in_turn`."""
+    first, second = await in_turn(repeats, unit, limit, subject)
+    return first, second
 
 
 def report(title: str, figures: Sequence[Figure], notes: Sequence[str] = ()) -> None:
