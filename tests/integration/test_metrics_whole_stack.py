@@ -72,7 +72,7 @@ def bounds(sources: set[str]) -> Mapping[str, set[str]]:
         "code": codes,
         "stage": {str(each) for each in events.Stage},
         "state": {"running", "stuck"},
-        "of": {"job", "jobs"},
+        "of": {"job", "jobs", "contents", "exports"},
         "kind": {str(each) for each in events.JobKind},
         "type": {each.__name__ for each in (*events.JobEvent.__args__, *alerts.Alert.__subclasses__())}
         | {"JobState", "UnknownTypeError"},
