@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import structlog
@@ -10,6 +11,8 @@ import structlog
 log = structlog.get_logger(__name__)
 
 _AUTOGROUP = Path("/proc/self/autogroup")
+# The kernel lets the unprivileged change one group each tenth of a second, of all on the machine.
+_PAUSE, _TRIES = 0.1, 20
 
 
 def give_way(nice: int, autogroup: Path = _AUTOGROUP) -> None:
@@ -30,7 +33,19 @@ def give_way(nice: int, autogroup: Path = _AUTOGROUP) -> None:
     if os.getsid(0) != os.getpid():
         return
     try:
-        autogroup.write_text(f"{nice}\n")
+        _write(f"{nice}\n", autogroup)
     except OSError as error:
         # There are no such groups, or the container may not say.
         log.info("the session's priority stays", error=type(error).__name__)
+
+
+def _write(text: str, autogroup: Path) -> None:
+    for _ in range(_TRIES - 1):
+        try:
+            autogroup.write_text(text)
+        except BlockingIOError:
+            # Another process that starts just now was first.
+            time.sleep(_PAUSE)
+        else:
+            return
+    autogroup.write_text(text)
