@@ -10,6 +10,7 @@ import asyncpg
 from sluice_attacher.store import Outcome, ScrapedItem
 from sluice_contracts.commands import ConflictResolution
 from sluice_contracts.events import FileOutcome
+from sluice_storage.asked_items import ASKED_ITEMS
 from sluice_storage.catalogue.attaching import Attaching
 from sluice_storage.catalogue.attachment import Attached, Attachment
 from sluice_storage.coalesce import Coalescer
@@ -22,18 +23,13 @@ _Key = tuple[str, int]
 available = partial(unavailable, "postgres", TRANSIENT)
 """Within it, a database that is away is told as `Unavailable`."""
 
-# OFFSET 0: planned while the tables are small, the join would look up all items of a job for each.
-_FIND = """
-    SELECT asked.place, i.source, i.folder, i.name, j.conflict_resolution, j.tags,
-        j.cancelled_at IS NOT NULL AS cancelled, octet_length(f.body) AS size,
+_FIND = f"""
+    SELECT asked.place, items.source, items.folder, items.name, jobs.conflict_resolution, jobs.tags,
+        jobs.cancelled_at IS NOT NULL AS cancelled, octet_length(f.body) AS size,
         CASE WHEN octet_length(f.body) <= $3 THEN f.body END AS body, f.etag, f.version,
         s.metadata,
         done.outcome, done.entry, done.size AS attached_size, done.others
-    FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS asked (job, item, place)
-    JOIN documents.items i USING (job, item)
-    CROSS JOIN LATERAL (
-        SELECT conflict_resolution, tags, cancelled_at FROM documents.jobs WHERE job = i.job OFFSET 0
-    ) j
+    {ASKED_ITEMS}
     LEFT JOIN documents.fetched f USING (job, item) LEFT JOIN documents.scraped s USING (job, item)
     LEFT JOIN files.imports done USING (job, item)
 """

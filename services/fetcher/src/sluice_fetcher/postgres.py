@@ -11,6 +11,7 @@ import msgspec
 
 from sluice_contracts.commands import ImportItem, StartDocumentImport
 from sluice_fetcher.store import Body, WaitingItem
+from sluice_storage.asked_items import ASKED_ITEMS
 from sluice_storage.coalesce import Coalescer
 from sluice_storage.pool import TRANSIENT
 from sluice_streaming.outcomes import unavailable
@@ -80,6 +81,14 @@ class PostgresJobs:
         )
 
 
+_FIND = f"""
+    SELECT asked.place, items.reference, items.source, jobs.cancelled_at IS NOT NULL AS cancelled,
+        octet_length(fetched.body) AS fetched
+    {ASKED_ITEMS}
+    LEFT JOIN documents.fetched USING (job, item)
+"""
+
+
 class PostgresDocuments:
     """See `sluice_fetcher.store.Documents`.
 
@@ -107,14 +116,8 @@ class PostgresDocuments:
             await self._keep.all([(job, item, body) for item, body in bodies])
 
     async def _find_all(self, keys: Sequence[_Key]) -> list[WaitingItem | None]:
-        # OFFSET 0: planned while the tables are small, the join would look up all items of a job for each.
         rows = await self._pool.fetch(
-            "SELECT wanted.place, items.reference, items.source, jobs.cancelled_at IS NOT NULL AS cancelled,"
-            " octet_length(fetched.body) AS fetched"
-            " FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS wanted (job, item, place)"
-            " JOIN documents.items USING (job, item) CROSS JOIN LATERAL"
-            " (SELECT cancelled_at FROM documents.jobs WHERE job = items.job OFFSET 0) jobs"
-            " LEFT JOIN documents.fetched USING (job, item)",
+            _FIND,
             [job for job, _ in keys],
             [item for _, item in keys],
         )

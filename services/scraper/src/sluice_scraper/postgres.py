@@ -8,6 +8,7 @@ from functools import partial
 import asyncpg
 
 from sluice_scraper.store import FetchedItem, ScrapedItem
+from sluice_storage.asked_items import ASKED_ITEMS
 from sluice_storage.coalesce import Coalescer
 from sluice_storage.pool import TRANSIENT
 from sluice_streaming.outcomes import unavailable
@@ -19,6 +20,16 @@ _BETWEEN = "\x1f"
 
 available = partial(unavailable, "postgres", TRANSIENT)
 """Within it, a database that is away is told as `Unavailable`."""
+
+
+_FIND = f"""
+    SELECT asked.place, items.source, items.metadata, jobs.cancelled_at IS NOT NULL AS cancelled,
+        octet_length(fetched.body) AS size,
+        CASE WHEN octet_length(fetched.body) <= $3 THEN fetched.body END AS body,
+        scraped.metadata AS made, cardinality(scraped.warnings) AS warnings
+    {ASKED_ITEMS}
+    LEFT JOIN documents.fetched USING (job, item) LEFT JOIN documents.scraped USING (job, item)
+"""
 
 
 class PostgresItems:
@@ -59,16 +70,8 @@ class PostgresItems:
             await self._keep.all([(job, item, made) for item, made in scraped])
 
     async def _find_all(self, keys: Sequence[_Key]) -> list[FetchedItem | None]:
-        # OFFSET 0: planned while the tables are small, the join would look up all items of a job for each.
         rows = await self._pool.fetch(
-            "SELECT wanted.place, items.source, items.metadata, jobs.cancelled_at IS NOT NULL AS cancelled,"
-            " octet_length(fetched.body) AS size,"
-            " CASE WHEN octet_length(fetched.body) <= $3 THEN fetched.body END AS body,"
-            " scraped.metadata AS made, cardinality(scraped.warnings) AS warnings"
-            " FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS wanted (job, item, place)"
-            " JOIN documents.items USING (job, item) CROSS JOIN LATERAL"
-            " (SELECT cancelled_at FROM documents.jobs WHERE job = items.job OFFSET 0) jobs"
-            " LEFT JOIN documents.fetched USING (job, item) LEFT JOIN documents.scraped USING (job, item)",
+            _FIND,
             [job for job, _ in keys],
             [item for _, item in keys],
             self._large,
