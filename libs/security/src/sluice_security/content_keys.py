@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from joserfc import jwe
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OctKey
-from msgspec import DecodeError, json
+from msgspec import json
 
 from sluice_contracts.ids import Keys, each_of
+from sluice_contracts.wire import UNREADABLE
 
 ALGORITHMS = ("ECDH-ES+A256KW", "ECDH-ES+A128KW", "ECDH-ES")
 """How a key may be encrypted for us, the one we name first."""
@@ -121,7 +122,7 @@ def _jwk_key(held: bytes) -> bytes | None:
             return None
         text = str(jwk["k"])
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (DecodeError, RecursionError, KeyError, ValueError):
+    except (*UNREADABLE, KeyError, ValueError):
         return None
 
 
