@@ -73,6 +73,16 @@ def test_items_count_for_the_server_that_each_is_on(site: Site) -> None:
     assert (site.total("s1").items, site.total("s2").items) == (1, 2)
 
 
+def test_what_is_heard_before_its_plan_counts_when_that_comes(site: Site) -> None:
+    site.hear(retrying(1, 0), attached(JOB, 1), attached(JOB, 1), failed(JOB, 0))
+    assert (site.rates, site.job().done) == ({}, 2)
+    site.hear(plan(3, sources=("s1", "s2"), item_sources=(0, 1, 1)), attached(JOB, 1), attached(JOB, 2))
+    assert site.total("s1") == Window(items=1, failed=1)
+    assert site.total("s2") == Window(items=2, faults=1, size=2 * 20_480)
+    assert site.total("portal", Dimension.CLIENT) == Window(items=3, failed=1, faults=1, size=2 * 20_480)
+    assert site.job().early == {}
+
+
 def test_an_export_has_no_source_and_counts_for_its_client(site: Site) -> None:
     site.hear(plan(2, sources=()), sealed(JOB, 0))
     assert list(site.rates) == [rate_key(0, Dimension.CLIENT, "portal")]
@@ -82,9 +92,7 @@ def test_an_export_has_no_source_and_counts_for_its_client(site: Site) -> None:
 def test_ends_told_again_in_any_order_count_once(history: list[Event], chance: random.Random) -> None:
     once, again = Site(), Site()
     once.hear(*history)
-    plans = [event for event in history if type(event).__name__ == "JobPlanned"]
-    rest = [event for event in history if event not in plans]
-    for site, events in ((once, history), (again, [*plans, *chance.sample(rest + rest, 2 * len(rest))])):
+    for site, events in ((once, history), (again, chance.sample(history + history, 2 * len(history)))):
         site.hear(*events)
         assert not site.refused
     ended = {key: bytes(view.ended).rstrip(b"\0") for key, view in once.folder.jobs.items()}

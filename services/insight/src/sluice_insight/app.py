@@ -85,6 +85,7 @@ class Insight:
         self.views = Views(self.folder, self.watch, settings.thresholds, clock)
         self._alerts = self._raw(INSIGHT_ALERTS)
         self.app.agent(self._raw(JOBS_EVENTS), name="events", concurrency=1)(self._follow)
+        self.app.on_rebalance_complete.connect(self._hold)
         self.app.timer(_EXPIRE_EVERY, name="expire")(self.expire)
         self.app.timer(settings.insight_judge_every, name="judge")(self.judge)
         self._serve()
@@ -134,6 +135,13 @@ class Insight:
         self.watch.note(alert)
         metrics.ALERTS.labels(kind).inc()
         log.warning("alert", type=kind, **named(alert))
+
+    async def _hold(self, app: Any, /, *_: Any, **__: Any) -> None:
+        """Read nothing from when a rebalance's tables are restored until Faust has sought where it goes on.
+
+        It would read on meanwhile, then empty its streams' buffers, and take what was in them for read.
+        """
+        app.consumer.stop_flow()
 
     async def _follow(self, stream: Any) -> None:
         batches: AsyncIterable[Sequence[Any]] = stream.take_events(self._settings.insight_batch, _WITHIN)

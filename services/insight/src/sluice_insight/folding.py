@@ -119,15 +119,23 @@ class Folder:
         hear(view, event, at)
         said = told(event)
         view.due = max(view.due, said.due)
-        for series_key, more in _counted(partition, view, said):
-            series = rates.get(series_key) or self.rates.get(series_key) or Series()
-            if series.add(at, more, now):
-                rates[series_key] = series
+        counted = list(_counted(view, said))
+        if view.kind is None:
+            # Whose they are is not known yet.
+            for item, more in counted:
+                view.early.setdefault(item, Window()).add(more)
+        else:
+            early, view.early = view.early, {}
+            for item, more in (*early.items(), *counted):
+                for series_key in _whose(partition, view, item):
+                    series = rates.get(series_key) or self.rates.get(series_key) or Series()
+                    if series.add(at, more, now):
+                        rates[series_key] = series
         sample(view, at)
 
 
-def _counted(partition: int, view: JobView, said: Told) -> Iterator[tuple[str, Window]]:
-    """Mark the items that have ended, and give what is new to count: each item's end is, once."""
+def _counted(view: JobView, said: Told) -> Iterator[tuple[int, Window]]:
+    """Mark the items that have ended, and give what is new to count of each: an item's end is, once."""
     for place, item in enumerate(said.items):
         ended = said.ended and end(view, item)
         size = said.size[place] if ended and said.size else 0
@@ -139,12 +147,16 @@ def _counted(partition: int, view: JobView, said: Told) -> Iterator[tuple[str, W
             size=size,
             faults=int(said.fault and (ended or not said.ended)),
         )
-        if more == Window():
-            continue
-        if source := view.source_of(item):
-            yield rate_key(partition, Dimension.SOURCE, source), more
-        if view.client:
-            yield rate_key(partition, Dimension.CLIENT, view.client), more
+        if more != Window():
+            yield item, more
+
+
+def _whose(partition: int, view: JobView, item: int) -> Iterator[str]:
+    """Give the rows that an item counts for."""
+    if source := view.source_of(item):
+        yield rate_key(partition, Dimension.SOURCE, source)
+    if view.client:
+        yield rate_key(partition, Dimension.CLIENT, view.client)
 
 
 def _over(view: JobView, now: float) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from msgspec import Struct, field
 
 from sluice_contracts.events import Event, JobCancelled, JobFinished, JobKind, JobPlanned
+from sluice_insight.rates import Window
 
 # The pace is looked at over about the later half of what a job has taken so far.
 _SAMPLES = 20
@@ -40,6 +41,8 @@ class JobView(Struct, kw_only=True):
         When its end was announced.
     samples
         Times and how many items had ended then, oldest first.
+    early
+        What is to be counted of items that were heard of before their plan, by their position.
     """
 
     kind: JobKind | None = None
@@ -57,6 +60,7 @@ class JobView(Struct, kw_only=True):
     cancelled: bool = False
     finished_at: float | None = None
     samples: list[tuple[float, int]] = field(default_factory=list)
+    early: dict[int, Window] = field(default_factory=dict)
 
     @property
     def running(self) -> bool:
