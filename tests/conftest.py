@@ -21,6 +21,7 @@ pytest_plugins = [
     "support.order",
     "support.scratch",
     "support.stack",
+    "support.stack_logs",
     "support.stack_whole",
     "support.tools",
 ]
