@@ -6,6 +6,8 @@ subject in turn, so that both meet the same noise, and reports the median, the s
 
 from __future__ import annotations
 
+import asyncio
+import os
 import statistics
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -50,10 +52,14 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 async def in_turn(repeats: int, unit: str, *things: Thing) -> list[Figure]:
-    """Run some things in turn, `repeats` times each; each call gives one reading in `unit`."""
+    """Run some things in turn, `repeats` times each; each call gives one reading in `unit`.
+
+    What one wrote is on the disk before the next begins, which would share processors and disk with it.
+    """
     readings: list[list[float]] = [[] for _ in things]
     for _ in range(repeats):
         for (_, read), so_far in zip(things, readings, strict=True):
+            await asyncio.to_thread(os.sync)
             so_far.append(await read())
     return [Figure(name, unit, tuple(read)) for (name, _), read in zip(things, readings, strict=True)]
 

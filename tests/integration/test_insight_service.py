@@ -251,7 +251,9 @@ async def test_it_waits_for_its_topics_and_stops_in_order_meanwhile(scratch: Any
         with_nothing.stop(5)
 
 
-async def test_without_kafka_it_is_not_ready_and_goes_on_when_that_is_back(scratch: Any) -> None:
+async def test_without_kafka_it_is_not_ready_goes_on_when_that_is_back_and_stops_in_order_all_the_same(
+    scratch: Any,
+) -> None:
     kafka = Kafka(scratch)
     kafka.start()
     try:
@@ -267,5 +269,7 @@ async def test_without_kafka_it_is_not_ready_and_goes_on_when_that_is_back(scrat
             kafka.start()
             await until(service.ready)
             assert service.process.returncode is None
+            kafka.kill()
+        assert service.process.returncode == os.EX_OK
     finally:
         kafka.stop(5)

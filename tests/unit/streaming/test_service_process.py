@@ -109,6 +109,26 @@ def test_a_service_that_does_not_stop_is_ended_with_a_code_of_its_own() -> None:
     assert "did not stop in time" in errors
 
 
+def test_tasks_that_heed_no_cancelling_and_threads_that_go_on_hold_up_no_end() -> None:
+    body = """
+    import threading
+    import sluice_streaming.service as service
+    service._END_SECONDS = 0.1
+    threading.Thread(target=threading.Event().wait).start()
+    async def heedless():
+        while True:
+            try:
+                await asyncio.sleep(600)
+            except asyncio.CancelledError:
+                print('went on', flush=True)
+    kept = asyncio.create_task(heedless())
+    await asyncio.sleep(0)
+"""
+    process = start(body)
+    output, _ = process.communicate(timeout=120)
+    assert (process.returncode, output) == (os.EX_OK, "went on\n")
+
+
 def test_deliveries_are_released_before_the_process_is_ended() -> None:
     assert Limits().stop < service._STOP_SECONDS
 

@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _STOP_SECONDS = 30.0
+_END_SECONDS = 4.0
 _YOUNG = 10_000
 _FROZEN_SECONDS = 120.0
 
@@ -100,7 +102,15 @@ def run(service: str, main: Main) -> None:
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         code = runner.run(_supervise(Context(service), main, settings))
+        _end_within(_END_SECONDS, code)
     raise SystemExit(code)
+
+
+def _end_within(seconds: float, code: int) -> None:
+    """End the process then, whatever is left: tasks may heed no cancelling, and threads go on without end."""
+    timer = threading.Timer(seconds, os._exit, [code])
+    timer.daemon = True
+    timer.start()
 
 
 def _spare_collecting() -> None:

@@ -17,6 +17,7 @@ from sluice_streaming.topics_lag import survey
 from sluice_streaming.watchdog import Watchdog
 
 _LOOK_EVERY = 10.0
+_STOP_SECONDS = 15.0
 
 
 async def main(context: Context) -> None:
@@ -41,7 +42,8 @@ async def main(context: Context) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await insight.app.stop()
+        # Without Kafka, or with a consumer that has died, it would wait without end.
+        await asyncio.wait([asyncio.ensure_future(insight.app.stop())], timeout=_STOP_SECONDS)
 
 
 async def _serve(context: Context, insight: Insight) -> None:
