@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from sluice_auth.first_things import DASHBOARD
 from sluice_stack.stack import Stack
@@ -76,6 +76,29 @@ async def test_someone_follows_a_job_to_its_end_and_runs_what_failed_again(
         # Everything comes from the gateway and, to sign in, from the authorization server.
         ours = {urlsplit(stack.layout.gateway_url).netloc, urlsplit(stack.layout.auth_url).netloc}
         assert {urlsplit(url).netloc for url in person.asked if url.startswith("http")} <= ours
+
+
+async def test_what_was_chosen_before_the_projects_are_known_stays_chosen(
+    browser: Browser, stack: Stack, source: str
+) -> None:
+    async with at_the_page(browser, stack) as person:
+        page = person.page
+        await person.sign_in("demo")
+        await submit(person, [f"{source}/bench-000061"], "There before")
+        known = asyncio.Event()
+
+        async def late(route: Route) -> None:
+            await known.wait()
+            await route.continue_()
+
+        await page.route("**/v2/projects?*", late)
+        await person.open("/import")
+        await page.fill("#name", "Mine")
+        known.set()
+        await expect(page.locator("#project option")).not_to_have_count(1)
+        await expect(page.locator("#name")).to_be_visible()
+        assert await page.input_value("#project") == ""
+        assert not person.complaints
 
 
 async def test_tokens_are_renewed_in_time_are_gone_after_signing_out_and_are_in_no_address(

@@ -17,7 +17,7 @@ from support.page import NEEDS_CHROMIUM, Person, at_the_page, bury, chromium, su
 from support.page_jobs import begun, faulty_source
 from support.portal import register_source
 from support.stack_export import load_sample, operator
-from support.stack_whole import frozen
+from support.stack_whole import frozen_services
 
 pytestmark = NEEDS_CHROMIUM
 
@@ -153,7 +153,7 @@ async def test_jobs_are_cancelled_at_the_page_and_the_list_shows_it_as_it_happen
         page.on("dialog", lambda dialog: dialog.accept())
         await person.sign_in("demo")
         await other.sign_in("demo")
-        with frozen(stack, "fetcher", "puller"):
+        with frozen_services(stack, "fetcher", "puller"):
             job = await submit(person, [f"{source}/r4/fhir/DocumentReference/bench-000077"], "Never mind")
             await page.click("button:has-text('Cancel the job')")
             await expect(page.locator("#told")).to_contain_text("is being cancelled")

@@ -17,7 +17,7 @@ from support.page import NEEDS_CHROMIUM, Person, at_the_page, bury, chromium, to
 from support.page_jobs import begun, faulty_source, static_import
 from support.portal import register_source
 from support.stack_export import load_sample, operator
-from support.stack_whole import frozen
+from support.stack_whole import frozen_services
 
 pytestmark = NEEDS_CHROMIUM
 PAGE = Path(__file__).parents[2] / "services/gateway/src/sluice_gateway/static/dashboard"
@@ -201,7 +201,7 @@ async def _registered(person: Person, terminal: Terminal) -> None:
 
 async def _each_kind(person: Person, terminal: Terminal, stack: Stack, starting: Starting) -> None:
     page = person.page
-    with frozen(stack, "fetcher", "puller", "exporter"):
+    with frozen_services(stack, "fetcher", "puller", "exporter"):
         for start in (starting.documents, starting.pull, starting.export):
             for number in (0, 1):
                 await person.open(f"/jobs/{await start()}")

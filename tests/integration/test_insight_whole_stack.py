@@ -15,7 +15,7 @@ from sluice_stack.stack import Stack
 from support.held_source import held_source
 from support.portal import new_portal, register_source
 from support.stack_export import grant, load_sample
-from support.stack_whole import frozen
+from support.stack_whole import frozen_services
 
 SCOPES = ("bulk/import", "system/*.rs")
 
@@ -50,7 +50,7 @@ async def test_jobs_of_every_kind_end_while_insight_is_frozen_and_it_tells_of_th
     async with new_portal(stack) as portal, bulk_client(stack) as client, held_source() as source:
         await register_source(stack, portal.http, "held", base_url=source.url)
         source.go.set()
-        with frozen(stack, "insight"):
+        with frozen_services(stack, "insight"):
             job = await portal.submit([f"{base}/bench-{number:06d}" for number in range(1, 21)])
             exporting = await client.start_export(ExportRequest(types=("Patient",)))
             pulled = await client.pull(PullRequest(export_url=f"{source.url}/manifest", static=True))

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
 
 from sluice_stack.kafka import Kafka
 from sluice_streaming.answering import answers
+from support.frozen import frozen
 from support.gateway_process import gateway_process, ready
 from support.stack import Database
-
-
-@contextmanager
-def frozen(kafka: Kafka) -> Iterator[None]:
-    kafka.process.send(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        kafka.process.send(signal.SIGCONT)
 
 
 async def _unready(session: aiohttp.ClientSession, url: str, checks: dict[str, str]) -> None:
@@ -41,7 +30,7 @@ async def test_a_kafka_that_is_silent_does_not_answer_and_one_of_several_that_do
     assert await answers(module_kafka.bootstrap, seconds=60.0)
     assert await answers(f"{nobody}, {module_kafka.bootstrap}", seconds=60.0)
     assert not await answers(nobody)
-    with frozen(module_kafka):
+    with frozen(module_kafka.process.pid):
         assert not await answers(f"{module_kafka.bootstrap},{nobody}", seconds=0.2)
 
 
@@ -52,7 +41,7 @@ async def test_the_gateway_says_that_it_waits_for_a_silent_kafka_and_is_ready_ag
         gateway_process(database, module_kafka.bootstrap, scratch) as running,
         aiohttp.ClientSession() as session,
     ):
-        with frozen(module_kafka):
+        with frozen(module_kafka.process.pid):
             # Less than an answer of Kafka's would be waited for elsewhere.
             async with asyncio.timeout(30):
                 checks = {"postgres": "ok", "kafka": "away", "authorization": "ok"}

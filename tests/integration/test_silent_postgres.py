@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 
 import pytest
 
 from sluice_storage.pool import open_pool
+from support.frozen import frozen
 from support.stack import Database
 
 
@@ -17,14 +16,11 @@ async def test_who_gives_up_on_a_statement_does_not_wait_for_a_server_that_is_si
 ) -> None:
     pool = await open_pool(database.dsn, size=1)
     backend = await pool.fetchval("SELECT pg_backend_pid()")
-    os.kill(backend, signal.SIGSTOP)
-    try:
+    with frozen(backend):
         # Half as long as a statement may take, which is how long its cancelling would be waited for.
         async with asyncio.timeout(30):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.2):
                     await pool.fetchval("SELECT true")
             assert await pool.fetchval("SELECT true")
-    finally:
-        os.kill(backend, signal.SIGCONT)
-        await pool.close()
+    await pool.close()

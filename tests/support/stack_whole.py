@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psutil
 import pytest
 
 from sluice_stack.home import Home
@@ -28,6 +27,7 @@ from sluice_stack.layout import SERVICES, Layout, Ports
 from sluice_stack.processes import Process, free_port, wait_until
 from sluice_stack.source.protection import Credentials
 from sluice_stack.stack import Stack
+from support.frozen import frozen
 from support.scratch import scratch_folder
 
 # Sources are given up soon, so that also those that never answer or always refuse end their items in a test.
@@ -144,18 +144,7 @@ def module_stack() -> Iterator[Stack]:
 
 
 @contextmanager
-def frozen(stack: Stack, *services: str) -> Iterator[None]:
+def frozen_services(stack: Stack, *names: str) -> Iterator[None]:
     """Have services do nothing for a while."""
-    family = [
-        each
-        for name in services
-        for root in [psutil.Process(stack.services[name].process.pid)]
-        for each in [root, *root.children(recursive=True)]
-    ]
-    for each in family:
-        each.suspend()
-    try:
+    with frozen(*(stack.services[name].process.pid for name in names)):
         yield
-    finally:
-        for each in family:
-            each.resume()

@@ -53,13 +53,22 @@ export function importView({ query, go, signal }) {
       importing(some, "--project", project.value, "--conflict", conflict.value, ...labels().flatMap((tag) => ["--tag", tag]))]);
   }
 
-  project.addEventListener("change", told);
-  project.addEventListener("change", () => named.toggleAttribute("hidden", project.value !== ""));
+  let chosen = false;
+  function choose(place) {
+    project.value = place;
+    named.toggleAttribute("hidden", place !== "");
+    told();
+  }
+  project.addEventListener("change", () => {
+    chosen = true;
+    choose(project.value);
+  });
   page("/v2/projects", { limit: 100 }, { signal }).then(({ items }) => {
     const own = items.filter((one) => one.permissions.write);
     for (const one of own) project.append(h("option", { value: one.id }, one.name));
-    project.value = own.some((one) => one.id === query.get("project")) ? query.get("project") : (own[0]?.id ?? "");
-    project.dispatchEvent(new Event("change"));
+    // Whoever fills the form in is not kept waiting for the list, and keeps what was chosen meanwhile.
+    if (chosen || name.value) return;
+    choose(own.some((one) => one.id === query.get("project")) ? query.get("project") : (own[0]?.id ?? ""));
   }).catch((error) => error.name !== "AbortError" && fill(wrong, problem(error)));
 
   told();
@@ -90,8 +99,7 @@ export function importView({ query, go, signal }) {
   async function made(title) {
     const one = await call("/v2/projects", { method: "POST", body: { name: title } });
     project.append(h("option", { value: one.id }, one.name));
-    project.value = one.id;
-    project.dispatchEvent(new Event("change"));
+    choose(one.id);
     return one.id;
   }
 
