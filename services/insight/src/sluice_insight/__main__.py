@@ -11,6 +11,7 @@ from sluice_insight.app import GROUP, Insight
 from sluice_insight.metrics import Tables
 from sluice_insight.settings import Settings
 from sluice_insight.starting import until_there
+from sluice_streaming.faults import closed
 from sluice_streaming.outcomes import Unavailable
 from sluice_streaming.service import Context, run
 from sluice_streaming.topics_lag import survey
@@ -43,7 +44,7 @@ async def main(context: Context) -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         # Without Kafka, or with a consumer that has died, it would wait without end.
-        await asyncio.wait([asyncio.ensure_future(insight.app.stop())], timeout=_STOP_SECONDS)
+        await closed(insight.app.stop(), _STOP_SECONDS)
 
 
 async def _serve(context: Context, insight: Insight) -> None:

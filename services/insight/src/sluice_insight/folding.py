@@ -119,18 +119,11 @@ class Folder:
         hear(view, event, at)
         said = told(event)
         view.due = max(view.due, said.due)
-        counted = list(_counted(view, said))
-        if view.kind is None:
-            # Whose they are is not known yet.
-            for item, more in counted:
-                view.early.setdefault(item, Window()).add(more)
-        else:
-            early, view.early = view.early, {}
-            for item, more in (*early.items(), *counted):
-                for series_key in _whose(partition, view, item):
-                    series = rates.get(series_key) or self.rates.get(series_key) or Series()
-                    if series.add(at, more, now):
-                        rates[series_key] = series
+        for item, more in _countable(view, _counted(view, said)):
+            for series_key in _whose(partition, view, item):
+                series = rates.get(series_key) or self.rates.get(series_key) or Series()
+                if series.add(at, more, now):
+                    rates[series_key] = series
         sample(view, at)
 
 
@@ -149,6 +142,18 @@ def _counted(view: JobView, said: Told) -> Iterator[tuple[int, Window]]:
         )
         if more != Window():
             yield item, more
+
+
+def _countable(view: JobView, counted: Iterable[tuple[int, Window]]) -> Iterable[tuple[int, Window]]:
+    """Give what can be counted now: before a job's plan nothing, as nobody knows whose its items are."""
+    if view.kind is None:
+        for item, more in counted:
+            view.early.setdefault(item, Window()).add(more)
+        return ()
+    if not view.early:
+        return counted
+    early, view.early = view.early, {}
+    return (*early.items(), *counted)
 
 
 def _whose(partition: int, view: JobView, item: int) -> Iterator[str]:
