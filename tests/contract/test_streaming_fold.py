@@ -180,6 +180,27 @@ async def test_a_paced_fold_that_keeps_up_leaves_what_is_new_with_the_broker(log
         assert reading.records == 1
 
 
+async def test_a_paced_fold_takes_all_that_came_before_its_next_batch_begins(log: Log) -> None:
+    topic, store, reading, sizes = await log.topic(retries=()), Store(), Reading(), list[int]()
+
+    async def apply(records: Sequence[Record]) -> None:
+        sizes.append(len(records))
+        await store.apply(records)
+
+    folding = Fold(log.backend(), uuid4().hex, topic, store.positions, apply, prepare=reading, pace=8.0)
+    async with running(folding):
+        await fill(log, topic, 1)
+        await until(lambda: len(store.rows) == 1)
+        # Of these the client fetches the first as it comes, and holds it; the others wait with the broker.
+        await fill(log, topic, 1)
+        await asyncio.sleep(0.2)
+        await fill(log, topic, 20)
+        await asyncio.sleep(0.2)
+        assert reading.records == 1
+        await until(lambda: len(store.rows) == 22)
+    assert sizes == [1, 21]
+
+
 async def test_a_paced_fold_that_is_behind_reads_on(log: Log) -> None:
     topic, store, reading = await log.topic(retries=()), Store(), Reading()
     folding = Fold(

@@ -39,6 +39,8 @@ the partition over. May raise `Unavailable`; the same batch is then applied agai
 
 _POLL_SECONDS = 0.5
 _PORTION = 250
+# How long before a batch begins the reader looks for what came, as a share of the pace.
+_LEAD = 0.2
 _HINT_EVERY = 1.0
 _LAG_EVERY = 5.0
 _FIRST_PAUSE = 0.1
@@ -89,6 +91,8 @@ class Fold:
         self._apply = apply
         self._gathering = Gathering(prepare or plain, max_batch)
         self._pace = pace
+        self._due = 0.0  # when the next batch may begin, by the loop's clock
+        self._looked = 0.0  # the batch for which the reader looked once more
         self._portion = min(max_batch, _PORTION)
         self._consumer = backend.consumer(group, [topic.name], self)
         self._ours: list[Partition] = []
@@ -206,19 +210,29 @@ class Fold:
     def _rest(self, batches: Mapping[Partition, Sequence[Record]]) -> float:
         """Give how long what was written meanwhile may stay with the broker, which then is asked less often.
 
-        Whoever is behind, or is not paced, reads on at once.
+        Whoever is behind, or is not paced, reads on at once; all others shortly before the next batch begins.
+        They look twice then: the client has the first record that came, all others are still with the broker.
         """
         newest = max(part[-1].timestamp for part in batches.values())
         behind = self._now() - newest / 1000 >= self._pace
         more = sum(map(len, batches.values())) >= self._portion
-        return 0.0 if behind or more else self._pace / 2
+        if behind or more:
+            return 0.0
+        lead = self._pace * _LEAD
+        left = self._due - asyncio.get_running_loop().time()
+        if left <= 0:
+            # What was read is taken now, and the next batch begins after a pause.
+            return self._pace - lead
+        if left <= lead and self._looked == self._due:
+            return left + self._pace - lead
+        self._looked = self._due if left <= lead else 0.0
+        return max(0.0, left - lead)
 
     async def _fold(self) -> None:
         loop = asyncio.get_running_loop()
-        at = loop.time()
         while True:
-            self._taken = batch = await self._gathering.take(at - loop.time())
-            at = loop.time() + self._pace
+            self._taken = batch = await self._gathering.take(self._due - loop.time())
+            self._due = loop.time() + self._pace
             pause = _FIRST_PAUSE
             while not await self._attempt(batch):
                 await asyncio.sleep(pause)
