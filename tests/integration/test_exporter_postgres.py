@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from sluice_contracts.commands import CancelBulkExport, ExpireJob, WritePart
@@ -23,7 +24,9 @@ from sluice_contracts.exports import (
     IgnoredParameter,
     TypeFilter,
 )
+from sluice_exporter.plan import PartPlan
 from sluice_exporter.sink import FileLimits
+from sluice_storage.resources import copy_threads
 from sluice_streaming.messages import Delivery
 from sluice_streaming.outcomes import Reject
 from support.exports import BASE, Bench, names, observation, open_bench, patient, start
@@ -134,6 +137,17 @@ async def test_changes_after_planning_are_not_in_the_export(bench: Bench) -> Non
     assert all(line["meta"]["lastUpdated"] <= time.isoformat() for line in lines)
 
 
+async def test_what_takes_longest_is_planned_first(bench: Bench) -> None:
+    await fill(bench)
+    await bench.store.load(observation("4", "a", note=[{"text": "x" * 3000}]))
+    await bench.store.load({"resourceType": "Provenance", "id": "p", "target": [{"reference": "Patient/a"}]})
+    command = start()
+    await bench.plan(command)
+    rows = await bench.pool.fetch("SELECT plan FROM exports.parts ORDER BY part")
+    planned = [msgspec.json.decode(row["plan"], type=PartPlan).type for row in rows]
+    assert planned == ["Provenance", "Observation", "Patient", "Group", "Organization"]
+
+
 async def test_planning_twice_keeps_the_first_plan_and_gives_its_commands_again(bench: Bench) -> None:
     await fill(bench)
     command = start()
@@ -179,6 +193,23 @@ async def test_a_part_written_by_two_at_once_has_the_files_of_one(bench: Bench) 
     assert all(each == told[0] for each in told)
     assert bench.objects_of(command.job) == [row["key"] for row in await bench.files(command.job)]
     assert names(await bench.lines(command.job)) == ["Patient/a", "Patient/b"]
+
+
+async def test_parts_sealed_at_once_have_a_place_each_and_a_second_attempt_takes_none(
+    database: Database, scratch: Path
+) -> None:
+    async with open_bench(database, scratch, part_bytes=6000) as bench:
+        await bench.store.load(*(patient(f"p{n}", name=[{"text": "x" * 1000}]) for n in range(60)))
+        command = start()
+        planned = await bench.plan(command)
+        parts = [message.body.item for message in planned if isinstance(message.body, WritePart)]
+        assert len(parts) >= 10
+        await asyncio.gather(*(bench.write(command.job, part) for part in parts for _ in range(3)))
+        places = await bench.pool.fetch("SELECT place FROM exports.parts ORDER BY place")
+        assert [row["place"] for row in places] == list(range(len(parts)))
+        assert await bench.pool.fetchval("SELECT sealed FROM exports.jobs") == len(parts)
+        assert bench.objects_of(command.job) == sorted(row["key"] for row in await bench.files(command.job))
+        assert len(await bench.lines(command.job)) == 60
 
 
 async def test_all_files_of_a_job_are_encrypted_under_one_key_of_its_own(bench: Bench) -> None:
@@ -245,8 +276,10 @@ async def test_a_cancelled_job_seals_nothing_more_and_its_content_is_to_go(bench
 
 
 async def test_a_part_stops_in_the_middle_when_its_job_is_cancelled(
-    database: Database, scratch: Path
+    database: Database, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What a part of a few megabytes takes is less than the time after which one hears that it goes on.
+    monkeypatch.setattr(copy_threads, "TELL_EVERY", 0.0)
     async with open_bench(database, scratch) as bench:
         await bench.store.load(*(patient(f"p{n}", name=[{"text": "x" * 3000}]) for n in range(1500)))
         command = start()

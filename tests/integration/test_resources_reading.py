@@ -17,7 +17,7 @@ import pytest
 
 from sluice_storage.pool import open_pool
 from sluice_storage.resources.batches import ConflictError, batch
-from sluice_storage.resources.copy_threads import Copies
+from sluice_storage.resources.copy_threads import TELL_EVERY, Copies
 from sluice_storage.resources.model import Chunk, Part, Window
 from sluice_storage.resources.reader import Reader
 from sluice_storage.resources.upkeep import prune
@@ -174,10 +174,18 @@ async def test_types_are_known_after_their_last_resource_was_deleted(store: Stor
     await store.loader.delete([("Observation", "x")])
     now = await store.window(since=first)
     assert set(await store.planner.types(Window(now.snapshot))) == {"Patient"}
-    assert await store.planner.known_types(now.snapshot) == ("Observation", "Patient")
+    assert set(await store.planner.known_types(now.snapshot)) == {"Observation", "Patient"}
     await prune(store.owner, now.snapshot)
-    assert await store.planner.known_types(now.snapshot) == ("Observation", "Patient")
+    assert set(await store.planner.known_types(now.snapshot)) == {"Observation", "Patient"}
     assert await store.deleted_in(now) == {"Observation/x"}
+
+
+async def test_types_are_known_by_how_much_was_stored_of_them_the_most_first(store: Store) -> None:
+    large = [observation(f"o{n}", "a", note=[{"text": "x" * 3000}]) for n in range(3)]
+    await store.load(patient("a"), *large, *(patient(f"p{n}") for n in range(5)))
+    await store.load({"resourceType": "Organization", "id": "o"})
+    known = await store.planner.known_types(await store.planner.snapshot())
+    assert known == ("Observation", "Patient", "Organization")
 
 
 async def test_patients_come_page_by_page_as_the_snapshot_has_them(store: Store) -> None:
@@ -299,9 +307,14 @@ async def test_work_on_what_is_read_is_done_in_other_threads_and_ends_the_read_i
     await store.load(*(observation(f"o{n}", "a", note=[{"text": "x" * 3000}]) for n in range(1000)))
     window = await store.window()
     (part,) = await store.planner.parts(["Observation"], window)
-    lines = [(count, own) async for count, own in store.reader.worked(part, window, _counted)]
-    assert sum(count for count, _ in lines) == 1000
-    assert threading.get_ident() not in {own for _, own in lines}
+    worked: list[tuple[int, int]] = []
+
+    def note(chunk: Chunk) -> None:
+        worked.append((chunk.count, threading.get_ident()))
+
+    _ = [None async for _ in store.reader.worked(part, window, note)]
+    assert sum(count for count, _ in worked) == 1000
+    assert threading.get_ident() not in {own for _, own in worked}
 
     def fail(chunk: Chunk) -> None:
         raise BrokenPipeError(f"{chunk.count}")
@@ -321,34 +334,61 @@ async def test_no_more_reads_than_may_be_are_worked_upon_at_once_and_plain_reads
     copies = Copies(database.dsn_for("gateway"), size=4, working=1)
     reader = Reader(store.readers, copies)
     most, lock = 0, threading.Lock()
+    begun, go_on = threading.Event(), threading.Event()
 
-    def work(chunk: Chunk) -> int:
+    def work(chunk: Chunk) -> None:
         nonlocal most
+        begun.set()
         if not lock.acquire(blocking=False):
             most = 2
-            return chunk.count
+            return
         most = max(most, 1)
+        assert go_on.wait(60)
         time.sleep(0.01)  # long enough for another thread, if there were one, to come by
         lock.release()
-        return chunk.count
 
     async def total() -> int:
-        return sum([count async for count in reader.worked(part, window, work)])
+        worked: list[int] = []
+
+        def counted(chunk: Chunk) -> None:
+            work(chunk)
+            worked.append(chunk.count)
+
+        _ = [None async for _ in reader.worked(part, window, counted)]
+        return sum(worked)
 
     try:
-        async with aclosing(reader.worked(part, window, work)) as held:
-            await anext(held)
-            others = [asyncio.create_task(total()) for _ in range(3)]
-            assert sum([chunk.count async for chunk in reader.chunks(part, window)]) == 1000
-            assert not any(task.done() for task in others)
-        assert await asyncio.gather(*others) == [1000] * 3
+        reads = [asyncio.create_task(total()) for _ in range(4)]
+        assert await asyncio.to_thread(begun.wait, 60)
+        assert sum([chunk.count async for chunk in reader.chunks(part, window)]) == 1000
+        assert not any(read.done() for read in reads)
+        go_on.set()
+        assert await asyncio.gather(*reads) == [1000] * 4
     finally:
+        go_on.set()
         await copies.close()
     assert most == 1
 
 
-def _counted(chunk: Chunk) -> tuple[int, int]:
-    return chunk.count, threading.get_ident()
+async def test_whoever_waits_for_long_work_hears_now_and_then_that_it_goes_on_and_may_end_it(
+    store: Store,
+) -> None:
+    await store.load(*(observation(f"o{n}", "a", note=[{"text": "x" * 3000}]) for n in range(1000)))
+    window = await store.window()
+    (part,) = await store.planner.parts(["Observation"], window)
+    worked = 0
+
+    def work(chunk: Chunk) -> None:
+        nonlocal worked
+        worked += chunk.count
+        time.sleep(TELL_EVERY)
+
+    async with aclosing(store.reader.worked(part, window, work)) as going:
+        assert await anext(going, "ended") is None
+    ended = worked
+    assert 0 < ended < 1000
+    await asyncio.sleep(2 * TELL_EVERY)
+    assert worked == ended, "once it is closed nothing is working any more"
 
 
 async def test_a_read_whose_connection_ends_or_that_takes_too_long_says_so_and_the_next_one_goes_on(

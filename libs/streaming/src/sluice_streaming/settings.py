@@ -6,7 +6,7 @@ from pydantic import Field
 
 from sluice_settings import Settings
 from sluice_streaming.giving_way import give_way
-from sluice_streaming.kafka import KafkaBackend
+from sluice_streaming.kafka import KafkaBackend, KafkaTuning
 from sluice_streaming.limits import Limits
 
 
@@ -35,9 +35,9 @@ class StreamSettings(Settings):
     attempts: int = Field(default=8, ge=1, le=100)
     instance: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,100}$")
 
-    def backend(self) -> KafkaBackend:
+    def backend(self, tuning: KafkaTuning | None = None) -> KafkaBackend:
         """Make the Kafka backend of these settings."""
-        return KafkaBackend(self.kafka, instance=self.instance)
+        return KafkaBackend(self.kafka, instance=self.instance, tuning=tuning)
 
     def limits(self) -> Limits:
         """Give the worker's limits of these settings."""

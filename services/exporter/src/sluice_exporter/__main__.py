@@ -26,6 +26,7 @@ from sluice_storage.resources.groups import Groups
 from sluice_storage.resources.planner import Planner
 from sluice_storage.resources.reader import Reader
 from sluice_streaming.backend import Backend
+from sluice_streaming.kafka import KafkaTuning
 from sluice_streaming.service import Context, run
 from sluice_streaming.step import Step
 from sluice_streaming.worker import Worker
@@ -33,13 +34,15 @@ from sluice_streaming.worker import Worker
 GROUP = "exporter"
 PARTS_GROUP = "exporter-parts"
 _PLANS_AT_ONCE = 4
+# It says little, and whoever waits for an export waits for the last of it.
+_PACE = 0.02
 
 
 async def main(context: Context) -> None:
     """Wire the service to Kafka and Postgres and run it until it is asked to stop."""
     settings = Settings()
     settings.give_way()
-    await serve(context, settings, settings.backend())
+    await serve(context, settings, settings.backend(KafkaTuning(pace=_PACE)))
 
 
 async def serve(

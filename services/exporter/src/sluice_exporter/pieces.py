@@ -78,15 +78,14 @@ class Pieces:
     ) -> AsyncGenerator[Piece]:
         transform = transform_of(plan.type, facts, matches_of(facts, self._compile, [plan.type]))
 
-        def pass_on(chunk: Chunk) -> Piece:
+        def pass_on(chunk: Chunk) -> None:
             put(Piece(self._attachments.absolute(plan.type, chunk.data), chunk.count))
-            return _GOING_ON
 
         for part in plan.parts:
             if transform is None:
                 async with aclosing(self._reader.worked(part, facts.window, pass_on)) as passing:
-                    async for piece in passing:
-                        yield piece
+                    async for _ in passing:
+                        yield _GOING_ON
                 continue
             async with aclosing(self._reader.lines(part, facts.window)) as stream:
                 async for lines in stream:

@@ -141,11 +141,13 @@ class Planning:
                 async for some in found:
                     yield some
         else:
+            # What takes longest begins first: Provenance that is looked through as a whole, then whatever
+            # there is most of. So all processes end at about the same time.
+            yield await plan_provenance(self._planner, facts, scopes, asked, self._cutting.part_bytes)
             for scope, types in asked:
                 for type_ in types:
                     if type_ != PROVENANCE:
                         yield await self._resources(type_, facts, scope)
-            yield await plan_provenance(self._planner, facts, scopes, asked, self._cutting.part_bytes)
         if request.since is not None:
             for scope, types in asked:
                 yield await self._deletions(types, facts, scope)

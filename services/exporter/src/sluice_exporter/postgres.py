@@ -186,45 +186,37 @@ class PostgresParts:
     ) -> SealedPart | None:
         """See `Parts.seal`."""
         with available():
-            async with self._pool.acquire() as connection, connection.transaction():
-                # The lock orders the job's seals, and holds off its cancellation and deletion.
-                place = await connection.fetchval(
-                    """
-                    SELECT sealed FROM exports.jobs
-                    WHERE job = $1 AND cancelled_at IS NULL AND deleted_at IS NULL FOR UPDATE
-                    """,
-                    job,
-                )
-                if place is None:
-                    return None
-                sealing = await connection.fetchval(
-                    """
-                    UPDATE exports.parts SET sealed_at = $3, place = $4, failed = $5
-                    WHERE job = $1 AND part = $2 AND sealed_at IS NULL RETURNING true
-                    """,
-                    job,
-                    part,
-                    at,
-                    place,
-                    failed,
-                )
-                if sealing:
-                    await connection.execute(
-                        "UPDATE exports.jobs SET sealed = sealed + 1 WHERE job = $1", job
-                    )
-                    await _list(connection, job, part, files)
-                return await _sealed(connection, job, part)
+            row = await self._pool.fetchrow(_SEAL, job, part, at, failed, *_columns(files))
+            if row is None or not row["going"]:
+                return None
+            if row["sealing"]:
+                return SealedPart(files=tuple(files), at=at, failed=failed)
+            return await _sealed(self._pool, job, part)
 
 
-async def _list(connection: Connection, job: str, part: int, files: Sequence[SealedFile]) -> None:
-    await connection.execute(
-        """
+# One statement, so one round: whoever seals a part computes beside threads that write others. The lock orders
+# the job's seals, and holds off its cancellation and deletion.
+_SEAL = """
+    WITH going AS (
+        SELECT job, sealed FROM exports.jobs
+        WHERE job = $1 AND cancelled_at IS NULL AND deleted_at IS NULL FOR UPDATE
+    ), sealing AS (
+        UPDATE exports.parts p SET sealed_at = $3, place = going.sealed, failed = $4 FROM going
+        WHERE p.job = going.job AND p.part = $2 AND p.sealed_at IS NULL RETURNING p.job, p.part
+    ), counted AS (
+        UPDATE exports.jobs j SET sealed = j.sealed + 1 FROM sealing WHERE j.job = sealing.job
+    ), listed AS (
         INSERT INTO exports.files (encrypted, job, part, n, kind, type, key, count, size, sha256, continues)
-        SELECT true, $1, $2, * FROM unnest($3::int[], $4::text[], $5::text[], $6::text[], $7::bigint[],
-            $8::bigint[], $9::bytea[], $10::boolean[])
-        """,
-        job,
-        part,
+        SELECT true, sealing.job, sealing.part, file.* FROM sealing, unnest($5::int[], $6::text[], $7::text[],
+            $8::text[], $9::bigint[], $10::bigint[], $11::bytea[], $12::boolean[]) AS file
+    )
+    SELECT EXISTS (SELECT FROM going) AS going, EXISTS (SELECT FROM sealing) AS sealing
+"""
+
+
+def _columns(files: Sequence[SealedFile]) -> tuple[list[object], ...]:
+    """Give the columns of rows that list the files."""
+    return (
         list(range(len(files))),
         [file.kind.value for file in files],
         [file.type for file in files],
@@ -236,8 +228,8 @@ async def _list(connection: Connection, job: str, part: int, files: Sequence[Sea
     )
 
 
-async def _sealed(connection: Connection | asyncpg.Pool, job: str, part: int) -> SealedPart | None:
-    rows = await connection.fetch(
+async def _sealed(pool: asyncpg.Pool, job: str, part: int) -> SealedPart | None:
+    rows = await pool.fetch(
         """
         SELECT p.sealed_at, p.failed, f.n, f.kind, f.type, f.key, f.count, f.size, f.sha256, f.continues
         FROM exports.parts p LEFT JOIN exports.files f USING (job, part)

@@ -26,7 +26,7 @@ class Settings(StreamSettings, GivingWaySettings, MasterKeySettings):
         The gateway's address as clients see it; our FHIR API is below it.
     export_parts
         How many parts this process reads and writes at once, each by a thread of its own; more than there are
-        processors to spare only wait for each other (ADR 53). One more is begun or sealed meanwhile.
+        processors to spare only wait for each other (ADR 53). Two more are begun or sealed meanwhile.
     export_part_bytes
         About how many bytes of resources a part has.
     export_file_resources, export_file_bytes
@@ -47,7 +47,7 @@ class Settings(StreamSettings, GivingWaySettings, MasterKeySettings):
     @property
     def parts_under_way(self) -> int:
         """How many parts this process has at once, whatever is done with each."""
-        return self.export_parts + 1
+        return self.export_parts + 2
 
     @property
     def fhir_url(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from sluice_contracts.commands import StartBulkExport
 from sluice_exporter.plan import JobFacts, PartPlan, SealedFile, SealedPart
@@ -25,8 +25,6 @@ from sluice_storage.resources.model import (
     Snapshot,
     Window,
 )
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +140,8 @@ class StoreReader(Protocol):
     """See `sluice_storage.resources.reader.Reader`."""
 
     def worked(  # noqa: D102
-        self, part: Part, window: Window, work: Callable[[Chunk], T]
-    ) -> AsyncGenerator[T]: ...
+        self, part: Part, window: Window, work: Callable[[Chunk], None]
+    ) -> AsyncGenerator[None]: ...
     def lines(self, part: Part, window: Window) -> AsyncGenerator[list[bytes]]: ...  # noqa: D102
     def deleted(self, part: Part, window: Window) -> AsyncGenerator[list[Deleted]]: ...  # noqa: D102
     def by_patient(  # noqa: D102

@@ -12,6 +12,7 @@ import asyncio
 import os
 import socket
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
@@ -25,6 +26,9 @@ from sluice_storage.resources.copy_stream import Fields, TupleParser
 AT_ONCE = 512 * 1024
 """About how many bytes are handed over at once. While a thread works with them Postgres fills the socket's
 buffer of 200 KB, and waits."""
+
+TELL_EVERY = 0.25
+"""Seconds after which whoever waits for a thread to work is told that it goes on."""
 
 # What is being read, and what waits for whoever takes it.
 _AHEAD = 2
@@ -75,17 +79,10 @@ class Copies:
         self._threads.shutdown(wait=False)
 
     def copy(self, query: str, *arguments: object, timeout: float) -> AsyncGenerator[list[Fields]]:
-        """Run the query, its arguments as `%s`, and give its tuples; see `worked`."""
-        return self._copied(_as_they_are, query, arguments, timeout)
+        """Run the query, its arguments as `%s`, and give its tuples, about half a megabyte of them at a time.
 
-    async def worked(
-        self, work: Callable[[list[Fields]], T], query: str, *arguments: object, timeout: float
-    ) -> AsyncGenerator[T]:
-        """Run the query, and give what `work` makes of its tuples, about half a megabyte of them at a time.
-
-        The thread that reads them calls it. Whoever takes what it makes slowly slows Postgres down: at most
-        as much again is read ahead. Close it when it is left early (`contextlib.aclosing`); once it is closed
-        nothing is working any more.
+        Whoever takes them slowly slows Postgres down: at most as much again is read ahead. Close it when it
+        is left early (`contextlib.aclosing`).
 
         Parameters
         ----------
@@ -99,12 +96,27 @@ class Copies:
         TimeoutError
             It took longer.
         """
-        async with self._working, aclosing(self._copied(work, query, arguments, timeout)) as made:
-            async for each in made:
-                yield each
+        return self._copied(_as_they_are, query, arguments, timeout)
+
+    async def worked(
+        self, work: Callable[[list[Fields]], None], query: str, *arguments: object, timeout: float
+    ) -> AsyncGenerator[None]:
+        """Run the query and have the thread that reads its tuples work with them, as many at a time.
+
+        It gives None now and then, so that whoever waits can look whether it is still wanted; an event loop
+        that heard of each half a megabyte would take the interpreter's lock from the threads as often. Once
+        it is closed nothing is working any more. All else as `copy`.
+        """
+        async with self._working, aclosing(self._copied(_seldom(work), query, arguments, timeout)) as going:
+            async for _ in going:
+                yield
 
     async def _copied(
-        self, work: Callable[[list[Fields]], T], query: str, arguments: tuple[object, ...], timeout: float
+        self,
+        work: Callable[[list[Fields]], T | None],
+        query: str,
+        arguments: tuple[object, ...],
+        timeout: float,
     ) -> AsyncGenerator[T]:
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
@@ -134,6 +146,21 @@ def _as_they_are(found: list[Fields]) -> list[Fields]:
     return found
 
 
+def _seldom(work: Callable[[list[Fields]], None]) -> Callable[[list[Fields]], bool | None]:
+    """Work as told, and give something to hand over now and then."""
+    told = time.monotonic()
+
+    def working(found: list[Fields]) -> bool | None:
+        nonlocal told
+        work(found)
+        if time.monotonic() - told < TELL_EVERY:
+            return None
+        told = time.monotonic()
+        return True
+
+    return working
+
+
 class _LeftError(Exception):
     """Nobody wants the rest."""
 
@@ -141,7 +168,7 @@ class _LeftError(Exception):
 class _Copying(Generic[T]):
     """One COPY: `run` reads it in a thread, everything else is called by the event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, work: Callable[[list[Fields]], T]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, work: Callable[[list[Fields]], T | None]) -> None:
         self.ready: asyncio.Queue[tuple[T] | None] = asyncio.Queue()
         self._loop = loop
         self._work = work
@@ -211,6 +238,8 @@ class _Copying(Generic[T]):
                 size += len(piece)
                 found += parser.feed(piece)
                 ended = not piece
-            if found:
-                made = self._work(found)
+            made = self._work(found) if found else None
+            if made is None:
+                self._places.release()
+            else:
                 self._loop.call_soon_threadsafe(self.ready.put_nowait, (made,))

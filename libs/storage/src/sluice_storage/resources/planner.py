@@ -71,9 +71,15 @@ class Planner:
         return {row["type"]: Total(row["resources"], row["bytes"]) for row in rows if row["resources"]}
 
     async def known_types(self, snapshot: Snapshot) -> tuple[str, ...]:
-        """Give the types of which the snapshot has, or ever had, a resource: deleted ones count as well."""
+        """Give the types of which the snapshot has, or ever had, a resource: deleted ones count as well.
+
+        Those of which most was stored come first.
+        """
         rows = await self._pool.fetch(
-            "SELECT DISTINCT type FROM fhir.batch_types WHERE batch <= $1 ORDER BY type", snapshot.batch
+            """
+            SELECT type FROM fhir.batch_types WHERE batch <= $1 GROUP BY type ORDER BY sum(bytes) DESC, type
+            """,
+            snapshot.batch,
         )
         return tuple(row["type"] for row in rows)
 

@@ -8,7 +8,7 @@ from contextlib import aclosing
 import asyncpg
 
 from sluice_storage.resources.copy_stream import Fields, number, text
-from sluice_storage.resources.copy_threads import Copies, T
+from sluice_storage.resources.copy_threads import Copies
 from sluice_storage.resources.model import Chunk, Deleted, Part, PatientChunk, Window
 from sluice_storage.resources.tables import IN_A_COMPARTMENT, existing, table_of, visible
 
@@ -50,8 +50,8 @@ class Reader:
             async for found in stream:
                 yield _chunk(found)
 
-    def worked(self, part: Part, window: Window, work: Callable[[Chunk], T]) -> AsyncGenerator[T]:
-        """Give what `work` makes of the chunks; the thread that reads them calls it."""
+    def worked(self, part: Part, window: Window, work: Callable[[Chunk], None]) -> AsyncGenerator[None]:
+        """Have the thread that reads the chunks work with them; gives None now and then."""
         query, arguments = _statement(part, window)
         return self._copies.worked(
             lambda found: work(_chunk(found)), query, *arguments, timeout=self._timeout
