@@ -111,8 +111,10 @@ async def test_a_part_is_sent_as_asked(site: Site, asked: str, start: int, end: 
     assert fields["ETag"] == f'"{DIGEST}"'
 
 
-@pytest.mark.parametrize("asked", [f"bytes={len(DATA)}-", f"bytes={len(DATA) + 5}-{len(DATA) + 9}"])
-async def test_a_part_beyond_the_end_is_refused_with_the_length(site: Site, asked: str) -> None:
+@pytest.mark.parametrize(
+    "asked", [f"bytes={len(DATA)}-", f"bytes={len(DATA) + 5}-{len(DATA) + 9}", "bytes=-0", "bytes=-00"]
+)
+async def test_a_part_that_holds_nothing_is_refused_with_the_length(site: Site, asked: str) -> None:
     _, path = listed(site)
     status, body, fields = await fetch(site, path, Range=asked)
     assert (status, fields["Content-Range"]) == (416, f"bytes */{len(DATA)}")

@@ -6,6 +6,8 @@ client does not have it already, and only then which part of it is asked for. Ra
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Collection
 from datetime import datetime
 
@@ -14,6 +16,7 @@ from aiohttp import hdrs, web
 from sluice_gateway.problems import Problem
 
 _ANY = "*"
+_NOTHING = re.compile("bytes=-0+")
 
 
 def still_meant(request: web.Request, tag: str, modified: datetime | None = None) -> bool:
@@ -70,9 +73,11 @@ def asked_range(request: web.Request, tag: str) -> slice | None:
     if request.headers.get(hdrs.IF_RANGE, tag) != tag:
         return None
     try:
-        return request.http_range
+        asked = request.http_range
     except ValueError:
         return None  # malformed, or several ranges: the whole is a valid answer
+    # The last no bytes, which no file has (14.1.2): aiohttp makes all of them of it.
+    return slice(sys.maxsize, None) if _NOTHING.fullmatch(request.headers[hdrs.RANGE]) else asked
 
 
 def part_of(asked: slice | None, size: int) -> tuple[int, int] | None:
