@@ -174,9 +174,9 @@ async def test_types_are_known_after_their_last_resource_was_deleted(store: Stor
     await store.loader.delete([("Observation", "x")])
     now = await store.window(since=first)
     assert set(await store.planner.types(Window(now.snapshot))) == {"Patient"}
-    assert set(await store.planner.known_types(now.snapshot)) == {"Observation", "Patient"}
+    assert await store.planner.known_types(now.snapshot) == ("Observation", "Patient")
     await prune(store.owner, now.snapshot)
-    assert set(await store.planner.known_types(now.snapshot)) == {"Observation", "Patient"}
+    assert await store.planner.known_types(now.snapshot) == ("Observation", "Patient")
     assert await store.deleted_in(now) == {"Observation/x"}
 
 
@@ -289,10 +289,16 @@ async def test_pruning_takes_what_no_snapshot_from_then_on_has(store: Store) -> 
     assert await store.deleted_in(await store.window(since=second.snapshot)) == {"Observation/x"}
 
 
-async def test_a_reader_that_leaves_early_gives_its_connection_back(store: Store) -> None:
-    await store.load(*(observation(f"o{n}", "a", note=[{"text": "x" * 3000}]) for n in range(4000)))
+async def large_part(store: Store, count: int) -> tuple[Part, Window]:
+    """Load Observations of three kilobytes each, and give the part that they are, in the window of now."""
+    await store.load(*(observation(f"o{n}", "a", note=[{"text": "x" * 3000}]) for n in range(count)))
     window = await store.window()
     (part,) = await store.planner.parts(["Observation"], window)
+    return part, window
+
+
+async def test_a_reader_that_leaves_early_gives_its_connection_back(store: Store) -> None:
+    part, window = await large_part(store, 4000)
     for _ in range(8):
         async with aclosing(store.reader.chunks(part, window)) as chunks:
             async for chunk in chunks:
@@ -304,9 +310,7 @@ async def test_a_reader_that_leaves_early_gives_its_connection_back(store: Store
 async def test_work_on_what_is_read_is_done_in_other_threads_and_ends_the_read_if_it_fails(
     store: Store,
 ) -> None:
-    await store.load(*(observation(f"o{n}", "a", note=[{"text": "x" * 3000}]) for n in range(1000)))
-    window = await store.window()
-    (part,) = await store.planner.parts(["Observation"], window)
+    part, window = await large_part(store, 1000)
     worked: list[tuple[int, int]] = []
 
     def note(chunk: Chunk) -> None:
@@ -328,9 +332,7 @@ async def test_work_on_what_is_read_is_done_in_other_threads_and_ends_the_read_i
 async def test_no_more_reads_than_may_be_are_worked_upon_at_once_and_plain_reads_do_not_wait_for_them(
     store: Store, database: Database
 ) -> None:
-    await store.load(*(observation(f"o{n}", "a", note=[{"text": "x" * 3000}]) for n in range(1000)))
-    window = await store.window()
-    (part,) = await store.planner.parts(["Observation"], window)
+    part, window = await large_part(store, 1000)
     copies = Copies(database.dsn_for("gateway"), size=4, working=1)
     reader = Reader(store.readers, copies)
     most, lock = 0, threading.Lock()
@@ -370,33 +372,36 @@ async def test_no_more_reads_than_may_be_are_worked_upon_at_once_and_plain_reads
     assert most == 1
 
 
-async def test_whoever_waits_for_long_work_hears_now_and_then_that_it_goes_on_and_may_end_it(
-    store: Store,
+async def test_whoever_waits_for_long_work_hears_now_and_then_that_it_goes_on_and_may_end_it_for_others(
+    store: Store, database: Database
 ) -> None:
-    await store.load(*(observation(f"o{n}", "a", note=[{"text": "x" * 3000}]) for n in range(1000)))
-    window = await store.window()
-    (part,) = await store.planner.parts(["Observation"], window)
-    worked = 0
+    part, window = await large_part(store, 1000)
+    copies = Copies(database.dsn_for("gateway"), size=4, working=1)
+    reader = Reader(store.readers, copies)
+    slow: list[int] = []
+    quick: list[int] = []
 
     def work(chunk: Chunk) -> None:
-        nonlocal worked
-        worked += chunk.count
+        slow.append(chunk.count)
         time.sleep(TELL_EVERY)
 
-    async with aclosing(store.reader.worked(part, window, work)) as going:
-        assert await anext(going, "ended") is None
-    ended = worked
-    assert 0 < ended < 1000
-    await asyncio.sleep(2 * TELL_EVERY)
-    assert worked == ended, "once it is closed nothing is working any more"
+    try:
+        async with aclosing(reader.worked(part, window, work)) as going:
+            assert await anext(going, "ended") is None
+        ended = sum(slow)
+        assert 0 < ended < 1000
+        await asyncio.sleep(2 * TELL_EVERY)
+        assert sum(slow) == ended, "once it is closed nothing is working any more"
+        _ = [None async for _ in reader.worked(part, window, lambda chunk: quick.append(chunk.count))]
+        assert sum(quick) == 1000
+    finally:
+        await copies.close()
 
 
 async def test_a_read_whose_connection_ends_or_that_takes_too_long_says_so_and_the_next_one_goes_on(
     store: Store,
 ) -> None:
-    await store.load(*(observation(f"o{n}", "a", note=[{"text": "x" * 3000}]) for n in range(4000)))
-    window = await store.window()
-    (part,) = await store.planner.parts(["Observation"], window)
+    part, window = await large_part(store, 4000)
     async with aclosing(store.reader.chunks(part, window)) as chunks:
         assert (await anext(chunks)).count
         ended = await store.readers.fetchval(

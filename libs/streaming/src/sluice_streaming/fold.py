@@ -92,7 +92,7 @@ class Fold:
         self._gathering = Gathering(prepare or plain, max_batch)
         self._pace = pace
         self._due = 0.0  # when the next batch may begin, by the loop's clock
-        self._looked = 0.0  # the batch for which the reader looked once more
+        self._looked = 0.0  # when the batch may begin for which the reader looked once more
         self._portion = min(max_batch, _PORTION)
         self._consumer = backend.consumer(group, [topic.name], self)
         self._ours: list[Partition] = []
@@ -219,14 +219,14 @@ class Fold:
         if behind or more:
             return 0.0
         lead = self._pace * _LEAD
-        left = self._due - asyncio.get_running_loop().time()
-        if left <= 0:
-            # What was read is taken now, and the next batch begins after a pause.
-            return self._pace - lead
-        if left <= lead and self._looked == self._due:
-            return left + self._pace - lead
-        self._looked = self._due if left <= lead else 0.0
-        return max(0.0, left - lead)
+        left = max(0.0, self._due - asyncio.get_running_loop().time())
+        if left > lead:
+            return left - lead
+        if left and self._looked != self._due:
+            self._looked = self._due
+            return 0.0
+        # What was read is taken then, or now if the batch is due; what comes meanwhile is for the next one.
+        return left + self._pace - lead
 
     async def _fold(self) -> None:
         loop = asyncio.get_running_loop()

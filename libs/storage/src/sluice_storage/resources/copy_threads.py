@@ -101,7 +101,7 @@ class Copies:
     async def worked(
         self, work: Callable[[list[Fields]], None], query: str, *arguments: object, timeout: float
     ) -> AsyncGenerator[None]:
-        """Run the query and have the thread that reads its tuples work with them, as many at a time.
+        """Run the query and have the thread that reads its tuples work with as many of them at a time.
 
         It gives None now and then, so that whoever waits can look whether it is still wanted; an event loop
         that heard of each half a megabyte would take the interpreter's lock from the threads as often. Once
